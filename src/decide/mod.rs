@@ -1,0 +1,8 @@
+//! Takes findings and verdicts, gives proposals; takes proposals, gives permits (the [gate]).
+//! Pure: time, history and surroundings are arguments. Never reads a clock, a file or the network.
+
+pub mod gate;
+pub mod policy;
+
+pub use gate::{Blasts, Permit, Refusal, Surroundings, gate};
+pub use policy::{ClientConfig, Durations, Thresholds, action, ban_secs};

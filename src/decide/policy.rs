@@ -1,0 +1,114 @@
+//! Scores → actions and durations: small pure functions, each a table of its own.
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Action, ClientKey, DecidedBy};
+
+/// Where a score becomes an action. All run from 1 to 10.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Thresholds {
+    /// A finding exists.
+    #[schemars(range(min = 1, max = 10))]
+    pub flag: u8,
+    /// The combined score that blocks.
+    #[schemars(range(min = 1, max = 10))]
+    pub block: u8,
+    /// Rules alone are sure: no model is asked.
+    #[schemars(range(min = 1, max = 10))]
+    pub certain: u8,
+    /// Tier 1's confidence that is acted on.
+    #[schemars(range(min = 1, max = 10))]
+    pub act: u8,
+    /// Below it, the next tier is asked.
+    #[schemars(range(min = 1, max = 10))]
+    pub monitor: u8,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Thresholds { flag: 5, block: 8, certain: 9, act: 8, monitor: 4 }
+    }
+}
+
+/// `[client]`: whose requests are whose, and who is never shut out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientConfig {
+    /// Networks of proxies: never blocked, because their address stands for many clients.
+    #[schemars(with = "Vec<String>")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Networks never blocked, besides the built-in ones.
+    #[schemars(with = "Vec<String>")]
+    pub allow: Vec<IpNet>,
+    /// Whether private networks (10.0.0.0/8, 192.168.0.0/16, fc00::/7, …) may be blocked.
+    pub block_private: bool,
+    /// Length in bits of the IPv6 network that counts as one client.
+    #[schemars(range(min = 32, max = 64))]
+    pub v6_prefix: u8,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        ClientConfig { trusted_proxies: vec![], allow: vec![], block_private: false, v6_prefix: ClientKey::V6_PREFIX }
+    }
+}
+
+/// How long bans last.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Durations {
+    /// The first ban of a client, in seconds.
+    pub first_secs: u64,
+    /// No ban is longer, in seconds.
+    pub max_secs: u64,
+}
+
+/// What rules decide alone about a finding of `score`, and in whose name: a client that is
+/// flagged already needs no second proof, only a finding.
+pub fn action(score: u8, flagged: bool, thresholds: &Thresholds) -> (Action, DecidedBy) {
+    match () {
+        () if score < thresholds.flag => (Action::None, DecidedBy::Rules),
+        () if score >= thresholds.certain => (Action::Block, DecidedBy::Rules),
+        () if flagged => (Action::Block, DecidedBy::Cache),
+        () if score >= thresholds.block => (Action::Block, DecidedBy::Rules),
+        () => (Action::Monitor, DecidedBy::Rules),
+    }
+}
+
+/// How long the ban of a client lasts that was banned `offences` times before: doubled each
+/// time, up to the maximum.
+pub fn ban_secs(offences: u32, durations: Durations) -> u64 {
+    let longer = durations.first_secs.saturating_mul(1u64.checked_shl(offences).unwrap_or(u64::MAX));
+    longer.min(durations.max_secs.max(durations.first_secs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_become_actions() {
+        let thresholds = Thresholds::default();
+        for (score, flagged, expected) in [
+            (4, false, (Action::None, DecidedBy::Rules)),
+            (4, true, (Action::None, DecidedBy::Rules)),
+            (5, false, (Action::Monitor, DecidedBy::Rules)),
+            (7, false, (Action::Monitor, DecidedBy::Rules)),
+            (5, true, (Action::Block, DecidedBy::Cache)),
+            (8, false, (Action::Block, DecidedBy::Rules)),
+            (9, true, (Action::Block, DecidedBy::Rules)),
+        ] {
+            assert_eq!(action(score, flagged, &thresholds), expected, "{score} {flagged}");
+        }
+    }
+
+    #[test]
+    fn repeat_offenders_stay_out_longer() {
+        let durations = Durations { first_secs: 14_400, max_secs: 604_800 };
+        let lengths: Vec<u64> = [0, 1, 2, 5, 6, 63, 64, 1000].map(|n| ban_secs(n, durations)).into();
+        assert_eq!(lengths, [14_400, 28_800, 57_600, 460_800, 604_800, 604_800, 604_800, 604_800]);
+        assert_eq!(ban_secs(0, Durations { first_secs: 10, max_secs: 1 }), 10);
+    }
+}

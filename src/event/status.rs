@@ -1,0 +1,26 @@
+use serde::Serialize;
+
+use super::{SourceStatus, Timestamp};
+
+/// What the daemon says of itself. Counters run since its start.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Status {
+    pub version: &'static str,
+    /// `dry_run` or `enforce`.
+    pub mode: &'static str,
+    pub started_at: Timestamp,
+    pub healthy: bool,
+    /// What is wrong, if anything: each a sentence that names the way out.
+    pub problems: Vec<String>,
+    pub lines: u64,
+    pub parsed: u64,
+    pub unparsed: u64,
+    pub findings: u64,
+    pub blocks: u64,
+    pub refused: u64,
+    pub held: u64,
+    /// Bytes that were gone before they could be read.
+    pub gaps: u64,
+    pub rules: usize,
+    pub sources: Vec<SourceStatus>,
+}
