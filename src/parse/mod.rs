@@ -1,1 +1,153 @@
-//! (to be written)
+//! Takes a line, gives an [`Event`] that borrows from it. Pure: no clock, no state, no allocation
+//! for a line that is understood. Text stays as logged; undoing escapes is detect's first view.
+
+mod access;
+mod address;
+mod time;
+
+use crate::event::Event;
+use crate::plugin::{self, Kind};
+
+/// One way to write a log line.
+///
+/// `parse` must be linear in the line's length, must not allocate, and must refuse a line that it
+/// does not understand whole: a guess would let an attacker choose the fields.
+pub trait LogFormat: Send + Sync {
+    /// The event that `line` (without its newline) tells.
+    ///
+    /// # Errors
+    /// What is missing or wrong in the line, for people.
+    fn parse<'a>(&self, line: &'a [u8]) -> Result<Event<'a>, Unparsed>;
+}
+
+/// Why a line was not understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unparsed(pub &'static str);
+
+/// A registered format.
+pub type Format = Kind<&'static dyn LogFormat>;
+
+/// Every format. Where several understand a line, the first is taken.
+pub static KINDS: &[Format] = &[
+    Kind {
+        name: "nginx_combined",
+        summary: "nginx's default access log",
+        example: r#"203.0.113.7 - alice [05/Jan/2026:12:30:45 +0100] "GET /a?b=c HTTP/1.1" 200 612 "https://example.org/" "Mozilla/5.0""#,
+        build: &access::COMBINED,
+    },
+    Kind {
+        name: "apache_combined",
+        summary: "Apache's combined log",
+        example: r#"203.0.113.7 - alice [05/Jan/2026:12:30:45 +0100] "GET /\" HTTP/1.1" 200 612 "-" "Mozilla/5.0 \"x\"""#,
+        build: &access::COMBINED,
+    },
+    Kind {
+        name: "apache_common",
+        summary: "Apache's common log (CLF): no referrer, no user agent",
+        example: r#"203.0.113.7 - - [05/Jan/2026:12:30:45 +0100] "GET /a HTTP/1.1" 200 612"#,
+        build: &access::COMMON,
+    },
+    Kind {
+        name: "apache_vhost_combined",
+        summary: "Apache's combined log with the virtual host in front",
+        example: r#"example.org:443 203.0.113.7 - - [05/Jan/2026:12:30:45 +0100] "GET /a HTTP/1.1" 200 612 "-" "Mozilla/5.0""#,
+        build: &access::VHOST_COMBINED,
+    },
+];
+
+/// The formats that one file is written in. A line that none of them understands is unparsed and
+/// never offered to others: an attacker could otherwise choose the parser.
+#[derive(Clone, Default)]
+pub struct Formats(Vec<&'static Format>);
+
+impl Formats {
+    /// The format called `name`.
+    pub fn named(name: &str) -> Option<Formats> {
+        plugin::find(KINDS, name).map(|format| Formats(vec![format]))
+    }
+
+    /// What the first lines of a file called `path` are written in; empty when none is understood.
+    pub fn learn<'a>(path: &str, head: impl Iterator<Item = &'a [u8]>) -> Formats {
+        let mut counts = vec![0u32; KINDS.len()];
+        for line in head.take(LEARN_LINES) {
+            let understood = |format: &Format| format.build.parse(line).is_ok();
+            if let Some(first) = KINDS.iter().position(understood) {
+                counts[first] += 1;
+            }
+        }
+        let mut found: Vec<usize> = (0..KINDS.len()).filter(|&at| counts[at] > 0).collect();
+        found.sort_by_key(|&at| std::cmp::Reverse(counts[at]));
+        let apache = path.contains("apache") || path.contains("httpd");
+        let named = |at: usize| match KINDS[at].name {
+            "nginx_combined" if apache => plugin::find(KINDS, "apache_combined").unwrap_or(&KINDS[at]),
+            _ => &KINDS[at],
+        };
+        Formats(found.into_iter().map(named).collect())
+    }
+
+    /// The event that `line` tells, and the format that understood it.
+    ///
+    /// # Errors
+    /// What the first of the formats missed in the line.
+    #[inline]
+    pub fn parse<'a>(&self, line: &'a [u8]) -> Result<(Event<'a>, &'static Format), Unparsed> {
+        let mut first = None;
+        for &format in &self.0 {
+            match format.build.parse(line) {
+                Ok(event) => return Ok((event, format)),
+                Err(unparsed) => first = first.or(Some(unparsed)),
+            }
+        }
+        Err(first.unwrap_or(Unparsed("none of the known formats")))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Their names, the most frequent first.
+    pub fn names(&self) -> Vec<String> {
+        self.0.iter().map(|format| format.name.to_owned()).collect()
+    }
+
+    /// The formats called `names`; unknown ones are left out.
+    pub fn of_names(names: &[String]) -> Formats {
+        Formats(names.iter().filter_map(|name| plugin::find(KINDS, name)).collect())
+    }
+}
+
+/// Lines of a file's head that its formats are learned from.
+pub const LEARN_LINES: usize = 64;
+
+/// `line` without the newline (and carriage return) that ends it.
+#[inline]
+pub fn trim_line(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_format_understands_its_example() {
+        for kind in KINDS {
+            let event = kind.build.parse(kind.example.as_bytes());
+            assert!(event.is_ok_and(|event| event.source_ip.is_some() && event.time.is_some()), "{}", kind.name);
+        }
+    }
+
+    #[test]
+    fn a_file_speaks_the_formats_of_its_head_and_no_other() {
+        let combined = KINDS[0].example.as_bytes();
+        let common = KINDS[2].example.as_bytes();
+        let learned = Formats::learn("/var/log/nginx/access.log", [combined, combined, b"junk".as_slice()].into_iter());
+        assert_eq!(learned.names(), ["nginx_combined"]);
+        assert!(learned.parse(common).is_err(), "a format that the head did not show is not offered");
+        let both = Formats::learn("/var/log/apache2/a.log", [common, combined, combined].into_iter());
+        assert_eq!(both.names(), ["apache_combined", "apache_common"]);
+        assert!(Formats::learn("x", [b"".as_slice(), b"hello"].into_iter()).is_empty());
+    }
+}

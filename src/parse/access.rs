@@ -1,0 +1,275 @@
+//! The common log format and its relatives:
+//! `[vhost:port ]client ident user [time] "request" status bytes[ "referrer" "agent"]`.
+//!
+//! nginx writes a quote inside a field as `\x22`, Apache as `\"`, so the first bare quote ends a
+//! field in both. What follows the known fields (nginx's `main` format adds
+//! `"$http_x_forwarded_for"`, others add times) is left alone.
+
+use super::address::address;
+use super::time::{CLF_LEN, clf};
+use super::{LogFormat, Unparsed};
+use crate::event::{Event, Http, Kind};
+
+pub const COMBINED: Access = Access { vhost: Vhost::Absent, tail: Tail::RefererAndAgent };
+pub const COMMON: Access = Access { vhost: Vhost::Absent, tail: Tail::Nothing };
+pub const VHOST_COMBINED: Access = Access { vhost: Vhost::First, tail: Tail::RefererAndAgent };
+
+/// One of the relatives.
+pub struct Access {
+    vhost: Vhost,
+    tail: Tail,
+}
+
+#[derive(PartialEq)]
+enum Vhost {
+    Absent,
+    First,
+}
+
+#[derive(PartialEq)]
+enum Tail {
+    Nothing,
+    RefererAndAgent,
+}
+
+impl LogFormat for Access {
+    #[inline]
+    fn parse<'a>(&self, line: &'a [u8]) -> Result<Event<'a>, Unparsed> {
+        let mut http = Http::default();
+        let mut rest = line;
+        if self.vhost == Vhost::First {
+            let vhost = word(&mut rest).ok_or(Unparsed("no virtual host"))?;
+            http.host = memchr::memrchr(b':', vhost).map_or(vhost, |colon| &vhost[..colon]);
+        }
+        let client = word(&mut rest).ok_or(Unparsed("no client address"))?;
+        let source_ip = address(client);
+        // A host name with an ident other than `-` would be a virtual host with the client after it.
+        if source_ip.is_none() && !(host_name(client) && rest.starts_with(b"- ")) {
+            return Err(Unparsed("the first field is no client address"));
+        }
+        let time = if let Some(after) = rest.strip_prefix(b"- - [") {
+            let time = after.get(..CLF_LEN).and_then(clf).ok_or(Unparsed("no time in brackets"))?;
+            rest = &after[CLF_LEN..];
+            time
+        } else {
+            let (user, at) = user_and_time(rest).ok_or(Unparsed("no time in brackets"))?;
+            http.user = present(user);
+            let time = clf(&rest[at..at + CLF_LEN]).ok_or(Unparsed("no time in brackets"))?;
+            rest = &rest[at + CLF_LEN..];
+            time
+        };
+        rest = rest.strip_prefix(b"] \"").ok_or(Unparsed("no request in quotes"))?;
+        request(quoted(&mut rest).ok_or(Unparsed("the request does not end"))?, &mut http);
+        rest = rest.strip_prefix(b" ").ok_or(Unparsed("no status"))?;
+        let status = word(&mut rest).ok_or(Unparsed("no status"))?;
+        http.status = match status {
+            b"-" => 0,
+            [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
+                u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0')
+            }
+            _ => return Err(Unparsed("the status is no number")),
+        };
+        let size = memchr::memchr(b' ', rest).unwrap_or(rest.len());
+        http.bytes = number(&rest[..size])?;
+        rest = &rest[size..];
+        if self.tail == Tail::RefererAndAgent {
+            rest = rest.strip_prefix(b" \"").ok_or(Unparsed("no referrer in quotes"))?;
+            http.referer = present(quoted(&mut rest).ok_or(Unparsed("the referrer does not end"))?);
+            rest = rest.strip_prefix(b" \"").ok_or(Unparsed("no user agent in quotes"))?;
+            http.user_agent = present(quoted(&mut rest).ok_or(Unparsed("the user agent does not end"))?);
+            if !matches!(rest, [] | [b' ', ..]) {
+                return Err(Unparsed("text sticks to the user agent's quote"));
+            }
+        } else if !rest.is_empty() {
+            return Err(Unparsed("more fields than the common log format has"));
+        }
+        Ok(Event { time: Some(time), source_ip, kind: Kind::Http(http) })
+    }
+}
+
+/// Takes the text up to the next space.
+#[inline]
+fn word<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let space = memchr::memchr(b' ', rest)?;
+    let word = &rest[..space];
+    *rest = &rest[space + 1..];
+    (!word.is_empty()).then_some(word)
+}
+
+/// Takes the text up to the closing quote and the quote.
+#[inline]
+fn quoted<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let mut from = 0;
+    loop {
+        let quote = from + memchr::memchr(b'"', &rest[from..])?;
+        let escapes = rest[..quote].iter().rev().take_while(|&&byte| byte == b'\\').count();
+        if escapes % 2 == 0 {
+            let text = &rest[..quote];
+            *rest = &rest[quote + 1..];
+            return Some(text);
+        }
+        from = quote + 1;
+    }
+}
+
+/// In `ident user [time] "…`: the user and where the time starts. A user's name is the client's
+/// choice and may hold spaces and brackets, but no bare quote: the first `] "` ends the time.
+fn user_and_time(rest: &[u8]) -> Option<(&[u8], usize)> {
+    let end = memchr::memmem::find(rest, b"] \"")?;
+    let start = end.checked_sub(CLF_LEN)?;
+    let before = rest[..start].strip_suffix(b" [")?;
+    let ident = memchr::memchr(b' ', before)?;
+    Some((&before[ident + 1..], start))
+}
+
+/// Splits a request line. One that is none (TLS bytes, a bare word) goes whole into `uri`.
+#[inline]
+fn request<'a>(line: &'a [u8], http: &mut Http<'a>) {
+    http.uri = present(line);
+    let Some(space) = memchr::memchr(b' ', line) else { return };
+    let (method, mut target) = (&line[..space], &line[space + 1..]);
+    if method.is_empty() || method.len() > 32 || !method.iter().all(|byte| matches!(byte, b'A'..=b'Z' | b'-' | b'_')) {
+        return;
+    }
+    match memchr::memrchr(b' ', target) {
+        Some(last) if target[last + 1..].starts_with(b"HTTP/") => {
+            http.protocol = &target[last + 1..];
+            target = &target[..last];
+        }
+        _ if target.starts_with(b"/") => {}
+        _ => return,
+    }
+    http.method = method;
+    http.uri = target;
+    if !target.starts_with(b"/") {
+        absolute(target, http);
+    }
+}
+
+/// `http://host/path` → host and origin form. Other targets (`*`, `host:443`) stay as they are.
+fn absolute<'a>(target: &'a [u8], http: &mut Http<'a>) {
+    let Some(scheme) = memchr::memmem::find(&target[..target.len().min(16)], b"://") else { return };
+    if !target[..scheme].iter().all(u8::is_ascii_alphanumeric) {
+        return;
+    }
+    let after = &target[scheme + 3..];
+    let slash = memchr::memchr2(b'/', b'?', after).unwrap_or(after.len());
+    http.host = &after[..slash];
+    http.uri = if slash == after.len() { b"/" } else { &after[slash..] };
+}
+
+#[inline]
+fn present(field: &[u8]) -> &[u8] {
+    if field == b"-" { b"" } else { field }
+}
+
+#[inline]
+fn number(field: &[u8]) -> Result<Option<u64>, Unparsed> {
+    if field == b"-" {
+        return Ok(None);
+    }
+    let digits = (1..=19).contains(&field.len()) && field.iter().all(u8::is_ascii_digit);
+    let value = field.iter().fold(0u64, |value, byte| value.wrapping_mul(10).wrapping_add(u64::from(byte & 15)));
+    if digits { Ok(Some(value)) } else { Err(Unparsed("the size is no number")) }
+}
+
+/// Whether the client field may be a host name (Apache with `HostnameLookups On`), `-` or `unix:`.
+fn host_name(field: &[u8]) -> bool {
+    field == b"unix:" || field.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(format: &Access, line: &[u8]) -> String {
+        let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
+        match format.parse(line) {
+            Err(why) => format!("error: {why}"),
+            Ok(Event { time, source_ip, kind: Kind::Http(http) }) => format!(
+                "{} {} {}|{}|{}|{} {} {:?} ref={} ua={} user={} host={}",
+                time.map_or("-".into(), |time| time.to_string()),
+                source_ip.map_or("-".into(), |ip| ip.to_string()),
+                text(http.method),
+                text(http.uri),
+                text(http.path()),
+                text(http.protocol),
+                http.status,
+                http.bytes,
+                text(http.referer),
+                text(http.user_agent),
+                text(http.user),
+                text(http.host),
+            ),
+        }
+    }
+
+    #[test]
+    fn combined_lines() {
+        let line = |request: &str| {
+            format!(r#"203.0.113.7 - - [05/Jan/2026:12:30:45 +0000] "{request}" 404 - "-" "curl/8""#).into_bytes()
+        };
+        for (request, expected) in [
+            ("GET /a?b=c HTTP/1.1", "GET|/a?b=c|/a|HTTP/1.1"),
+            ("GET /a b c HTTP/1.1", "GET|/a b c|/a b c|HTTP/1.1"),
+            ("GET /only", "GET|/only|/only|"),
+            (r"\x16\x03\x01\x02\x00", r"|\x16\x03\x01\x02\x00|\x16\x03\x01\x02\x00|"),
+            ("-", "|||"),
+            ("", "|||"),
+            ("get /lower HTTP/1.1", "|get /lower HTTP/1.1|get /lower HTTP/1.1|"),
+            ("CONNECT example.org:443 HTTP/1.1", "CONNECT|example.org:443|example.org:443|HTTP/1.1"),
+            ("OPTIONS * HTTP/1.0", "OPTIONS|*|*|HTTP/1.0"),
+            (r#"GET /\"x HTTP/1.1"#, r#"GET|/\"x|/\"x|HTTP/1.1"#),
+        ] {
+            let expected = format!("2026-01-05T12:30:45.000Z 203.0.113.7 {expected} 404 None ref= ua=curl/8 user= host=");
+            assert_eq!(shown(&COMBINED, &line(request)), expected);
+        }
+        assert!(shown(&COMBINED, &line("GET http://x.example/p?q HTTP/1.1")).contains("GET|/p?q|/p|HTTP/1.1"));
+        assert!(shown(&COMBINED, &line("GET http://x.example/p?q HTTP/1.1")).ends_with("host=x.example"));
+    }
+
+    #[test]
+    fn a_user_name_cannot_choose_the_fields() {
+        let line = br#"203.0.113.7 - x [01/Jan/1999:00:00:00 +0000] 198.51.100.1 - - [05/Jan/2026:12:30:45 +0000] "GET / HTTP/1.1" 401 0 "-" "-""#;
+        let shown = shown(&COMBINED, line);
+        assert!(shown.starts_with("2026-01-05T12:30:45.000Z 203.0.113.7 GET|/|"), "{shown}");
+        assert!(shown.contains("user=x [01/Jan/1999:00:00:00 +0000] 198.51.100.1 - -"), "{shown}");
+    }
+
+    #[test]
+    fn relatives_and_what_is_none_of_them() {
+        let vhost = br#"example.org:443 2001:db8::9 - bob [05/Jan/2026:12:30:45 +0000] "GET / HTTP/2.0" 200 5 "https://r/" "A \"B\"""#;
+        assert_eq!(
+            shown(&VHOST_COMBINED, vhost),
+            r#"2026-01-05T12:30:45.000Z 2001:db8::9 GET|/|/|HTTP/2.0 200 Some(5) ref=https://r/ ua=A \"B\" user=bob host=example.org"#
+        );
+        assert!(shown(&COMBINED, vhost).starts_with("error"));
+        let common = br#"host.example - - [05/Jan/2026:12:30:45 +0000] "GET / HTTP/1.0" 200 5"#;
+        assert!(shown(&COMMON, common).starts_with("2026-01-05T12:30:45.000Z - GET|/|/|HTTP/1.0 200 Some(5)"));
+        assert_eq!(shown(&COMBINED, common), "error: no referrer in quotes");
+        let main = [&vhost[16..], b" \"198.51.100.1\""].concat();
+        assert!(shown(&COMBINED, &main).contains("2001:db8::9"), "nginx's main format adds a field");
+        for (line, error) in [
+            (&b""[..], "error: no client address"),
+            (b"hello world", "error: no time in brackets"),
+            (b"{\"a\":1} x", "error: the first field is no client address"),
+            (b"1.2.3.4 - - [nonsense] \"GET / HTTP/1.1\" 200 1 \"-\" \"-\"", "error: no time in brackets"),
+            (b"1.2.3.4 - - [05/Jan/2026:12:30:45 +0000] \"GET /", "error: the request does not end"),
+            (b"1.2.3.4 - - [05/Jan/2026:12:30:45 +0000] \"GET / HTTP/1.1\" 2x0 1 \"-\" \"-\"", "error: the status is no number"),
+            (b"1.2.3.4 - - [05/Jan/2026:12:30:45 +0000] \"GET / HTTP/1.1\" 200 1 \"-\" \"-\"x", "error: text sticks to the user agent's quote"),
+        ] {
+            assert_eq!(shown(&COMBINED, line), error);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(line in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+            for format in [&COMBINED, &COMMON, &VHOST_COMBINED] {
+                let _ = format.parse(&line);
+                let dressed = [b"1.2.3.4 - - [05/Jan/2026:12:30:45 +0000] \"".as_slice(), &line].concat();
+                let _ = format.parse(&dressed);
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::event::canonical;
+
+/// The client address in a field, canonical: IPv4-mapped IPv6 as IPv4, without zone or brackets.
+#[inline]
+pub fn address(field: &[u8]) -> Option<IpAddr> {
+    match v4(field) {
+        Some(bits) => Some(Ipv4Addr::from_bits(bits).into()),
+        None => v6(field),
+    }
+}
+
+/// Dotted decimal, four numbers without leading zeros (which some readers take for octal).
+#[inline]
+fn v4(field: &[u8]) -> Option<u32> {
+    if field.len() > 15 {
+        return None;
+    }
+    let (mut bits, mut part, mut digits, mut dots) = (0u32, 0u32, 0u32, 0u32);
+    for &byte in field {
+        match byte {
+            b'0'..=b'9' => {
+                if digits > 0 && part == 0 {
+                    return None;
+                }
+                part = part * 10 + u32::from(byte - b'0');
+                digits += 1;
+                if part > 255 {
+                    return None;
+                }
+            }
+            b'.' if digits > 0 => {
+                bits = bits << 8 | part;
+                (part, digits, dots) = (0, 0, dots + 1);
+            }
+            _ => return None,
+        }
+    }
+    (dots == 3 && digits > 0).then_some(bits << 8 | part)
+}
+
+fn v6(field: &[u8]) -> Option<IpAddr> {
+    let field = field.strip_prefix(b"[").and_then(|inner| inner.strip_suffix(b"]")).unwrap_or(field);
+    let zone = memchr::memchr(b'%', field).unwrap_or(field.len());
+    let address: Ipv6Addr = std::str::from_utf8(&field[..zone]).ok()?.parse().ok()?;
+    Some(canonical(address.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::address;
+
+    #[test]
+    fn addresses_come_out_canonical_or_not_at_all() {
+        let shown = |text: &str| address(text.as_bytes()).map(|address| address.to_string());
+        for (text, expected) in [
+            ("203.0.113.7", "203.0.113.7"),
+            ("0.0.0.0", "0.0.0.0"),
+            ("255.255.255.255", "255.255.255.255"),
+            ("::ffff:203.0.113.7", "203.0.113.7"),
+            ("fe80::1%eth0", "fe80::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+        ] {
+            assert_eq!(shown(text).as_deref(), Some(expected));
+        }
+        for text in ["", "-", "1.2.3", "1.2.3.4.5", "1.2.3.256", "01.2.3.4", "1..3.4", "1.2.3.", "unix:", "host", "1.2.3.4 "] {
+            assert_eq!(shown(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn agrees_with_the_standard_library() {
+        for bits in (0..=u32::MAX).step_by(65_537 * 31) {
+            let text = std::net::Ipv4Addr::from_bits(bits).to_string();
+            assert_eq!(address(text.as_bytes()), text.parse().ok());
+        }
+    }
+}
