@@ -251,7 +251,7 @@ mod tests {
         assert!(shown(&COMBINED, &main).contains("2001:db8::9"), "nginx's main format adds a field");
         for (line, error) in [
             (&b""[..], "error: no client address"),
-            (b"hello world", "error: no time in brackets"),
+            (b"hello world", "error: the first field is no client address"),
             (b"{\"a\":1} x", "error: the first field is no client address"),
             (b"1.2.3.4 - - [nonsense] \"GET / HTTP/1.1\" 200 1 \"-\" \"-\"", "error: no time in brackets"),
             (b"1.2.3.4 - - [05/Jan/2026:12:30:45 +0000] \"GET /", "error: the request does not end"),
