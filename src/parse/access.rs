@@ -221,7 +221,8 @@ mod tests {
             ("OPTIONS * HTTP/1.0", "OPTIONS|*|*|HTTP/1.0"),
             (r#"GET /\"x HTTP/1.1"#, r#"GET|/\"x|/\"x|HTTP/1.1"#),
         ] {
-            let expected = format!("2026-01-05T12:30:45.000Z 203.0.113.7 {expected} 404 None ref= ua=curl/8 user= host=");
+            let expected =
+                format!("2026-01-05T12:30:45.000Z 203.0.113.7 {expected} 404 None ref= ua=curl/8 user= host=");
             assert_eq!(shown(&COMBINED, &line(request)), expected);
         }
         assert!(shown(&COMBINED, &line("GET http://x.example/p?q HTTP/1.1")).contains("GET|/p?q|/p|HTTP/1.1"));
@@ -255,8 +256,14 @@ mod tests {
             (b"{\"a\":1} x", "error: the first field is no client address"),
             (b"1.2.3.4 - - [nonsense] \"GET / HTTP/1.1\" 200 1 \"-\" \"-\"", "error: no time in brackets"),
             (b"1.2.3.4 - - [05/Jan/2026:12:30:45 +0000] \"GET /", "error: the request does not end"),
-            (b"1.2.3.4 - - [05/Jan/2026:12:30:45 +0000] \"GET / HTTP/1.1\" 2x0 1 \"-\" \"-\"", "error: the status is no number"),
-            (b"1.2.3.4 - - [05/Jan/2026:12:30:45 +0000] \"GET / HTTP/1.1\" 200 1 \"-\" \"-\"x", "error: text sticks to the user agent's quote"),
+            (
+                b"1.2.3.4 - - [05/Jan/2026:12:30:45 +0000] \"GET / HTTP/1.1\" 2x0 1 \"-\" \"-\"",
+                "error: the status is no number",
+            ),
+            (
+                b"1.2.3.4 - - [05/Jan/2026:12:30:45 +0000] \"GET / HTTP/1.1\" 200 1 \"-\" \"-\"x",
+                "error: text sticks to the user agent's quote",
+            ),
         ] {
             assert_eq!(shown(&COMBINED, line), error);
         }

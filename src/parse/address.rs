@@ -64,7 +64,9 @@ mod tests {
         ] {
             assert_eq!(shown(text).as_deref(), Some(expected));
         }
-        for text in ["", "-", "1.2.3", "1.2.3.4.5", "1.2.3.256", "01.2.3.4", "1..3.4", "1.2.3.", "unix:", "host", "1.2.3.4 "] {
+        for text in
+            ["", "-", "1.2.3", "1.2.3.4.5", "1.2.3.256", "01.2.3.4", "1..3.4", "1.2.3.", "unix:", "host", "1.2.3.4 "]
+        {
             assert_eq!(shown(text), None, "{text}");
         }
     }

@@ -1,0 +1,323 @@
+//! What clients did before: scores that decay, windows, who is flagged and banned. Fed with
+//! compact [`Record`]s in file order by one owner; all time is log time.
+
+use super::DetectConfig;
+use super::ruleset::{Hit, Ruleset};
+use super::table::{Kept, Table};
+use super::window::Bucket;
+use crate::event::ClientKey;
+
+/// What matching leaves of a line for counting.
+#[derive(Clone, Copy, Debug)]
+pub struct Record {
+    /// The client; 0 when the line names none.
+    pub client: u128,
+    pub time_secs: i64,
+    /// Where the line is in its batch.
+    pub start: u32,
+    pub len: u32,
+    pub path_hash: u32,
+    /// The line's hits, as a range of its batch's hits.
+    pub first_hit: u32,
+    pub hits: u16,
+    pub status: u16,
+    /// The sum of the hits' scores, 0–10.
+    pub score: u8,
+    pub method: MethodClass,
+}
+
+/// The methods that windows tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MethodClass {
+    Get,
+    Post,
+    Head,
+    Other,
+}
+
+impl MethodClass {
+    #[inline]
+    pub fn of(method: &[u8]) -> MethodClass {
+        match method {
+            b"GET" => MethodClass::Get,
+            b"POST" => MethodClass::Post,
+            b"HEAD" => MethodClass::Head,
+            _ => MethodClass::Other,
+        }
+    }
+
+    fn as_bytes(self) -> &'static [u8] {
+        match self {
+            MethodClass::Get => b"GET",
+            MethodClass::Post => b"POST",
+            MethodClass::Head => b"HEAD",
+            MethodClass::Other => b"",
+        }
+    }
+}
+
+/// What counting found out about a line that is a finding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Counted {
+    /// 1–10.
+    pub score: u8,
+    /// How much of it came from the client's earlier findings.
+    pub from_history: u8,
+    /// Indexes of the windows that overflowed on this line.
+    pub overflowed: Vec<usize>,
+    /// The client was flagged by an earlier block.
+    pub flagged: bool,
+    /// A ban of the client is running, in log time.
+    pub banned: bool,
+    /// Bans of the client so far.
+    pub offences: u32,
+}
+
+/// What is kept of one client.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Client {
+    /// Scores of its suspicious lines, decaying.
+    points: f32,
+    points_at: i64,
+    /// Which of 64 classes of suspicions made the points: the same again adds nothing.
+    seen: u64,
+    flagged_until: i64,
+    banned_until: i64,
+    offences: u32,
+    pub requests: u32,
+    /// Answered below 400.
+    pub served: u32,
+}
+
+impl Kept for Client {
+    fn has_evidence(&self) -> bool {
+        self.points > 0.5 || self.offences > 0
+    }
+}
+
+/// Points that raise the score of the client's next suspicious line by one.
+const POINTS_PER_STEP: f32 = 3.0;
+/// Below this, a client's earlier suspicions are forgotten.
+const FORGOTTEN_POINTS: f32 = 0.5;
+
+/// All clients and windows: bounded, in log time.
+pub struct Counter {
+    clients: Table<Client>,
+    buckets: Table<Bucket>,
+    half_life_secs: f32,
+    flagged_secs: i64,
+    flag: u8,
+    v6_prefix: u8,
+}
+
+impl Counter {
+    /// `flag`: the score at which a line is a finding.
+    pub fn new(config: &DetectConfig, flag: u8, v6_prefix: u8) -> Counter {
+        let capacity = config.max_clients as usize;
+        Counter {
+            clients: Table::new(capacity, TABLE_SEED),
+            buckets: Table::new(capacity / 4, TABLE_SEED),
+            half_life_secs: config.half_life_secs as f32,
+            flagged_secs: i64::from(config.flagged_secs),
+            flag,
+            v6_prefix,
+        }
+    }
+
+    /// Counts one line: what it is, if it is a finding.
+    #[inline]
+    pub fn count(&mut self, record: &Record, hits: &[Hit], rules: &Ruleset) -> Option<Counted> {
+        if record.client == 0 {
+            return (record.score >= self.flag).then(|| Counted::alone(record.score));
+        }
+        let now = record.time_secs;
+        let client = self.clients.entry(record.client, now);
+        client.requests = client.requests.saturating_add(1);
+        client.served = client.served.saturating_add(u32::from(record.status < 400));
+        let mut overflowed = Vec::new();
+        for (index, window) in rules.windows.iter().enumerate() {
+            if !window.fits(record.status, record.method.as_bytes()) {
+                continue;
+            }
+            let key = record.client ^ (u128::from(window.hash) << 32);
+            if window.pour(self.buckets.entry(key, now), now, record.path_hash) {
+                overflowed.push(index);
+            }
+        }
+        if record.score == 0 && overflowed.is_empty() {
+            return None;
+        }
+        let windows = overflowed.iter().map(|&index| rules.windows[index].spec.score).max().unwrap_or(0);
+        let alone = record.score.saturating_add(windows).min(10);
+        client.decay(now, self.half_life_secs);
+        let score = alone.saturating_add((client.points / POINTS_PER_STEP) as u8).min(10);
+        client.add(alone, record, hits, self.flag);
+        (score >= self.flag).then(|| Counted {
+            score,
+            from_history: score - alone,
+            overflowed,
+            flagged: client.flagged_until > now,
+            banned: client.banned_until > now,
+            offences: client.offences,
+        })
+    }
+
+    /// Notes that `client` is banned from `now_secs` for `secs`.
+    pub fn ban(&mut self, client: u128, now_secs: i64, secs: u64) {
+        let flagged_secs = self.flagged_secs;
+        let entry = self.clients.entry(client, now_secs);
+        entry.banned_until = now_secs.saturating_add_unsigned(secs);
+        entry.flagged_until = entry.flagged_until.max(now_secs + flagged_secs);
+        entry.offences += 1;
+    }
+
+    /// Forgets a client's ban, flag and points, as an operator who lifts a ban wants: it starts
+    /// afresh, but its offences are kept.
+    pub fn pardon(&mut self, client: ClientKey) {
+        let key = client.bits();
+        if let Some(known) = self.clients.get(key) {
+            let Client { offences, requests, served, points_at, .. } = *known;
+            *self.clients.entry(key, points_at) = Client { offences, requests, served, points_at, ..Client::default() };
+        }
+    }
+
+    /// What is known of a client.
+    pub fn client(&self, client: ClientKey) -> Option<&Client> {
+        self.clients.get(client.bits())
+    }
+
+    /// The key of `bits`, as it was counted.
+    pub fn key(&self, bits: u128) -> ClientKey {
+        ClientKey::from_bits(bits, self.v6_prefix)
+    }
+
+    /// Everything that later findings depend on, as bytes.
+    pub fn save(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend_from_slice(MAGIC);
+        let clients: Vec<_> =
+            self.clients.iter().filter(|(_, _, client)| client.points > 0.0 || client.has_evidence()).collect();
+        out.extend_from_slice(&(clients.len() as u32).to_le_bytes());
+        for (key, used, client) in clients {
+            out.extend_from_slice(&key.to_le_bytes());
+            out.extend_from_slice(&used.to_le_bytes());
+            out.extend_from_slice(&client.points.to_le_bytes());
+            out.extend_from_slice(&client.points_at.to_le_bytes());
+            out.extend_from_slice(&client.seen.to_le_bytes());
+            out.extend_from_slice(&client.flagged_until.to_le_bytes());
+            out.extend_from_slice(&client.banned_until.to_le_bytes());
+            out.extend_from_slice(&client.offences.to_le_bytes());
+            out.extend_from_slice(&client.requests.to_le_bytes());
+            out.extend_from_slice(&client.served.to_le_bytes());
+        }
+        let buckets: Vec<_> = self.buckets.iter().filter(|(_, _, bucket)| bucket.level > 0.0).collect();
+        out.extend_from_slice(&(buckets.len() as u32).to_le_bytes());
+        for (key, used, bucket) in buckets {
+            out.extend_from_slice(&key.to_le_bytes());
+            out.extend_from_slice(&used.to_le_bytes());
+            out.extend_from_slice(&bucket.level.to_le_bytes());
+            out.extend_from_slice(&bucket.last_secs.to_le_bytes());
+            bucket.seen.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
+        }
+        out
+    }
+
+    /// Takes up what [`save`](Self::save) gave.
+    ///
+    /// # Errors
+    /// The bytes are not of this version of Palisade, or damaged; nothing was taken up then.
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<(), DamagedState> {
+        let mut reader = Reader(bytes.strip_prefix(MAGIC).ok_or(DamagedState)?);
+        let (mut clients, mut buckets) = (vec![], vec![]);
+        for _ in 0..u32::from_le_bytes(reader.take()?) {
+            let key = u128::from_le_bytes(reader.take()?);
+            let used = u32::from_le_bytes(reader.take()?);
+            let client = Client {
+                points: f32::from_le_bytes(reader.take()?),
+                points_at: i64::from_le_bytes(reader.take()?),
+                seen: u64::from_le_bytes(reader.take()?),
+                flagged_until: i64::from_le_bytes(reader.take()?),
+                banned_until: i64::from_le_bytes(reader.take()?),
+                offences: u32::from_le_bytes(reader.take()?),
+                requests: u32::from_le_bytes(reader.take()?),
+                served: u32::from_le_bytes(reader.take()?),
+            };
+            clients.push((key, used, client));
+        }
+        for _ in 0..u32::from_le_bytes(reader.take()?) {
+            let key = u128::from_le_bytes(reader.take()?);
+            let used = u32::from_le_bytes(reader.take()?);
+            let level = f32::from_le_bytes(reader.take()?);
+            let last_secs = i64::from_le_bytes(reader.take()?);
+            let mut seen = [0; 4];
+            for word in &mut seen {
+                *word = u64::from_le_bytes(reader.take()?);
+            }
+            buckets.push((key, used, Bucket { level, last_secs, seen }));
+        }
+        if !reader.0.is_empty() {
+            return Err(DamagedState);
+        }
+        for (key, used, client) in clients {
+            *self.clients.entry(key, i64::from(used)) = client;
+        }
+        for (key, used, bucket) in buckets {
+            *self.buckets.entry(key, i64::from(used)) = bucket;
+        }
+        Ok(())
+    }
+}
+
+/// The snapshot of the counters cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the saved counters are damaged or of another version")]
+pub struct DamagedState;
+
+/// The version of the saved form.
+const MAGIC: &[u8] = b"palisade counters 1\n";
+/// Keeps the layout of the tables the same in every run, so that replay evicts the same entries.
+const TABLE_SEED: u64 = 0x7061_6c69_7361_6465;
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], DamagedState> {
+        let (taken, rest) = self.0.split_first_chunk().ok_or(DamagedState)?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+}
+
+impl Counted {
+    /// A line that names no client: its own score is all there is.
+    fn alone(score: u8) -> Counted {
+        Counted { score, from_history: 0, overflowed: vec![], flagged: false, banned: false, offences: 0 }
+    }
+}
+
+impl Client {
+    /// Lets its points decay until `now`. A line out of order does not make them grow.
+    fn decay(&mut self, now: i64, half_life_secs: f32) {
+        let age = (now - self.points_at).max(0) as f32;
+        self.points *= (-age / half_life_secs).exp2();
+        self.points_at = self.points_at.max(now);
+        if self.points < FORGOTTEN_POINTS {
+            (self.points, self.seen) = (0.0, 0);
+        }
+    }
+
+    /// Adds a suspicious line's score to its points, unless the same suspicion is in them already:
+    /// for a weak signal its rules, for more the request's path too.
+    fn add(&mut self, score: u8, record: &Record, hits: &[Hit], flag: u8) {
+        let mut class = if score < flag { 0 } else { record.path_hash };
+        for hit in hits {
+            class = class.rotate_left(5) ^ u32::from(hit.rule).wrapping_mul(0x9e37_79b9);
+        }
+        let bit = 1u64 << (class.wrapping_mul(0x9e37_79b9) >> 26);
+        if self.seen & bit != 0 {
+            return;
+        }
+        self.seen |= bit;
+        self.points += f32::from(score);
+    }
+}

@@ -1,0 +1,319 @@
+//! The views of logged text that rules look at.
+//!
+//! *decoded*: what the server was sent — the log's own escapes undone, percent-encoding undone up
+//! to [`MAX_PASSES`] times, `%uXXXX`, overlong UTF-8, and `+` in a query.
+//! *folded*: what an interpreter behind the server would make of it — decoded, with SQL comments
+//! and runs of white space as one space, NULs dropped, HTML character references and
+//! JavaScript's `\xHH` and `\uHHHH` resolved.
+
+/// Times that percent-encoding is undone: attackers encode twice or three times.
+pub const MAX_PASSES: usize = 3;
+
+/// Whether `+` stands for a space, as in a query.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Plus {
+    Space,
+    Literal,
+    /// A whole URI: a space after the first `?`.
+    SpaceInQuery,
+}
+
+/// Appends the decoded view of `raw` to `out`. `raw` is as logged.
+pub fn decode(raw: &[u8], plus: Plus, out: &mut Vec<u8>) {
+    let start = out.len();
+    let mut more = first_pass(raw, plus, out);
+    for _ in 1..MAX_PASSES {
+        if !more {
+            break;
+        }
+        more = percent_pass(out, start);
+    }
+    overlong(out, start);
+}
+
+/// Whether [`decode`] can change anything. (Overlong UTF-8 only comes out of an escape: no server
+/// logs such bytes as they are.)
+#[inline]
+pub fn is_encoded(raw: &[u8]) -> bool {
+    memchr::memchr3(b'%', b'+', b'\\', raw).is_some()
+}
+
+/// Undoes the log's escapes and one layer of percent-encoding. Returns whether a `%` is left.
+fn first_pass(raw: &[u8], plus: Plus, out: &mut Vec<u8>) -> bool {
+    let mut space = plus == Plus::Space;
+    let mut more = false;
+    let mut at = 0;
+    while at < raw.len() {
+        let byte = raw[at];
+        let rest = &raw[at + 1..];
+        let (decoded, used) = match byte {
+            b'\\' => log_escape(rest),
+            b'%' => percent(rest, out),
+            b'+' if space => (Some(b' '), 0),
+            b'?' if plus == Plus::SpaceInQuery => {
+                space = true;
+                (Some(byte), 0)
+            }
+            _ => (Some(byte), 0),
+        };
+        if let Some(decoded) = decoded {
+            more |= decoded == b'%';
+            out.push(decoded);
+        }
+        at += 1 + used;
+    }
+    more
+}
+
+/// One more layer of percent-encoding, in place. Returns whether a `%` is left.
+fn percent_pass(out: &mut Vec<u8>, start: usize) -> bool {
+    let (mut read, mut write, mut more) = (start, start, false);
+    let mut wide = Vec::new();
+    while read < out.len() {
+        let (decoded, used) = match out[read] {
+            b'%' => percent(&out[read + 1..], &mut wide),
+            byte => (Some(byte), 0),
+        };
+        read += 1 + used;
+        for byte in decoded.into_iter().chain(wide.drain(..)) {
+            more |= byte == b'%';
+            out[write] = byte;
+            write += 1;
+        }
+    }
+    out.truncate(write);
+    more
+}
+
+/// After a `%`: `HH`, or `uHHHH` (IIS), whose UTF-8 goes to `wide`. Anything else stays a `%`.
+fn percent(rest: &[u8], wide: &mut Vec<u8>) -> (Option<u8>, usize) {
+    if let Some(byte) = hex(rest, 2) {
+        return (Some(byte as u8), 2);
+    }
+    if matches!(rest.first(), Some(b'u' | b'U'))
+        && let Some(code) = hex(&rest[1..], 4)
+    {
+        let mut utf8 = [0; 4];
+        let c = halfwidth(code);
+        wide.extend_from_slice(c.encode_utf8(&mut utf8).as_bytes());
+        return (None, 5);
+    }
+    (Some(b'%'), 0)
+}
+
+/// What IIS makes of a full-width form: the ASCII character it shows.
+fn halfwidth(code: u32) -> char {
+    let narrow = if (0xff01..=0xff5e).contains(&code) { code - 0xfee0 } else { code };
+    char::from_u32(narrow).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
+/// After a `\` in a log: nginx and Apache write `\xHH`, Apache also `\"`, `\\`, `\n`, `\t`, `\r`.
+fn log_escape(rest: &[u8]) -> (Option<u8>, usize) {
+    match rest.first() {
+        Some(b'x' | b'X') => match hex(&rest[1..], 2) {
+            Some(byte) => (Some(byte as u8), 3),
+            None => (Some(b'\\'), 0),
+        },
+        Some(b'"') => (Some(b'"'), 1),
+        Some(b'\\') => (Some(b'\\'), 1),
+        _ => (Some(b'\\'), 0),
+    }
+}
+
+/// The number in the first `digits` hexadecimal digits.
+#[inline]
+fn hex(text: &[u8], digits: usize) -> Option<u32> {
+    text.get(..digits)?.iter().try_fold(0, |value, &byte| Some(value << 4 | (byte as char).to_digit(16)?))
+}
+
+/// Two-byte forms of ASCII characters (`%c0%af` for `/`), which decoders of old accepted.
+fn overlong(out: &mut Vec<u8>, start: usize) {
+    let Some(first) = memchr::memchr2(0xc0, 0xc1, &out[start..]) else { return };
+    let (mut read, mut write) = (start + first, start + first);
+    while read < out.len() {
+        let lead = out[read];
+        match out.get(read + 1) {
+            Some(&next) if matches!(lead, 0xc0 | 0xc1) && next & 0x80 != 0 => {
+                out[write] = (lead & 1) << 6 | next & 0x3f;
+                read += 2;
+            }
+            _ => {
+                out[write] = lead;
+                read += 1;
+            }
+        }
+        write += 1;
+    }
+    out.truncate(write);
+}
+
+/// Whether [`fold`] can change anything. An `&` counts where a character reference may follow.
+#[inline]
+pub fn is_foldable(decoded: &[u8]) -> bool {
+    let mut previous = 0;
+    for (at, &byte) in decoded.iter().enumerate() {
+        let odd = match byte {
+            0 | b'\t' | b'\n' | 0x0b | 0x0c | b'\r' => true,
+            b' ' => previous == b' ',
+            b'*' => previous == b'/',
+            b'/' => previous == b'*',
+            b'x' | b'u' | b'X' | b'U' if previous == b'\\' => true,
+            b'#' => previous == b'&',
+            b';' => memchr::memchr(b'&', &decoded[at.saturating_sub(LONGEST_NAME)..at]).is_some(),
+            _ => false,
+        };
+        if odd {
+            return true;
+        }
+        previous = byte;
+    }
+    false
+}
+
+/// Bytes of the longest named character reference that [`fold`] knows, with its `&`.
+const LONGEST_NAME: usize = 8;
+
+/// Appends the folded view of `decoded` to `out`.
+pub fn fold(decoded: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    let mut at = 0;
+    while at < decoded.len() {
+        let rest = &decoded[at..];
+        let (byte, used) = match rest[0] {
+            0 => (None, 1),
+            b'/' if rest.starts_with(b"/*") => (Some(b' '), comment(rest)),
+            b'*' if rest.starts_with(b"*/") => (Some(b' '), 2),
+            byte if byte.is_ascii_whitespace() || byte == 0x0b => (Some(b' '), 1),
+            b'&' => reference(rest).map_or((Some(b'&'), 1), |(byte, used)| (Some(byte), used)),
+            b'\\' => script_escape(rest).map_or((Some(b'\\'), 1), |(byte, used)| (Some(byte), used)),
+            byte => (Some(byte), 1),
+        };
+        at += used;
+        match byte {
+            Some(b' ') if out.len() > start && out.last() == Some(&b' ') => {}
+            Some(byte) => out.push(byte),
+            None => {}
+        }
+    }
+}
+
+/// Length of the comment that `rest` starts with. `/*!50000` (MySQL runs what follows) is only its mark.
+fn comment(rest: &[u8]) -> usize {
+    if rest.get(2) == Some(&b'!') {
+        return 3 + rest[3..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    }
+    memchr::memmem::find(&rest[2..], b"*/").map_or(2, |end| end + 4)
+}
+
+/// The ASCII character of an HTML character reference, and the reference's length.
+fn reference(rest: &[u8]) -> Option<(u8, usize)> {
+    if rest.get(1) == Some(&b'#') {
+        let hexadecimal = matches!(rest.get(2), Some(b'x' | b'X'));
+        let (from, radix) = if hexadecimal { (3, 16) } else { (2, 10) };
+        let digits = rest[from..].iter().take(8).take_while(|&&byte| (byte as char).is_digit(radix)).count();
+        let code = u32::from_str_radix(std::str::from_utf8(&rest[from..from + digits]).ok()?, radix).ok()?;
+        let end = from + digits + usize::from(rest.get(from + digits) == Some(&b';'));
+        return u8::try_from(code).ok().filter(u8::is_ascii).map(|byte| (byte, end));
+    }
+    const NAMED: &[(&[u8], u8)] = &[
+        (b"lt;", b'<'),
+        (b"gt;", b'>'),
+        (b"quot;", b'"'),
+        (b"apos;", b'\''),
+        (b"amp;", b'&'),
+        (b"tab;", b'\t'),
+        (b"newline;", b'\n'),
+        (b"colon;", b':'),
+        (b"lpar;", b'('),
+        (b"rpar;", b')'),
+        (b"sol;", b'/'),
+        (b"bsol;", b'\\'),
+        (b"grave;", b'`'),
+        (b"equals;", b'='),
+    ];
+    NAMED.iter().find_map(|(name, byte)| {
+        let text = rest.get(1..=name.len())?;
+        text.eq_ignore_ascii_case(name).then_some((*byte, 1 + name.len()))
+    })
+}
+
+/// The ASCII character of a JavaScript escape (`\x3c`, `\u003c`), and the escape's length.
+fn script_escape(rest: &[u8]) -> Option<(u8, usize)> {
+    let digits = match rest.get(1)? {
+        b'x' | b'X' => 2,
+        b'u' | b'U' => 4,
+        _ => return None,
+    };
+    let code = hex(&rest[2..], digits)?;
+    u8::try_from(code).ok().filter(u8::is_ascii).map(|byte| (byte, 2 + digits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(raw: &str, plus: Plus) -> String {
+        let mut out = b"kept".to_vec();
+        decode(raw.as_bytes(), plus, &mut out);
+        String::from_utf8_lossy(&out[4..]).into_owned()
+    }
+
+    fn folded(text: &str) -> String {
+        let mut out = Vec::new();
+        fold(text.as_bytes(), &mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    #[test]
+    fn decoding_undoes_what_attackers_do() {
+        for (raw, expected) in [
+            ("/a%2e%2E/b", "/a../b"),
+            ("%252e%252e%252f", "../"),
+            ("%25252e", "."),
+            ("%2525252e", "%2e"),
+            ("..%c0%af..%c0%ae", "../..."),
+            ("%u003cscript%u003e%uff1c", "<script><"),
+            ("%25u003c", "<"),
+            ("\\x22 \\\" \\\\ \\x5Cx22", "\" \" \\ \\x22"),
+            ("100% a%2", "100% a%2"),
+            ("", ""),
+        ] {
+            assert_eq!(decoded(raw, Plus::Literal), expected, "{raw}");
+        }
+        assert_eq!(decoded("a+b", Plus::Space), "a b");
+        assert_eq!(decoded("a+b", Plus::Literal), "a+b");
+        assert_eq!(decoded("/a+b?c+d?e+f", Plus::SpaceInQuery), "/a+b?c d?e f");
+        assert!(!is_encoded(b"/plain/path?a=b-c"));
+    }
+
+    #[test]
+    fn folding_joins_what_was_split() {
+        for (text, expected) in [
+            ("union/**/select", "union select"),
+            ("union/*x*/ \t\n select", "union select"),
+            ("1/*!50000union*/select", "1 union select"),
+            ("a\0b", "ab"),
+            ("&lt;img&#x20;src&#61x &LT;", "<img src=x <"),
+            ("\\x3cscript\\u003e", "<script>"),
+            ("a & b &c; 5 \\ 6 /* open", "a & b &c; 5 \\ 6 open"),
+        ] {
+            assert_eq!(folded(text), expected, "{text}");
+            assert!(is_foldable(text.as_bytes()), "{text}");
+        }
+        assert!(!is_foldable(b"select a from b & c"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic_or_grow(raw in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+            let mut out = Vec::new();
+            decode(&raw, Plus::SpaceInQuery, &mut out);
+            assert!(out.len() <= raw.len());
+            let mut view = Vec::new();
+            fold(&out, &mut view);
+            assert!(view.len() <= out.len());
+            if !is_encoded(&raw) && memchr::memchr2(0xc0, 0xc1, &raw).is_none() { assert_eq!(out, raw); }
+            if !is_foldable(&out) { assert_eq!(view, out); }
+        }
+    }
+}

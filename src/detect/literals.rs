@@ -1,0 +1,145 @@
+//! Which literals a pattern cannot match without: derived from the pattern, never written by hand.
+//!
+//! The prefilter looks for all rules' literals at once and runs a rule's regex only where one of
+//! its literals was seen.
+
+use regex_syntax::hir::{Class, Hir, HirKind};
+
+/// Most literals that one pattern may need.
+const MAX_LITERALS: usize = 64;
+/// A literal shorter than this would be seen everywhere.
+const MIN_LEN: usize = 2;
+
+/// Lower-case literals such that every match of the pattern contains at least one of them, in any
+/// case; `None` when the pattern guarantees none that is long enough to be worth looking for.
+pub fn required(pattern: &Hir) -> Option<Vec<Vec<u8>>> {
+    let best = best(pattern)?;
+    let shortest = best.iter().map(Vec::len).min()?;
+    (shortest >= MIN_LEN && best.len() <= MAX_LITERALS).then_some(best)
+}
+
+/// The most telling set of literals of which each match contains one.
+fn best(hir: &Hir) -> Option<Vec<Vec<u8>>> {
+    match hir.kind() {
+        HirKind::Capture(capture) => best(&capture.sub),
+        HirKind::Repetition(repetition) if repetition.min > 0 => best(&repetition.sub),
+        HirKind::Concat(parts) => concat(parts),
+        HirKind::Alternation(branches) => {
+            let mut all = Vec::new();
+            for branch in branches {
+                all.extend(best(branch)?);
+            }
+            all.sort();
+            all.dedup();
+            Some(all)
+        }
+        _ => whole(hir),
+    }
+}
+
+/// The best set among those of the parts and those of adjacent parts spelt out together.
+fn concat(parts: &[Hir]) -> Option<Vec<Vec<u8>>> {
+    let mut candidates = Vec::new();
+    let mut run: Option<Vec<Vec<u8>>> = None;
+    for part in parts {
+        match whole(part) {
+            Some(next) => {
+                let joined = run.as_ref().and_then(|run| product(run, &next));
+                if joined.is_none() {
+                    candidates.extend(run.take());
+                }
+                run = joined.or(Some(next));
+            }
+            None => {
+                candidates.extend(run.take());
+                candidates.extend(best(part));
+            }
+        }
+    }
+    candidates.extend(run);
+    candidates.into_iter().max_by_key(|set| worth(set))
+}
+
+/// Every string that `hir` matches, lower-cased, if they are few. Assertions match nothing wide.
+fn whole(hir: &Hir) -> Option<Vec<Vec<u8>>> {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => Some(vec![Vec::new()]),
+        HirKind::Literal(literal) => Some(vec![literal.0.to_ascii_lowercase()]),
+        HirKind::Capture(capture) => whole(&capture.sub),
+        HirKind::Class(class) => {
+            let mut bytes: Vec<u8> = match class {
+                Class::Bytes(class) => class.iter().flat_map(|range| range.start()..=range.end()).take(64).collect(),
+                Class::Unicode(class) => {
+                    let chars = class.iter().flat_map(|range| range.start()..=range.end()).take(64);
+                    chars.map(|c| u8::try_from(c).ok().filter(u8::is_ascii)).collect::<Option<_>>()?
+                }
+            };
+            bytes.make_ascii_lowercase();
+            bytes.sort_unstable();
+            bytes.dedup();
+            (bytes.len() <= 4).then(|| bytes.into_iter().map(|byte| vec![byte]).collect())
+        }
+        HirKind::Concat(parts) => parts.iter().try_fold(vec![Vec::new()], |sofar, part| product(&sofar, &whole(part)?)),
+        HirKind::Alternation(branches) => {
+            let mut all = Vec::new();
+            for branch in branches {
+                all.extend(whole(branch)?);
+            }
+            (all.len() <= MAX_LITERALS).then_some(all)
+        }
+        HirKind::Repetition(repetition) => {
+            let times = repetition.max.filter(|&max| max == repetition.min && max <= 8)?;
+            let sub = whole(&repetition.sub)?;
+            (0..times).try_fold(vec![Vec::new()], |sofar, _| product(&sofar, &sub))
+        }
+    }
+}
+
+fn product(left: &[Vec<u8>], right: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
+    if left.len() * right.len() > MAX_LITERALS {
+        return None;
+    }
+    Some(left.iter().flat_map(|a| right.iter().map(move |b| [a.as_slice(), b].concat())).collect())
+}
+
+/// Longer is better; among equals fewer is better. Three bytes of letters and four of anything
+/// are about as rare as it takes.
+fn worth(set: &[Vec<u8>]) -> (usize, std::cmp::Reverse<usize>) {
+    let shortest = set.iter().map(Vec::len).min().unwrap_or(0);
+    (shortest.min(6), std::cmp::Reverse(set.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn literals(pattern: &str) -> String {
+        let parsed =
+            regex_syntax::ParserBuilder::new().case_insensitive(true).unicode(false).utf8(false).build().parse(pattern);
+        match required(&parsed.unwrap()) {
+            None => "-".into(),
+            Some(set) => set.iter().map(|literal| String::from_utf8_lossy(literal)).collect::<Vec<_>>().join(" "),
+        }
+    }
+
+    #[test]
+    fn what_a_match_must_contain() {
+        for (pattern, expected) in [
+            (r"union\s+(all\s+)?select", "select"),
+            (r"\bselect\b.+\bfrom\b", "select"),
+            (r"(sleep|benchmark|pg_sleep)\s*\(", "sleep benchmark pg_sleep"),
+            (r"\.\./", "../"),
+            (r"\.\.[/\\]", "../ ..\\"),
+            (r"(?:\.\./){2,}", "../"),
+            (r"a{3}b", "aaab"),
+            (r"/etc/(passwd|shadow)", "/etc/passwd /etc/shadow"),
+            (r"^/\.env$", "/.env"),
+            (r"[a-z]+\d*", "-"),
+            (r"x?", "-"),
+            (r"(foo|b)", "-"),
+            (r"on\w+\s*=\s*", "on"),
+        ] {
+            assert_eq!(literals(pattern), expected, "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Rule files: what is written in `rules/*.toml`, checked like code. The built-in ones are compiled
+//! into the binary.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use regex::bytes::{Regex, RegexBuilder};
+use serde::Deserialize;
+
+use super::literals;
+use super::window::{WindowRule, WindowSpec};
+use crate::event::Category;
+
+/// The built-in files, by name.
+pub const BUILT_IN: &[(&str, &str)] = &[
+    ("913-scanner.toml", include_str!("../../rules/913-scanner.toml")),
+    ("930-lfi.toml", include_str!("../../rules/930-lfi.toml")),
+    ("932-rce.toml", include_str!("../../rules/932-rce.toml")),
+    ("934-ssrf.toml", include_str!("../../rules/934-ssrf.toml")),
+    ("941-xss.toml", include_str!("../../rules/941-xss.toml")),
+    ("942-sqli.toml", include_str!("../../rules/942-sqli.toml")),
+    ("943-nosqli.toml", include_str!("../../rules/943-nosqli.toml")),
+    ("windows.toml", include_str!("../../rules/windows.toml")),
+];
+
+/// Bytes of compiled program that one pattern may cost.
+const PATTERN_BUDGET_BYTES: usize = 1 << 20;
+
+/// A rule file as written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    rule: Vec<toml::Spanned<RuleSpec>>,
+    #[serde(default)]
+    window: Vec<toml::Spanned<WindowSpec>>,
+}
+
+/// A `[[rule]]` as written.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleSpec {
+    /// Stable name, unique among rules and windows.
+    pub id: String,
+    pub category: Category,
+    /// 1–10. Scores of a line add up; below `thresholds.flag` a rule is a weak signal.
+    pub score: u8,
+    /// What for, in a sentence.
+    pub description: String,
+    /// CWE, CAPEC, CVE or a public page.
+    pub reference: String,
+    /// The parts of a request that it looks at.
+    pub target: Vec<Target>,
+    #[serde(default)]
+    pub view: View,
+    /// A regular expression of the `regex` crate over bytes; case does not matter, `.` matches any byte.
+    pub pattern: String,
+    /// Methods that it applies to; none: any.
+    #[serde(default)]
+    pub methods: Vec<String>,
+    /// Requests that it must match.
+    pub attack: Vec<Example>,
+    /// Requests that it must not match, however close.
+    pub benign: Vec<Example>,
+}
+
+/// The part of a request that a rule looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// Path and query together.
+    Uri,
+    Path,
+    /// The query as one text.
+    Query,
+    /// Each parameter's name, and each one's value, by itself.
+    Args,
+    UserAgent,
+    Referer,
+}
+
+impl Target {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Target::Uri => "uri",
+            Target::Path => "path",
+            Target::Query => "query",
+            Target::Args => "args",
+            Target::UserAgent => "user_agent",
+            Target::Referer => "referer",
+        }
+    }
+}
+
+/// Which view of its targets a rule looks at: see [`decode`](super::decode).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum View {
+    Decoded,
+    #[default]
+    Folded,
+}
+
+/// A request that a rule is tried on: a URI as a log shows it, or any of a request's fields.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Example {
+    Uri(String),
+    Request(ExampleRequest),
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExampleRequest {
+    pub method: Option<String>,
+    pub uri: Option<String>,
+    pub user_agent: Option<String>,
+    pub referer: Option<String>,
+    pub status: Option<u16>,
+}
+
+impl Example {
+    /// The example with every field filled in.
+    pub fn request(&self) -> ExampleRequest {
+        match self {
+            Example::Uri(uri) => ExampleRequest { uri: Some(uri.clone()), ..ExampleRequest::default() },
+            Example::Request(request) => request.clone(),
+        }
+    }
+}
+
+/// A rule, ready to match.
+pub struct Rule {
+    pub id: Arc<str>,
+    pub spec: RuleSpec,
+    pub regex: Regex,
+    /// Lower-case literals, at least one of which every match contains.
+    pub literals: Vec<Vec<u8>>,
+}
+
+/// One thing wrong in a rule file.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{file}:{line}: {what}")]
+pub struct RuleError {
+    pub file: String,
+    pub line: usize,
+    pub what: String,
+}
+
+/// What a rule file holds.
+pub struct Loaded {
+    pub rules: Vec<Rule>,
+    pub windows: Vec<WindowRule>,
+}
+
+/// Reads one rule file.
+///
+/// # Errors
+/// Everything that is wrong in it, with lines.
+pub fn load(file: &str, text: &str) -> Result<Loaded, Vec<RuleError>> {
+    let wrong = |span: Range<usize>, what: String| RuleError {
+        file: file.into(),
+        line: text[..span.start.min(text.len())].bytes().filter(|&byte| byte == b'\n').count() + 1,
+        what,
+    };
+    let parsed: File =
+        toml::from_str(text).map_err(|error| vec![wrong(error.span().unwrap_or(0..0), error.message().to_owned())])?;
+    let (mut loaded, mut errors) = (Loaded { rules: vec![], windows: vec![] }, vec![]);
+    for spec in parsed.rule {
+        let (span, id) = (spec.span(), spec.get_ref().id.clone());
+        match compile(spec.into_inner()) {
+            Ok(rule) => loaded.rules.push(rule),
+            Err(what) => errors.push(wrong(span, format!("rule {id}: {what}"))),
+        }
+    }
+    for spec in parsed.window {
+        let (span, id) = (spec.span(), spec.get_ref().id.clone());
+        match WindowRule::compile(spec.into_inner()) {
+            Ok(window) => loaded.windows.push(window),
+            Err(what) => errors.push(wrong(span, format!("window {id}: {what}"))),
+        }
+    }
+    if errors.is_empty() { Ok(loaded) } else { Err(errors) }
+}
+
+/// Checks one rule and compiles its pattern.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn compile(spec: RuleSpec) -> Result<Rule, String> {
+    if !(1..=10).contains(&spec.score) {
+        return Err(format!("score {} is not between 1 and 10", spec.score));
+    }
+    if spec.target.is_empty() {
+        return Err("target is empty".into());
+    }
+    if spec.attack.is_empty() || spec.benign.is_empty() {
+        return Err("needs at least one attack and one benign example".into());
+    }
+    let regex = RegexBuilder::new(&spec.pattern)
+        .case_insensitive(true)
+        .unicode(false)
+        .dot_matches_new_line(true)
+        .size_limit(PATTERN_BUDGET_BYTES)
+        .build()
+        .map_err(|error| match error {
+            regex::Error::CompiledTooBig(limit) => format!("the pattern compiles to more than {limit} bytes"),
+            other => format!("the pattern is broken: {}", other.to_string().replace('\n', " ")),
+        })?;
+    let hir = regex_syntax::ParserBuilder::new()
+        .case_insensitive(true)
+        .unicode(false)
+        .utf8(false)
+        .dot_matches_new_line(true)
+        .build()
+        .parse(&spec.pattern)
+        .map_err(|error| format!("the pattern is broken: {error}"))?;
+    if hir.properties().minimum_len() == Some(0) {
+        return Err("the pattern matches the empty text".into());
+    }
+    let literals = literals::required(&hir)
+        .ok_or("no literal of at least two bytes must be in every match, so it would run on every line")?;
+    Ok(Rule { id: spec.id.as_str().into(), spec, regex, literals })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errors(rule: &str) -> String {
+        let text = format!(
+            "[[rule]]\nid = 'x'\ncategory = 'sqli'\ndescription = 'd'\nreference = 'CWE-89'\ntarget = ['args']\nattack = ['/']\nbenign = ['/']\n{rule}"
+        );
+        match load("my.toml", &text) {
+            Ok(_) => "ok".into(),
+            Err(errors) => errors.iter().map(RuleError::to_string).collect::<Vec<_>>().join(" | "),
+        }
+    }
+
+    #[test]
+    fn a_bad_rule_file_says_where_and_why() {
+        assert_eq!(errors("score = 5\npattern = 'union'"), "ok");
+        for (rule, expected) in [
+            ("score = 11\npattern = 'union'", "my.toml:1: rule x: score 11 is not between 1 and 10"),
+            ("score = 5\npattern = '(union'", "my.toml:1: rule x: the pattern is broken"),
+            (
+                "score = 5\npattern = '(a{1000}){1000}b'",
+                "my.toml:1: rule x: the pattern compiles to more than 1048576 bytes",
+            ),
+            ("score = 5\npattern = '.*'", "my.toml:1: rule x: the pattern matches the empty text"),
+            ("score = 5\npattern = '[a-z]+'", "my.toml:1: rule x: no literal of at least two bytes"),
+            ("score = 5\npattern = 'union'\nscroe = 3", "my.toml:11: unknown field `scroe`"),
+            ("score = 5\npattern = 'union'\nmethods = [", "my.toml:11: "),
+        ] {
+            assert!(errors(rule).starts_with(expected), "{} for {rule}", errors(rule));
+        }
+    }
+
+    #[test]
+    fn the_built_in_files_load() {
+        for (name, text) in BUILT_IN {
+            let loaded = load(name, text).unwrap_or_else(|errors| panic!("{errors:?}"));
+            assert!(!loaded.rules.is_empty() || !loaded.windows.is_empty(), "{name} is empty");
+        }
+    }
+}
