@@ -27,24 +27,16 @@ fn best(hir: &Hir) -> Option<Vec<Vec<u8>>> {
     match hir.kind() {
         HirKind::Capture(capture) => best(&capture.sub),
         HirKind::Repetition(repetition) if repetition.min > 0 => best(&repetition.sub),
-        HirKind::Concat(parts) => concat(parts),
-        HirKind::Alternation(branches) => {
-            let mut all = Vec::new();
-            for branch in branches {
-                all.extend(best(branch)?);
-            }
-            all.sort();
-            all.dedup();
-            Some(all)
-        }
+        HirKind::Concat(parts) => concat(None, parts),
+        HirKind::Alternation(_) => branches(None, hir),
         _ => whole(hir),
     }
 }
 
-/// The best set among those of the parts and those of adjacent parts spelt out together.
-fn concat(parts: &[Hir]) -> Option<Vec<Vec<u8>>> {
+/// The best set among those of the parts and those of adjacent parts spelt out together, after
+/// what `run` spells out.
+fn concat(mut run: Option<Vec<Vec<u8>>>, parts: &[Hir]) -> Option<Vec<Vec<u8>>> {
     let mut candidates = Vec::new();
-    let mut run: Option<Vec<Vec<u8>>> = None;
     for part in parts {
         match whole(part) {
             Some(next) => {
@@ -53,13 +45,33 @@ fn concat(parts: &[Hir]) -> Option<Vec<Vec<u8>>> {
                 run = joined.or(Some(next));
             }
             None => {
-                candidates.extend(run.take());
-                candidates.extend(best(part));
+                candidates.extend(run.clone());
+                candidates.extend(branches(run.take(), part));
             }
         }
     }
     candidates.extend(run);
     candidates.into_iter().max_by_key(|set| worth(set))
+}
+
+/// The best set of a part that cannot be spelt out. What precedes an alternation belongs to each of
+/// its branches: the parser moves what they have in common before it.
+fn branches(run: Option<Vec<Vec<u8>>>, part: &Hir) -> Option<Vec<Vec<u8>>> {
+    match part.kind() {
+        HirKind::Capture(capture) => branches(run, &capture.sub),
+        HirKind::Alternation(alternatives) => {
+            let mut all = Vec::new();
+            for alternative in alternatives {
+                let parts = match alternative.kind() {
+                    HirKind::Concat(parts) => parts,
+                    _ => std::slice::from_ref(alternative),
+                };
+                all.extend(concat(run.clone(), parts)?);
+            }
+            Some(all)
+        }
+        _ => best(part),
+    }
 }
 
 /// Every string that `hir` matches, lower-cased, if they are few. Assertions match nothing wide.
@@ -156,6 +168,7 @@ mod tests {
             (r"(foo|b)", "-"),
             (r"on\w+\s*=\s*", "on"),
             (r"[;|] ?(id|ls)\b", "; id ; ls ;id ;ls | id | ls |id |ls"),
+            (r"<(svg|x[a-z]*|\w+:b)>", ":b <svg <x"),
             (r"or [01]=", "or 0= or 1="),
             (r"sleep\([0-9]", "sleep("),
             (r"(?:php|\.php)x", "phpx"),

@@ -1,7 +1,7 @@
 //! All rules and windows together, and what one request gives: matching is stateless, so it may
 //! run on any core.
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 
@@ -238,9 +238,11 @@ impl Prefilter {
     #[inline]
     fn mark(&self, text: &[u8], candidates: &mut Vec<u16>) {
         // The loop over overlapping matches costs its set-up even where there is none.
-        let Some(first) = self.automaton.find(text) else { return };
-        let from = Input::new(text).range(first.start()..);
-        for found in self.automaton.find_overlapping_iter(from) {
+        // From the start again: a longer literal may begin before the first that ended.
+        if !self.automaton.is_match(text) {
+            return;
+        }
+        for found in self.automaton.find_overlapping_iter(text) {
             candidates.extend_from_slice(&self.rules[found.pattern().as_usize()]);
         }
     }
