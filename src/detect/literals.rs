@@ -10,6 +10,8 @@ const MAX_LITERALS: usize = 256;
 const MAX_PRODUCT: usize = 128;
 /// Most characters of a class, and repetitions of a part, that are spelt out.
 const MAX_SPELT_OUT: usize = 16;
+/// Longer literals are no better.
+const MAX_REPEATED: u32 = 8;
 /// A literal shorter than this would be seen everywhere.
 const MIN_LEN: usize = 2;
 
@@ -26,7 +28,9 @@ pub fn required(pattern: &Hir) -> Option<Vec<Vec<u8>>> {
 fn best(hir: &Hir) -> Option<Vec<Vec<u8>>> {
     match hir.kind() {
         HirKind::Capture(capture) => best(&capture.sub),
-        HirKind::Repetition(repetition) if repetition.min > 0 => best(&repetition.sub),
+        HirKind::Repetition(repetition) if repetition.min > 0 => {
+            at_least(hir).map_or_else(|| best(&repetition.sub), |(least, _)| Some(least))
+        }
         HirKind::Concat(parts) => concat(None, parts),
         HirKind::Alternation(_) => branches(None, hir),
         _ => whole(hir),
@@ -46,12 +50,31 @@ fn concat(mut run: Option<Vec<Vec<u8>>>, parts: &[Hir]) -> Option<Vec<Vec<u8>>> 
             }
             None => {
                 candidates.extend(run.clone());
-                candidates.extend(branches(run.take(), part));
+                run = match at_least(part) {
+                    Some((least, last)) => {
+                        candidates.extend(run.as_ref().and_then(|run| product(run, &least)));
+                        candidates.push(least);
+                        Some(last)
+                    }
+                    None => {
+                        candidates.extend(branches(run.take(), part));
+                        None
+                    }
+                };
             }
         }
     }
     candidates.extend(run);
     candidates.into_iter().max_by_key(|set| worth(set))
+}
+
+/// What a repetition without a small end spells out at least, and what it ends with.
+fn at_least(part: &Hir) -> Option<(Vec<Vec<u8>>, Vec<Vec<u8>>)> {
+    let HirKind::Repetition(repetition) = part.kind() else { return None };
+    let last = whole(&repetition.sub).filter(|_| repetition.min > 0)?;
+    let times = repetition.min.min(MAX_REPEATED);
+    let least = (1..times).try_fold(last.clone(), |sofar, _| product(&sofar, &last)).unwrap_or_else(|| last.clone());
+    Some((least, last))
 }
 
 /// The best set of a part that cannot be spelt out. What precedes an alternation belongs to each of
@@ -159,16 +182,19 @@ mod tests {
             (r"(sleep|benchmark|pg_sleep)\s*\(", "benchmark sleep"),
             (r"\.\./", "../"),
             (r"\.\.[/\\]", "../ ..\\"),
-            (r"(?:\.\./){2,}", "../"),
+            (r"(?:\.\./){2,}", "../../"),
             (r"a{3}b", "aaab"),
             (r"/etc/(passwd|shadow)", "/etc/passwd /etc/shadow"),
             (r"^/\.env$", "/.env"),
             (r"[a-z]+\d*", "-"),
             (r"x?", "-"),
             (r"(foo|b)", "-"),
-            (r"on\w+\s*=\s*", "on"),
+            (r"on[^a]+\s*=\s*", "on"),
             (r"[;|] ?(id|ls)\b", "; id ; ls ;id ;ls | id | ls |id |ls"),
             (r"<(svg|x[a-z]*|\w+:b)>", ":b <svg <x"),
+            (r"\.\.+[/\\]+x", ".."),
+            (r"\.{24}", "........"),
+            (r"a\.+[^b]", "a."),
             (r"or [01]=", "or 0= or 1="),
             (r"sleep\([0-9]", "sleep("),
             (r"(?:php|\.php)x", "phpx"),
