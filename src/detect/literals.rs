@@ -6,8 +6,8 @@
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// Most literals that one pattern may need, and that are spelt out of one part of it.
-const MAX_LITERALS: usize = 256;
-const MAX_PRODUCT: usize = 128;
+const MAX_LITERALS: usize = 512;
+const MAX_PRODUCT: usize = 320;
 /// Most characters of a class, and repetitions of a part, that are spelt out.
 const MAX_SPELT_OUT: usize = 16;
 /// Longer literals are no better.
@@ -154,11 +154,24 @@ fn drop_longer(set: &mut Vec<Vec<u8>>) {
     set.retain(|one| !all.iter().any(|other| other != one && memchr::memmem::find(one, other).is_some()));
 }
 
-/// Longer is better; among equals fewer is better. Three bytes of letters and four of anything
-/// are about as rare as it takes.
-fn worth(set: &[Vec<u8>]) -> (usize, std::cmp::Reverse<usize>) {
-    let shortest = set.iter().map(Vec::len).min().unwrap_or(0);
-    (shortest.min(6), std::cmp::Reverse(set.len()))
+/// How seldom any literal of the set is in ordinary text; among the seldom enough, fewer is better.
+fn worth(set: &[Vec<u8>]) -> (bool, u32, std::cmp::Reverse<usize>) {
+    let long_enough = set.iter().all(|literal| literal.len() >= MIN_LEN);
+    let chance: f64 = set.iter().map(|literal| (-literal.iter().map(|&byte| rarity(byte)).sum::<f64>()).exp2()).sum();
+    (long_enough, (-chance.log2()).clamp(0.0, SELDOM_BITS) as u32, std::cmp::Reverse(set.len()))
+}
+
+/// One place in sixteen million is seldom enough.
+const SELDOM_BITS: f64 = 24.0;
+
+/// Bits that seeing this byte at some place of a URI tells, roughly.
+fn rarity(byte: u8) -> f64 {
+    match byte {
+        b'a'..=b'z' | b'0'..=b'9' => 3.5,
+        b'/' | b'.' | b'-' | b'_' | b'=' | b'&' | b'?' => 4.0,
+        b' ' => 5.0,
+        _ => 8.0,
+    }
 }
 
 #[cfg(test)]
@@ -201,6 +214,32 @@ mod tests {
             (r"['x]\)?\)?#$", "'# ')# '))# x# x)# x))#"),
         ] {
             assert_eq!(literals(pattern), expected, "{pattern}");
+        }
+    }
+}
+#[cfg(test)]
+mod dbg {
+    #[test]
+    fn dbg() {
+        let p = std::env::var("PAT").unwrap();
+        let h = regex_syntax::ParserBuilder::new()
+            .case_insensitive(true)
+            .unicode(false)
+            .utf8(false)
+            .build()
+            .parse(&p)
+            .unwrap();
+        let parts: Vec<_> = match h.kind() {
+            super::HirKind::Alternation(b) => b.iter().collect(),
+            _ => vec![&h],
+        };
+        for h in parts {
+            let s = super::best(h);
+            eprintln!(
+                "{h}\n   {:?} {:?}",
+                s.as_ref().map(|s| s.len()),
+                s.map(|s| s.iter().map(|l| String::from_utf8_lossy(l).into_owned()).filter(|l| l.len() < 5).collect::<Vec<_>>())
+            );
         }
     }
 }

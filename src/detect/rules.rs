@@ -16,6 +16,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("913-scanner.toml", include_str!("../../rules/913-scanner.toml")),
     ("930-lfi.toml", include_str!("../../rules/930-lfi.toml")),
     ("932-rce.toml", include_str!("../../rules/932-rce.toml")),
+    ("933-code.toml", include_str!("../../rules/933-code.toml")),
     ("934-ssrf.toml", include_str!("../../rules/934-ssrf.toml")),
     ("941-xss.toml", include_str!("../../rules/941-xss.toml")),
     ("942-sqli.toml", include_str!("../../rules/942-sqli.toml")),
