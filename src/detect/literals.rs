@@ -217,29 +217,3 @@ mod tests {
         }
     }
 }
-#[cfg(test)]
-mod dbg {
-    #[test]
-    fn dbg() {
-        let p = std::env::var("PAT").unwrap();
-        let h = regex_syntax::ParserBuilder::new()
-            .case_insensitive(true)
-            .unicode(false)
-            .utf8(false)
-            .build()
-            .parse(&p)
-            .unwrap();
-        let parts: Vec<_> = match h.kind() {
-            super::HirKind::Alternation(b) => b.iter().collect(),
-            _ => vec![&h],
-        };
-        for h in parts {
-            let s = super::best(h);
-            eprintln!(
-                "{h}\n   {:?} {:?}",
-                s.as_ref().map(|s| s.len()),
-                s.map(|s| s.iter().map(|l| String::from_utf8_lossy(l).into_owned()).filter(|l| l.len() < 5).collect::<Vec<_>>())
-            );
-        }
-    }
-}

@@ -4,15 +4,19 @@
 mod config;
 mod counter;
 mod decode;
+mod legacy;
 mod literals;
 mod memo;
 mod rules;
 mod ruleset;
 mod table;
+mod trial;
 mod window;
 
 pub use config::DetectConfig;
 pub use counter::{Client, Counted, Counter, DamagedState, MethodClass, Record};
+pub use legacy::load as load_legacy;
 pub use rules::{BUILT_IN, Example, ExampleRequest, Rule, RuleError, RuleSpec};
 pub use ruleset::{Hit, Ruleset, Scratch};
+pub use trial::{Trial, TrialKind, lint, trials};
 pub use window::{Repeated, WindowRule, WindowSpec};

@@ -184,19 +184,27 @@ pub fn load(file: &str, text: &str) -> Result<Loaded, Vec<RuleError>> {
     if errors.is_empty() { Ok(loaded) } else { Err(errors) }
 }
 
-/// Checks one rule and compiles its pattern.
+/// Checks one rule, which must have examples, and compiles its pattern.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn compile(spec: RuleSpec) -> Result<Rule, String> {
+    if spec.attack.is_empty() || spec.benign.is_empty() {
+        return Err("needs at least one attack and one benign example".into());
+    }
+    build(spec)
+}
+
+/// Checks one rule and compiles its pattern.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn build(spec: RuleSpec) -> Result<Rule, String> {
     if !(1..=10).contains(&spec.score) {
         return Err(format!("score {} is not between 1 and 10", spec.score));
     }
     if spec.target.is_empty() {
         return Err("target is empty".into());
-    }
-    if spec.attack.is_empty() || spec.benign.is_empty() {
-        return Err("needs at least one attack and one benign example".into());
     }
     let regex = RegexBuilder::new(&spec.pattern)
         .case_insensitive(true)

@@ -105,11 +105,7 @@ impl Ruleset {
         let Kind::Http(http) = &event.kind;
         let explain = |hit: &Hit| {
             let rule = &self.rules[usize::from(hit.rule)];
-            match hit.target {
-                Target::UserAgent => scratch.split_text(http.user_agent, Target::UserAgent),
-                Target::Referer => scratch.split_text(http.referer, Target::Referer),
-                _ => scratch.split_uri(http.uri),
-            }
+            scratch.split(http, hit.target);
             let matched = scratch.texts(hit.target, rule.spec.view).find_map(|text| rule.regex.find(text))?;
             Some(Evidence {
                 rule_id: rule.id.clone(),
@@ -193,6 +189,15 @@ impl Ruleset {
             }
         }
     }
+}
+
+/// Whether `rule` matches `event`, without any prefilter: for trying a rule by itself.
+pub fn matches(rule: &Rule, event: &Event<'_>, scratch: &mut Scratch) -> bool {
+    let Kind::Http(http) = &event.kind;
+    rule.spec.target.iter().any(|&target| {
+        scratch.split(http, target);
+        scratch.texts(target, rule.spec.view).any(|text| rule.regex.is_match(text))
+    })
 }
 
 /// One automaton over all literals of the rules that look at some targets.
@@ -298,6 +303,15 @@ impl Scratch {
             let (from, to) = if view == View::Decoded { part.decoded } else { part.folded };
             &self.arena[from..to]
         })
+    }
+
+    /// Splits the part of the request that `target` is in.
+    fn split(&mut self, http: &Http<'_>, target: Target) {
+        match target {
+            Target::UserAgent => self.split_text(http.user_agent, target),
+            Target::Referer => self.split_text(http.referer, target),
+            _ => self.split_uri(http.uri),
+        }
     }
 
     fn split_text(&mut self, text: &[u8], target: Target) {
