@@ -19,6 +19,7 @@ const MIN_LEN: usize = 2;
 /// case; `None` when the pattern guarantees none that is long enough to be worth looking for.
 pub fn required(pattern: &Hir) -> Option<Vec<Vec<u8>>> {
     let mut best = best(pattern)?;
+    best.iter_mut().for_each(|literal| *literal = shortest_telling(literal).to_vec());
     drop_longer(&mut best);
     let shortest = best.iter().map(Vec::len).min()?;
     (shortest >= MIN_LEN && best.len() <= MAX_LITERALS).then_some(best)
@@ -58,6 +59,7 @@ fn concat(mut run: Option<Vec<Vec<u8>>>, parts: &[Hir]) -> Option<Vec<Vec<u8>>> 
                     }
                     None => {
                         candidates.extend(branches(run.take(), part));
+                        candidates.extend(best(part));
                         None
                     }
                 };
@@ -154,20 +156,30 @@ fn drop_longer(set: &mut Vec<Vec<u8>>) {
     set.retain(|one| !all.iter().any(|other| other != one && memchr::memmem::find(one, other).is_some()));
 }
 
-/// How seldom any literal of the set is in ordinary text; among the seldom enough, fewer is better.
-fn worth(set: &[Vec<u8>]) -> (bool, u32, std::cmp::Reverse<usize>) {
-    let long_enough = set.iter().all(|literal| literal.len() >= MIN_LEN);
-    let chance: f64 = set.iter().map(|literal| (-literal.iter().map(|&byte| rarity(byte)).sum::<f64>()).exp2()).sum();
-    (long_enough, (-chance.log2()).clamp(0.0, SELDOM_BITS) as u32, std::cmp::Reverse(set.len()))
+/// The shortest piece of a literal that is seldom enough by itself: long ones cost memory for nothing.
+fn shortest_telling(literal: &[u8]) -> &[u8] {
+    let seldom = |piece: &&[u8]| piece.iter().map(|&byte| rarity(byte)).sum::<f64>() >= SELDOM_BITS;
+    (MIN_LEN..literal.len()).find_map(|len| literal.windows(len).find(seldom)).unwrap_or(literal)
 }
 
-/// One place in sixteen million is seldom enough.
-const SELDOM_BITS: f64 = 24.0;
+/// How seldom any literal of the set is in ordinary text, less what many literals cost.
+fn worth(set: &[Vec<u8>]) -> (bool, i32, std::cmp::Reverse<usize>) {
+    let fit = set.len() <= MAX_LITERALS && set.iter().all(|literal| literal.len() >= MIN_LEN);
+    let chance: f64 = set.iter().map(|literal| (-literal.iter().map(|&byte| rarity(byte)).sum::<f64>()).exp2()).sum();
+    let bits = (-chance.log2()).clamp(0.0, SELDOM_BITS) - set.len() as f64 / LITERALS_PER_BIT;
+    (fit, (bits * 4.0) as i32, std::cmp::Reverse(set.len()))
+}
+
+/// One place in a million is seldom enough.
+const SELDOM_BITS: f64 = 20.0;
+/// So many more literals may be taken for half as many false candidates.
+const LITERALS_PER_BIT: f64 = 32.0;
 
 /// Bits that seeing this byte at some place of a URI tells, roughly.
 fn rarity(byte: u8) -> f64 {
     match byte {
-        b'a'..=b'z' | b'0'..=b'9' => 3.5,
+        b'a'..=b'z' => 2.5,
+        b'0'..=b'9' => 3.5,
         b'/' | b'.' | b'-' | b'_' | b'=' | b'&' | b'?' => 4.0,
         b' ' => 5.0,
         _ => 8.0,

@@ -140,9 +140,9 @@ fn shown(request: &ExampleRequest) -> String {
         ("user agent ", &request.user_agent),
         ("referer ", &request.referer),
     ];
-    let given = fields.iter().filter_map(|(name, text)| {
-        text.as_deref().filter(|text| !text.is_empty()).map(|text| format!("{name}{text}"))
-    });
+    let given = fields
+        .iter()
+        .filter_map(|(name, text)| text.as_deref().filter(|text| !text.is_empty()).map(|text| format!("{name}{text}")));
     given.collect::<Vec<_>>().join(" ")
 }
 
@@ -171,7 +171,11 @@ mod tests {
         let failed = |pattern: &str| {
             let loaded = rules::load("my.toml", &rule(pattern)).unwrap();
             let trials = trials(&Ruleset::of(loaded).unwrap());
-            trials.iter().filter(|trial| !trial.passed).map(|trial| (trial.kind, trial.example.clone())).collect::<Vec<_>>()
+            trials
+                .iter()
+                .filter(|trial| !trial.passed)
+                .map(|trial| (trial.kind, trial.example.clone()))
+                .collect::<Vec<_>>()
         };
         assert_eq!(failed("unio[n]$"), []);
         assert_eq!(failed("other"), [(TrialKind::Attack, "/?a=union".into()), (TrialKind::Benign, "/?a=other".into())]);
@@ -187,7 +191,10 @@ mod tests {
             rules::load("my.toml", &text).unwrap().rules.remove(0)
         };
         assert_eq!(lint(&rule("/login")), Err("matches an ordinary request: /login".into()));
-        assert_eq!(lint(&rule("googlebot")).unwrap_err().split(' ').next_back(), Some("+http://www.google.com/bot.html)"));
+        assert_eq!(
+            lint(&rule("googlebot")).unwrap_err().split(' ').next_back(),
+            Some("+http://www.google.com/bot.html)")
+        );
         assert_eq!(lint(&rule("/c99[.]php")), Ok(()));
     }
 }
