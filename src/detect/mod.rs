@@ -14,5 +14,5 @@ mod window;
 pub use config::DetectConfig;
 pub use counter::{Client, Counted, Counter, DamagedState, MethodClass, Record};
 pub use rules::{BUILT_IN, Example, ExampleRequest, Rule, RuleError, RuleSpec};
-pub use ruleset::{Hit, Ruleset, Scratch};
+pub use ruleset::{Hit, Ruleset, Scratch, views};
 pub use window::{Repeated, WindowRule, WindowSpec};

@@ -348,3 +348,17 @@ impl Default for Scratch {
         Scratch::new()
     }
 }
+
+/// The views of a URI's parts that rules look at, by name, each text once: for `explain`.
+pub fn views(uri: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let mut scratch = Scratch::new();
+    scratch.split_uri(uri);
+    let mut views = vec![];
+    for part in scratch.parts.iter().filter(|part| part.target != Target::Uri) {
+        views.push((part.target.as_str(), scratch.arena[part.decoded.0..part.decoded.1].to_vec()));
+        if part.folded != part.decoded {
+            views.push(("folded", scratch.arena[part.folded.0..part.folded.1].to_vec()));
+        }
+    }
+    views
+}

@@ -61,17 +61,6 @@ impl<V: Kept> Table<V> {
         set.keys.iter().position(|&known| known == key).map(|way| &set.values[way])
     }
 
-    /// Forgets `key`.
-    pub fn remove(&mut self, key: u128) {
-        let at = self.set_of(key);
-        let set = &mut self.sets[at];
-        if let Some(way) = set.keys.iter().position(|&known| known == key) {
-            set.keys[way] = 0;
-            set.used[way] = 0;
-            set.values[way] = V::default();
-        }
-    }
-
     /// All entries, with the second they were last asked for.
     pub fn iter(&self) -> impl Iterator<Item = (u128, u32, &V)> {
         self.sets
@@ -119,8 +108,6 @@ mod tests {
         }
         assert!(table.get(42).is_some_and(|seen| seen.guilty));
         assert_eq!(table.iter().count(), 1024, "bounded");
-        table.remove(42);
-        assert!(table.get(42).is_none());
     }
 
     #[test]

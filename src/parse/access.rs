@@ -7,7 +7,7 @@
 
 use super::address::address;
 use super::time::{CLF_LEN, clf};
-use super::{LogFormat, Unparsed};
+use super::{Extent, LogFormat, Unparsed};
 use crate::event::{Event, Http, Kind};
 
 pub const COMBINED: Access = Access { vhost: Vhost::Absent, tail: Tail::RefererAndAgent };
@@ -34,7 +34,7 @@ enum Tail {
 
 impl LogFormat for Access {
     #[inline]
-    fn parse<'a>(&self, line: &'a [u8]) -> Result<Event<'a>, Unparsed> {
+    fn parse<'a>(&self, line: &'a [u8], extent: Extent) -> Result<Event<'a>, Unparsed> {
         let mut http = Http::default();
         let mut rest = line;
         if self.vhost == Vhost::First {
@@ -59,7 +59,20 @@ impl LogFormat for Access {
             time
         };
         rest = rest.strip_prefix(b"] \"").ok_or(Unparsed("no request in quotes"))?;
-        request(quoted(&mut rest).ok_or(Unparsed("the request does not end"))?, &mut http);
+        match self.after_time(rest, &mut http) {
+            Err(unparsed) if extent == Extent::Whole => return Err(unparsed),
+            Err(_) if http.uri.is_empty() => request(rest, &mut http),
+            _ => {}
+        }
+        Ok(Event { time: Some(time), source_ip, kind: Kind::Http(http) })
+    }
+}
+
+impl Access {
+    /// Reads the request and what follows it; what was read before an error stays in `http`.
+    #[inline]
+    fn after_time<'a>(&self, mut rest: &'a [u8], http: &mut Http<'a>) -> Result<(), Unparsed> {
+        request(quoted(&mut rest).ok_or(Unparsed("the request does not end"))?, http);
         rest = rest.strip_prefix(b" ").ok_or(Unparsed("no status"))?;
         let status = word(&mut rest).ok_or(Unparsed("no status"))?;
         http.status = match status {
@@ -83,7 +96,7 @@ impl LogFormat for Access {
         } else if !rest.is_empty() {
             return Err(Unparsed("more fields than the common log format has"));
         }
-        Ok(Event { time: Some(time), source_ip, kind: Kind::Http(http) })
+        Ok(())
     }
 }
 
@@ -184,7 +197,7 @@ mod tests {
 
     fn shown(format: &Access, line: &[u8]) -> String {
         let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
-        match format.parse(line) {
+        match format.parse(line, Extent::Whole) {
             Err(why) => format!("error: {why}"),
             Ok(Event { time, source_ip, kind: Kind::Http(http) }) => format!(
                 "{} {} {}|{}|{}|{} {} {:?} ref={} ua={} user={} host={}",
@@ -269,13 +282,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_head_of_a_cut_line_is_understood() {
+        let head = |line: &[u8]| match COMBINED.parse(line, Extent::Head) {
+            Ok(Event { kind: Kind::Http(http), .. }) => String::from_utf8_lossy(http.uri).into_owned(),
+            Err(why) => format!("error: {why}"),
+        };
+        assert_eq!(head(b"1.2.3.4 - - [05/Jan/2026:12:30:45 +0000] \"GET /aaaa"), "/aaaa");
+        assert_eq!(head(b"1.2.3.4 - - [05/Jan/2026:12:30:45 +0000] \"GET /a HTTP/1.1\" 200 5 \"htt"), "/a");
+        assert_eq!(head(b"1.2.3.4 - - [05/Jan"), "error: no time in brackets");
+    }
+
     proptest::proptest! {
         #[test]
         fn no_bytes_make_it_panic(line in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
             for format in [&COMBINED, &COMMON, &VHOST_COMBINED] {
-                let _ = format.parse(&line);
+                let _ = format.parse(&line, Extent::Whole);
+                let _ = format.parse(&line, Extent::Head);
                 let dressed = [b"1.2.3.4 - - [05/Jan/2026:12:30:45 +0000] \"".as_slice(), &line].concat();
-                let _ = format.parse(&dressed);
+                let _ = format.parse(&dressed, Extent::Whole);
+                assert!(format.vhost == Vhost::First || format.parse(&dressed, Extent::Head).is_ok());
             }
         }
     }

@@ -1,1 +1,6 @@
-//! (to be written)
+//! Joins the rooms. `judge` is the one road from bytes to decisions, walked by the daemon
+//! (`live`) and by offline work (`replay`) alike.
+
+mod explain;
+pub mod judge;
+pub mod replay;

@@ -1,0 +1,54 @@
+use std::io::Write;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::{Output, load_rules, print_json, stdout};
+use crate::config::Config;
+
+#[derive(clap::Subcommand)]
+pub enum Verb {
+    /// Every rule and window that is switched on.
+    List,
+}
+
+pub fn run(verb: &Verb, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+    let rules = load_rules(config)?;
+    let mut out = stdout();
+    match verb {
+        Verb::List => {
+            let of_rules = rules.rules.iter().map(|rule| {
+                let spec = &rule.spec;
+                let targets: Vec<&str> = spec.target.iter().map(|target| target.as_str()).collect();
+                json!({ "id": spec.id, "kind": "rule", "category": spec.category, "score": spec.score,
+                    "description": spec.description, "reference": spec.reference, "target": targets })
+            });
+            let of_windows = rules.windows.iter().map(|window| {
+                let spec = &window.spec;
+                json!({ "id": spec.id, "kind": "window", "category": spec.category, "score": spec.score,
+                    "description": spec.description, "reference": spec.reference,
+                    "capacity": spec.capacity, "leak_speed_secs": spec.leak_speed_secs })
+            });
+            let rows: Vec<_> = of_rules.chain(of_windows).collect();
+            match output {
+                Output::Json => print_json(&mut out, &rows)?,
+                Output::Jsonl => rows.iter().try_for_each(|row| print_json(&mut out, row))?,
+                Output::Human => {
+                    for row in &rows {
+                        let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+                        writeln!(
+                            out,
+                            "{:<32} {:<18} {:>2}  {}",
+                            text("id"),
+                            text("category"),
+                            row["score"],
+                            text("description")
+                        )?;
+                    }
+                }
+            }
+        }
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
