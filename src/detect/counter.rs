@@ -1,6 +1,8 @@
 //! What clients did before: scores that decay, windows, who is flagged and banned. Fed with
 //! compact [`Record`]s in file order by one owner; all time is log time.
 
+use serde::Serialize;
+
 use super::DetectConfig;
 use super::ruleset::{Hit, Ruleset};
 use super::table::{Kept, Table};
@@ -74,7 +76,7 @@ pub struct Counted {
 }
 
 /// What is kept of one client.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Client {
     /// Scores of its suspicious lines, decaying.
     points: f32,
@@ -179,6 +181,11 @@ impl Counter {
             let Client { offences, requests, served, points_at, .. } = *known;
             *self.clients.entry(key, points_at) = Client { offences, requests, served, points_at, ..Client::default() };
         }
+    }
+
+    /// Takes over what another counter, with other settings, has counted.
+    pub fn take_over(&mut self, other: Counter) {
+        (self.clients, self.buckets) = (other.clients, other.buckets);
     }
 
     /// What is known of a client.

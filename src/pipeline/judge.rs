@@ -10,10 +10,10 @@ use crate::config::Config;
 use crate::decide::{self, ClientConfig, Durations, Surroundings, Thresholds};
 use crate::detect::{Counted, Counter, Hit, MethodClass, Record, Ruleset, Scratch};
 use crate::event::{
-    Action, ClientKey, DecidedBy, Event, Finding, Ground, Kind, Proposal, Proposer, Timestamp, Verdict, VerdictClass,
-    printable,
+    Action, ClientKey, DecidedBy, Event, Finding, Ground, Kind, Proposal, Proposer, Timestamp, printable,
 };
 use crate::parse::{Extent, Formats, trim_line};
+use crate::triage;
 
 /// Bytes of a logged field that a finding keeps.
 const KEPT_BYTES: usize = 2048;
@@ -172,6 +172,13 @@ impl Judge {
         }
     }
 
+    /// Takes new settings and rules; what was counted stays. Windows that changed start afresh.
+    pub fn reload(&mut self, config: &Config, rules: Arc<Ruleset>) {
+        let fresh = Judge::new(config, rules);
+        let counter = std::mem::replace(self, fresh).counter;
+        self.counter.take_over(counter);
+    }
+
     /// Counts one line and decides, before the gate.
     #[inline]
     pub fn settle(&mut self, record: &Record, hits: &[Hit]) -> Option<Settled> {
@@ -242,12 +249,7 @@ impl Judge {
             rule_ids: rule_ids.collect(),
             score: settled.counted.score,
             action: settled.action,
-            verdict: Verdict {
-                class: VerdictClass::Malicious,
-                confidence: settled.counted.score,
-                decided_by: settled.decided_by,
-                reasoning: sum.join(", "),
-            },
+            verdict: triage::rules_alone(settled.counted.score, settled.decided_by, sum.join(", ")),
             evidence,
         })
     }
