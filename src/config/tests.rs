@@ -112,7 +112,7 @@ max_clients = inf
             palisade.toml:16: detect.disable: expected a string, found a list
             palisade.toml:17: detect.half_life_secs: expected a whole number from 1 to 4294967295, found 4294967296
             palisade.toml:19: memory.ttl_secs: expected a whole number of at least 1, found -1
-            palisade.toml:20: memory.max_clients: expected a whole number of at least 1, found an infinite number"#]],
+            palisade.toml:20: memory.max_clients: expected a whole number of at least 1, found no finite number"#]],
     );
 }
 
@@ -204,6 +204,11 @@ fn a_wrong_value_is_not_compared_with_others() {
         expect![[r#"
             palisade.toml:2: thresholds.flag: expected a whole number from 1 to 10, found 0
             palisade.toml:5: respond.use: expected a string, found 4"#]],
+    );
+    // Nor can a file that was not understood be held against the others.
+    mistakes(
+        "[thresholds]\nflag = \nblock = 2",
+        expect!["palisade.toml:2: syntax error: string values must be quoted, expected literal string"],
     );
 }
 
@@ -582,6 +587,19 @@ fn depth_and_length_end_in_a_mistake() {
     let name = format!("PALISADE__{}", vec!["A"; 50_000].join("__"));
     assert!(root(&[], &[(&name, "1")]).is_err());
     assert!(root(&[], &[("PALISADE__SOURCE", &"[".repeat(100_000))]).is_err());
+}
+
+#[test]
+fn a_log_in_place_of_a_configuration_is_refused_quickly_and_briefly() {
+    let line = r#"192.0.2.7 - - [05/Jan/2026:00:00:00 +0000] "GET /?a=[1] HTTP/1.1" 200 12 "-" "curl/8""#;
+    let log = format!("{line}\n").repeat((1 << 20) / (line.len() + 1));
+    let text = file(&log).expect_err("mistakes").to_string();
+    assert_eq!(text.lines().count(), 101, "{text}");
+    assert!(text.ends_with("more mistakes"), "{text}");
+    let keys: String = (0..90_000).map(|n| format!("k{n:05} = 1\n")).collect();
+    assert!(file(&keys).is_err());
+    let list = format!("[client]\nallow = [{}]", "'10.0.0.1', ".repeat(80_000));
+    assert!(file(&list).is_ok());
 }
 
 /// Values of all types, most of them wrong wherever they stand.
