@@ -88,9 +88,9 @@ pub(super) fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = 
     }
 }
 
-/// The candidate that was probably meant: about every third character differs at most, or `name` is
-/// its beginning.
-pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// The candidate that was probably meant: about a third of its characters differ at most, or
+/// `name` is its beginning.
+fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // No name is this long, and the distance takes quadratic time.
     if name.len() > 64 {
         return None;
@@ -118,4 +118,26 @@ fn distance(a: &str, b: &str) -> usize {
         row = next;
     }
     row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn a_slip_finds_the_name_that_was_meant() {
+        let names = ["flag", "block", "certain", "nftables", "dry_run"];
+        for (name, expected) in [
+            ("blok", Some("block")),
+            ("blcok", Some("block")),
+            ("Flag", Some("flag")),
+            ("dry-run", Some("dry_run")),
+            ("nft", Some("nftables")),
+            ("certainly", Some("certain")),
+            ("act", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(name, names), expected, "{name}");
+        }
+    }
 }
