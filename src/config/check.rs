@@ -11,7 +11,7 @@ use super::tree::{Node, Value, join};
 /// Reports everything in `node` that the schema does not allow and takes it out, so that what is
 /// left can be read and compared. Networks are brought to their one form.
 pub(super) fn check(node: &mut Node, root: &Json, mistakes: &mut Vec<Mistake>) {
-    Walker { root, mistakes }.keeps(node, root, "");
+    Walker { root, keys: keys(root), mistakes }.keeps(node, root, "");
 }
 
 /// Every key path that the schema allows, lists of tables as `source[].path`.
@@ -49,6 +49,8 @@ const NETWORK: &str = r#"expected an address or network such as "192.0.2.7" or "
 
 struct Walker<'a> {
     root: &'a Json,
+    /// Every key path of the schema.
+    keys: Vec<String>,
     mistakes: &'a mut Vec<Mistake>,
 }
 
@@ -123,7 +125,7 @@ impl Walker<'_> {
         if !close.is_empty() {
             return close;
         }
-        let elsewhere = keys(self.root).into_iter().find_map(|key| match key.rsplit_once('.') {
+        let elsewhere = self.keys.iter().find_map(|key| match key.rsplit_once('.') {
             Some((table, last)) if last == name => Some(match table.strip_suffix("[]") {
                 Some(list) => format!("; it belongs under [[{list}]]"),
                 None => format!("; it belongs under [{table}]"),

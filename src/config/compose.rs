@@ -1,5 +1,6 @@
 //! Files, environment and user → configuration. Pure: everything has been read already.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -41,8 +42,8 @@ pub(super) fn compose(input: Input<'_>, known: &Known<'_>) -> Result<Loaded, Mis
         let (mut node, errors) = tree::parse(path, bytes);
         let mut wrong = vec![];
         check::check(&mut node, &schema, &mut wrong);
-        wrong.retain(|mistake| is_believable(mistake, &errors, bytes));
-        mistakes.extend(errors.into_iter().chain(wrong));
+        mistakes.extend(believable(wrong, &errors, bytes));
+        mistakes.extend(errors);
         set.merge(node, "", ADDS_UP);
     }
     let mut variables: Vec<_> =
@@ -58,33 +59,41 @@ pub(super) fn compose(input: Input<'_>, known: &Known<'_>) -> Result<Loaded, Mis
         }
     }
 
-    let mut config = match Config::deserialize(set.clone().into_json()) {
-        Ok(config) => config,
-        Err(error) => {
-            mistakes.push(Mistake { origin: Origin::Default, key: String::new(), message: error.to_string() });
-            return Err(Mistakes(mistakes));
-        }
-    };
-    settle(&mut config, &set, input.rules_dir, input.surroundings, input.uid);
-    let origins = match origins(&config, &set) {
-        Ok(origins) => origins,
-        Err(error) => {
-            mistakes.push(Mistake { origin: Origin::Default, key: String::new(), message: error.to_string() });
-            return Err(Mistakes(mistakes));
-        }
-    };
-    relations::check(&config, &origins, known, &mut mistakes);
-
     let files: Vec<PathBuf> = input.files.into_iter().map(|(path, _)| path).collect();
-    if mistakes.is_empty() {
-        return Ok(Loaded { config, origins, files });
-    }
-    let place = |origin: &Origin| match origin {
-        Origin::File { path, .. } => files.iter().position(|file| file.display().to_string() == *path).unwrap_or(0),
-        _ => files.len(),
+    let loaded = Config::deserialize(set.clone().into_json()).map_err(anyhow::Error::from).and_then(|mut config| {
+        settle(&mut config, &set, input.rules_dir, input.surroundings, input.uid);
+        Ok(Loaded { origins: origins(&config, &set)?, config, files: files.clone() })
+    });
+    let loaded = match loaded {
+        Ok(loaded) => {
+            relations::check(&loaded.config, &loaded.origins, known, &mut mistakes);
+            Some(loaded)
+        }
+        // Such as a path that is not UTF-8; whatever can be told with its place was told above.
+        Err(error) => {
+            let message = format!("cannot be used: {error}");
+            mistakes.push(Mistake { origin: Origin::Default, key: String::new(), message });
+            None
+        }
     };
-    mistakes.sort_by_key(|mistake| (place(&mistake.origin), mistake.origin.position()));
-    Err(Mistakes(mistakes))
+    match loaded {
+        Some(loaded) if mistakes.is_empty() => Ok(loaded),
+        _ => {
+            sort(&mut mistakes, &files);
+            Err(Mistakes(mistakes))
+        }
+    }
+}
+
+/// Brings mistakes into the order in which files and variables apply.
+fn sort(mistakes: &mut [Mistake], files: &[PathBuf]) {
+    let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    mistakes.sort_by_cached_key(|mistake| match &mistake.origin {
+        Origin::File { path, line, column } => {
+            (files.iter().position(|file| file == path).unwrap_or_default(), *line, *column)
+        }
+        _ => (files.len(), 0, 0),
+    });
 }
 
 /// The settled configuration as TOML, the tables in the order of its fields.
@@ -92,15 +101,19 @@ pub(super) fn effective(config: &Config) -> Result<String, toml::ser::Error> {
     toml::to_string(config)
 }
 
-/// After a syntax error the parser goes on as well as it can: what it makes of the same line is
-/// a guess, and below a broken `[table]` header nobody knows which table the keys belong to.
-fn is_believable(mistake: &Mistake, errors: &[Mistake], bytes: &[u8]) -> bool {
-    let is_header = |line: usize| {
-        let text = line.checked_sub(1).and_then(|index| bytes.split(|byte| *byte == b'\n').nth(index));
+/// Those of `wrong` that the syntax `errors` of the same file leave standing. After an error the
+/// parser goes on as well as it can: what it makes of the same line is a guess, and below a
+/// broken `[table]` header nobody knows which table the keys belong to.
+fn believable(mut wrong: Vec<Mistake>, errors: &[Mistake], bytes: &[u8]) -> Vec<Mistake> {
+    let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
+    let is_header = |line: &usize| {
+        let text = line.checked_sub(1).and_then(|index| lines.get(index));
         text.is_some_and(|text| text.trim_ascii_start().starts_with(b"["))
     };
-    let line = mistake.origin.line();
-    !errors.iter().map(|error| error.origin.line()).any(|error| error == line || (error < line && is_header(error)))
+    let broken: BTreeSet<usize> = errors.iter().map(|error| error.origin.line()).collect();
+    let end = broken.iter().copied().find(is_header).unwrap_or(usize::MAX);
+    wrong.retain(|mistake| mistake.origin.line() < end && !broken.contains(&mistake.origin.line()));
+    wrong
 }
 
 /// The name of a variable that sets a key.

@@ -10,7 +10,7 @@ use crate::event::printable;
 pub enum Origin {
     /// Built in.
     Default,
-    /// A file. Line and column (in characters) count from 1; 0 means the file as a whole.
+    /// A file. Line and column (in bytes) count from 1; 0 means the file as a whole.
     File { path: String, line: usize, column: usize },
     /// The environment variable of this name.
     Environment(String),
@@ -59,17 +59,22 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Every mistake of all files and the environment, in their order; printed one a line.
+/// Every mistake of all files and the environment, in their order. Printed one a line; of more
+/// than a hundred (somebody named a log) the rest as their number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mistakes(pub Vec<Mistake>);
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, mistake) in self.0.iter().enumerate() {
+        const SHOWN: usize = 100;
+        for (index, mistake) in self.0.iter().take(SHOWN).enumerate() {
             let newline = if index == 0 { "" } else { "\n" };
             write!(f, "{newline}{mistake}")?;
         }
-        Ok(())
+        match self.0.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "\n… and {more} more mistakes"),
+        }
     }
 }
 
@@ -83,9 +88,9 @@ pub(super) fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = 
     }
 }
 
-/// The candidate that was probably meant: about every third character differs at most, or `name` is
-/// its beginning.
-pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// The candidate that was probably meant: about a third of its characters differ at most, or
+/// `name` is its beginning.
+fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // No name is this long, and the distance takes quadratic time.
     if name.len() > 64 {
         return None;
@@ -113,4 +118,26 @@ fn distance(a: &str, b: &str) -> usize {
         row = next;
     }
     row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn a_slip_finds_the_name_that_was_meant() {
+        let names = ["flag", "block", "certain", "nftables", "dry_run"];
+        for (name, expected) in [
+            ("blok", Some("block")),
+            ("blcok", Some("block")),
+            ("Flag", Some("flag")),
+            ("dry-run", Some("dry_run")),
+            ("nft", Some("nftables")),
+            ("certainly", Some("certain")),
+            ("act", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(name, names), expected, "{name}");
+        }
+    }
 }

@@ -75,6 +75,16 @@ pub enum Mode {
     Enforce,
 }
 
+impl Mode {
+    /// The word in files and output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::DryRun => "dry_run",
+            Mode::Enforce => "enforce",
+        }
+    }
+}
+
 /// `[log]`: what Palisade says of its own work, on standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -1,6 +1,7 @@
 //! What must hold between values that are each allowed by themselves, and between the
 //! configuration and what the other rooms register.
 
+use std::collections::HashSet;
 use std::fmt::Display;
 
 use super::check::quoted;
@@ -31,6 +32,7 @@ pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known
         }
     }
 
+    let mut paths = HashSet::new();
     for (index, source) in config.source.iter().enumerate() {
         let at = |name: &str| format!("source[{index}].{name}");
         if source.format != "auto" && !known.formats.contains(&source.format.as_str()) {
@@ -43,7 +45,7 @@ pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known
             let place = error.pos + 1;
             report.add("source.path", &at("path"), format!("no valid pattern: {} (character {place})", error.msg));
         }
-        if config.source.iter().take(index).any(|other| other.path == source.path) {
+        if !paths.insert(&source.path) {
             report.add(
                 "source.path",
                 &at("path"),
@@ -71,7 +73,8 @@ impl Report<'_> {
     }
 
     fn is_suspect(&self, key: &str) -> bool {
-        self.mistakes.iter().any(|mistake| mistake.key == key)
+        // A key-less mistake is one of a whole file, which may have said anything.
+        self.mistakes.iter().any(|mistake| key.starts_with(&mistake.key))
     }
 
     /// A mistake at `key`, whose value comes from where the value at `path` does.

@@ -112,7 +112,7 @@ max_clients = inf
             palisade.toml:16: detect.disable: expected a string, found a list
             palisade.toml:17: detect.half_life_secs: expected a whole number from 1 to 4294967295, found 4294967296
             palisade.toml:19: memory.ttl_secs: expected a whole number of at least 1, found -1
-            palisade.toml:20: memory.max_clients: expected a whole number of at least 1, found an infinite number"#]],
+            palisade.toml:20: memory.max_clients: expected a whole number of at least 1, found no finite number"#]],
     );
 }
 
@@ -169,6 +169,13 @@ path = ""
 }
 
 #[test]
+fn the_same_source_twice_in_one_file_is_a_mistake_also_in_a_later_one() {
+    let later = "[[source]]\npath = '/b'\n[[source]]\npath = '/b'";
+    let error = root(&[("a.toml", "[[source]]\npath = '/a'"), ("b.toml", later)], &[]).expect_err("twice");
+    assert_eq!(error.to_string(), "b.toml:4: source.path: \"/b\" is followed already; remove one of the two");
+}
+
+#[test]
 fn values_must_agree_with_each_other() {
     mistakes(
         r#"
@@ -205,6 +212,11 @@ fn a_wrong_value_is_not_compared_with_others() {
             palisade.toml:2: thresholds.flag: expected a whole number from 1 to 10, found 0
             palisade.toml:5: respond.use: expected a string, found 4"#]],
     );
+    // Nor can a file that was not understood be held against the others.
+    mistakes(
+        "[thresholds]\nflag = \nblock = 2",
+        expect!["palisade.toml:2: syntax error: string values must be quoted, expected literal string"],
+    );
 }
 
 #[test]
@@ -238,6 +250,10 @@ fn nothing_gives_the_defaults() {
     assert!(loaded.origins.iter().all(|(_, origin)| *origin == Origin::Default));
     assert_eq!(loaded.config.thresholds.block, 8);
     assert_eq!(loaded.config.mode, Mode::DryRun);
+    assert!(load_from_system(&Place::None, &KNOWN).is_ok());
+    for mode in [Mode::DryRun, Mode::Enforce] {
+        assert_eq!(serde_json::to_value(mode).ok(), Some(mode.as_str().into()));
+    }
 }
 
 #[test]
@@ -582,6 +598,19 @@ fn depth_and_length_end_in_a_mistake() {
     let name = format!("PALISADE__{}", vec!["A"; 50_000].join("__"));
     assert!(root(&[], &[(&name, "1")]).is_err());
     assert!(root(&[], &[("PALISADE__SOURCE", &"[".repeat(100_000))]).is_err());
+}
+
+#[test]
+fn a_log_in_place_of_a_configuration_is_refused_quickly_and_briefly() {
+    let line = r#"192.0.2.7 - - [05/Jan/2026:00:00:00 +0000] "GET /?a=[1] HTTP/1.1" 200 12 "-" "curl/8""#;
+    let log = format!("{line}\n").repeat((1 << 20) / (line.len() + 1));
+    let text = file(&log).expect_err("mistakes").to_string();
+    assert_eq!(text.lines().count(), 101, "{text}");
+    assert!(text.ends_with("more mistakes"), "{text}");
+    let keys: String = (0..10_000).map(|n| format!("k{n:05} = 1\n")).collect();
+    assert!(file(&keys).is_err());
+    let list = format!("[client]\nallow = [{}]", "'10.0.0.1', ".repeat(20_000));
+    assert!(file(&list).is_ok());
 }
 
 /// Values of all types, most of them wrong wherever they stand.

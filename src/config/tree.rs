@@ -1,5 +1,4 @@
-use std::collections::BTreeMap;
-use std::ops::Range;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use serde_json::Value as Json;
@@ -82,9 +81,8 @@ impl Node {
                 }
             }
             (Value::List(items), Value::List(others)) if key == adds_up => {
-                let new = others.into_iter().filter(|other| !items.iter().any(|item| same(item, other)));
-                let new: Vec<Node> = new.collect();
-                items.extend(new);
+                let mut present: HashSet<Option<String>> = items.iter().map(text).collect();
+                items.extend(others.into_iter().filter(|other| present.insert(text(other))));
             }
             (Value::List(items), Value::List(others)) if items.iter().chain(&others).any(is_table) => {
                 // Only what earlier files said is replaced; twice the same in one file is a mistake.
@@ -118,7 +116,7 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> (Node, Vec<Mistake>) {
         Ok(text) => text,
         Err(_) => {
             let valid = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
-            let origin = Lines::new(path, valid).at(valid.len()..valid.len());
+            let origin = Lines::new(path, valid).at(valid.len());
             let message = "not UTF-8 text; save the file as UTF-8".to_owned();
             let node = Node::table(origin.clone());
             return (node, vec![Mistake { origin, key: String::new(), message }]);
@@ -130,14 +128,14 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> (Node, Vec<Mistake>) {
     let mut errors: Vec<_> = errors.iter().map(|error| (error.span().unwrap_or_default().start, error)).collect();
     errors.sort_by_key(|(start, _)| *start);
     for (start, error) in errors {
-        let origin = lines.at(start..start);
+        let origin = lines.at(start);
         let same_line = |mistake: &Mistake| mistake.origin.line() == origin.line();
         if !mistakes.last().is_some_and(same_line) {
             let message = format!("syntax error: {}", error.message());
             mistakes.push(Mistake { origin, key: String::new(), message });
         }
     }
-    let root = Node { origin: lines.whole(), value: from_table(table.get_ref(), &|span| lines.at(span)) };
+    let root = Node { origin: lines.whole(), value: from_table(table.get_ref(), &|offset| lines.at(offset)) };
     (root, mistakes)
 }
 
@@ -148,27 +146,27 @@ pub(super) fn parse_variable(name: &str, text: &str) -> Option<Node> {
     Some(Node { origin: origin.clone(), value: from_value(value.get_ref(), &|_| origin.clone()) })
 }
 
-fn from_table(table: &DeTable<'_>, at: &dyn Fn(Range<usize>) -> Origin) -> Value {
+fn from_table(table: &DeTable<'_>, at: &dyn Fn(usize) -> Origin) -> Value {
     let entries = table.iter().map(|(name, value)| {
-        let node = Node { origin: at(name.span()), value: from_value(value.get_ref(), at) };
+        let node = Node { origin: at(name.span().start), value: from_value(value.get_ref(), at) };
         (name.get_ref().to_string(), node)
     });
     Value::Table(entries.collect())
 }
 
-fn from_value(value: &DeValue<'_>, at: &dyn Fn(Range<usize>) -> Origin) -> Value {
+fn from_value(value: &DeValue<'_>, at: &dyn Fn(usize) -> Origin) -> Value {
     match value {
         DeValue::String(text) => Value::Scalar(text.as_ref().into()),
         DeValue::Boolean(truth) => Value::Scalar((*truth).into()),
         DeValue::Integer(number) => integer(number),
         DeValue::Float(number) => match number.as_str().parse::<f64>().ok().and_then(serde_json::Number::from_f64) {
             Some(number) => Value::Scalar(number.into()),
-            None => Value::Foreign("an infinite number"),
+            None => Value::Foreign("no finite number"),
         },
         DeValue::Datetime(_) => Value::Foreign("a date or time"),
         DeValue::Array(items) => {
             let node = |item: &toml::Spanned<DeValue<'_>>| Node {
-                origin: at(item.span()),
+                origin: at(item.span().start),
                 value: from_value(item.get_ref(), at),
             };
             Value::List(items.iter().map(node).collect())
@@ -197,31 +195,32 @@ fn identity(node: &Node) -> Option<&Json> {
     }
 }
 
-fn same(a: &Node, b: &Node) -> bool {
-    matches!((&a.value, &b.value), (Value::Scalar(a), Value::Scalar(b)) if a == b)
+fn text(node: &Node) -> Option<String> {
+    match &node.value {
+        Value::Scalar(scalar) => scalar.as_str().map(str::to_owned),
+        _ => None,
+    }
 }
 
 /// Where each line of a text begins.
-struct Lines<'a> {
+struct Lines {
     path: String,
-    text: &'a str,
     starts: Vec<usize>,
 }
 
-impl<'a> Lines<'a> {
-    fn new(path: &Path, text: &'a str) -> Lines<'a> {
+impl Lines {
+    fn new(path: &Path, text: &str) -> Lines {
         let starts = std::iter::once(0).chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1)).collect();
-        Lines { path: path.display().to_string(), text, starts }
+        Lines { path: path.display().to_string(), starts }
     }
 
     fn whole(&self) -> Origin {
         Origin::File { path: self.path.clone(), line: 0, column: 0 }
     }
 
-    fn at(&self, span: Range<usize>) -> Origin {
-        let line = self.starts.partition_point(|start| *start <= span.start).max(1);
+    fn at(&self, offset: usize) -> Origin {
+        let line = self.starts.partition_point(|start| *start <= offset).max(1);
         let start = self.starts.get(line - 1).copied().unwrap_or_default();
-        let column = self.text.get(start..span.start).unwrap_or_default().chars().count() + 1;
-        Origin::File { path: self.path.clone(), line, column }
+        Origin::File { path: self.path.clone(), line, column: offset.saturating_sub(start) + 1 }
     }
 }
