@@ -72,21 +72,21 @@ pub(super) fn mark_suspect(path: &Path) {
 
 async fn checked(path: &Path) -> Result<SqlitePool, StoreError> {
     let unusable = |source| StoreError::Unusable { path: path.to_owned(), source };
-    // Made here and not by SQLite, so that log text is for palisade's user alone; -wal and -shm
-    // take the mode over.
-    let bytes = match fs::metadata(path) {
-        Ok(found) => found.len(),
-        Err(_) => private().open(path).and_then(|file| file.metadata()).map_err(unusable)?.len(),
-    };
-    let options = SqliteConnectOptions::new()
+    // Made here and not by SQLite, so that log text is for palisade's user alone (-wal and -shm
+    // take the mode over), and so that a file that can only be read is found now.
+    let bytes = private().open(path).and_then(|file| file.metadata()).map_err(unusable)?.len();
+    let mut options = SqliteConnectOptions::new()
         .filename(path)
-        .auto_vacuum(SqliteAutoVacuum::Incremental)
         .journal_mode(SqliteJournalMode::Wal)
         // After a power cut the last commits may be gone, findings and offsets together: replayed.
         .synchronous(SqliteSynchronous::Normal)
         .pragma("journal_size_limit", "16777216")
         .foreign_keys(true)
         .busy_timeout(BUSY);
+    if bytes == 0 {
+        // It is for good, and saying it again would write to a database that may be damaged or a newer version's.
+        options = options.auto_vacuum(SqliteAutoVacuum::Incremental);
+    }
     let pool = SqlitePoolOptions::new()
         .max_connections(1)
         .max_lifetime(None)
