@@ -5,6 +5,7 @@
 
 mod config;
 mod error;
+mod insert;
 mod open;
 mod read;
 mod store;

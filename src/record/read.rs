@@ -7,7 +7,7 @@ use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row};
 
-use super::store::network_text;
+use super::insert::network_text;
 use super::{Store, StoreError};
 use crate::event::{Category, ClientKey, Decision, DecisionState, FileMark, Ground, Proposer, Timestamp};
 
@@ -95,9 +95,8 @@ impl Store {
     /// included. A row that cannot be understood is logged and left out, so that one bad row does
     /// not keep the others from the firewall.
     pub async fn live_decisions(&self, now: Timestamp) -> Result<Vec<Decision>, StoreError> {
-        let mut query = QueryBuilder::new(
-            "SELECT * FROM decisions WHERE state IN ('pending', 'active', 'held') AND expires_at > ",
-        );
+        let mut query =
+            QueryBuilder::new("SELECT * FROM decisions WHERE state IN ('pending', 'active', 'held') AND expires_at > ");
         query.push_bind(now.0).push(" ORDER BY created_at, id");
         Ok(self.understood(self.read(query, raw_decision).await?))
     }
@@ -163,8 +162,7 @@ impl Store {
     fn decode(&self, row: RawDecision) -> Result<Decision, StoreError> {
         let unknown = |what: String| StoreError::Row { path: self.path.clone(), id: row.id.clone(), what };
         let target = network(&row.target).ok_or_else(|| unknown(format!("target {:?}", row.target)))?;
-        let proposer =
-            Proposer::parse(&row.proposer).ok_or_else(|| unknown(format!("proposer {:?}", row.proposer)))?;
+        let proposer = Proposer::parse(&row.proposer).ok_or_else(|| unknown(format!("proposer {:?}", row.proposer)))?;
         let state = DecisionState::parse(&row.state).ok_or_else(|| unknown(format!("state {:?}", row.state)))?;
         let category = match &row.category {
             None => None,

@@ -88,7 +88,10 @@ async fn hostile_text_comes_back_as_it_was(store: &Store) {
         }
         assert_eq!((row.rule_ids[0].as_str(), row.evidence[0]["matched"].as_str()), (Some(text), Some(text)));
         let found = store.decision(text).await.unwrap().unwrap();
-        assert_eq!((found.state, found.ground.reason.as_str(), found.note.as_str()), (DecisionState::Active, text, text));
+        assert_eq!(
+            (found.state, found.ground.reason.as_str(), found.note.as_str()),
+            (DecisionState::Active, text, text)
+        );
     }
 }
 
