@@ -97,7 +97,7 @@ impl Store {
     pub async fn live_decisions(&self, now: Timestamp) -> Result<Vec<Decision>, StoreError> {
         let mut query =
             QueryBuilder::new("SELECT * FROM decisions WHERE state IN ('pending', 'active', 'held') AND expires_at > ");
-        query.push_bind(now.0).push(" ORDER BY created_at, id");
+        query.push_bind(now.0).push(" ORDER BY created_at, rowid");
         Ok(self.understood(self.read(query, raw_decision).await?))
     }
 
@@ -119,7 +119,7 @@ impl Store {
         if let Some(target) = filter.target {
             query.push(" AND target = ").push_bind(network_text(target));
         }
-        query.push(" ORDER BY created_at DESC, id LIMIT ").push_bind(limit);
+        query.push(" ORDER BY created_at DESC, rowid DESC LIMIT ").push_bind(limit);
         Ok(self.understood(self.read(query, raw_decision).await?))
     }
 
@@ -129,7 +129,7 @@ impl Store {
         if let Some(client) = client {
             query.push(" WHERE client = ").push_bind(client.to_string());
         }
-        query.push(" ORDER BY time DESC, id LIMIT ").push_bind(limit);
+        query.push(" ORDER BY time DESC, rowid DESC LIMIT ").push_bind(limit);
         self.read(query, finding_row).await
     }
 

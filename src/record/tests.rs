@@ -154,15 +154,15 @@ async fn questions_are_answered_from_an_index() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await.unwrap();
     for (sql, index) in [
-        ("SELECT * FROM findings ORDER BY time DESC, id LIMIT 9", "findings_by_time"),
-        ("SELECT * FROM findings WHERE client = 'c' ORDER BY time DESC, id LIMIT 9", "findings_by_client"),
+        ("SELECT * FROM findings ORDER BY time DESC, rowid DESC LIMIT 9", "findings_by_time"),
+        ("SELECT * FROM findings WHERE client = 'c' ORDER BY time DESC, rowid DESC LIMIT 9", "findings_by_client"),
         ("SELECT rowid FROM findings WHERE time < 1", "findings_by_time"),
-        ("SELECT * FROM decisions WHERE true ORDER BY created_at DESC, id LIMIT 9", "decisions_by_time"),
+        ("SELECT * FROM decisions WHERE true ORDER BY created_at DESC, rowid DESC LIMIT 9", "decisions_by_time"),
         ("SELECT * FROM decisions WHERE state = 'active' AND expires_at > 1", "decisions_by_state"),
-        ("SELECT * FROM decisions WHERE true AND target = 't' ORDER BY created_at DESC", "decisions_by_target"),
+        ("SELECT * FROM decisions WHERE true AND target = 't' ORDER BY created_at DESC, rowid DESC", "decisions_by_target"),
     ] {
         let plan = query_plan(&store, sql).await;
-        assert!(plan.contains(index), "{sql}: {plan}");
+        assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{sql}: {plan}");
     }
 }
 
