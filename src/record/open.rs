@@ -20,7 +20,7 @@ const BUSY: Duration = Duration::from_secs(5);
 
 /// A larger database is checked at start only after it was found damaged: the check reads all of
 /// it (145 MB took 0.8 s from the page cache, in a build without optimisation).
-const CHECKED_BYTES: u64 = 100 << 20;
+pub(super) const CHECKED_BYTES: u64 = 100 << 20;
 
 /// Creates `state_dir` and takes its lock, which lasts as long as the file is open.
 pub(super) fn lock(state_dir: &Path) -> Result<File, StoreError> {

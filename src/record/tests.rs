@@ -159,7 +159,10 @@ async fn questions_are_answered_from_an_index() {
         ("SELECT rowid FROM findings WHERE time < 1", "findings_by_time"),
         ("SELECT * FROM decisions WHERE true ORDER BY created_at DESC, rowid DESC LIMIT 9", "decisions_by_time"),
         ("SELECT * FROM decisions WHERE state = 'active' AND expires_at > 1", "decisions_by_state"),
-        ("SELECT * FROM decisions WHERE true AND target = 't' ORDER BY created_at DESC, rowid DESC", "decisions_by_target"),
+        (
+            "SELECT * FROM decisions WHERE true AND target = 't' ORDER BY created_at DESC, rowid DESC",
+            "decisions_by_target",
+        ),
     ] {
         let plan = query_plan(&store, sql).await;
         assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{sql}: {plan}");
@@ -176,6 +179,10 @@ async fn readers_go_on_while_batches_are_written() {
             for batch in 0..50u64 {
                 let findings: Vec<Finding> = (batch * 20..batch * 20 + 20).map(finding).collect();
                 store.commit(&of_findings(&findings)).await.unwrap();
+                store.set_state(&["d".into()], DecisionState::Active, "", NOW).await.unwrap();
+                store.expire(NOW).await.unwrap();
+                store.allow_add("192.0.2.0/24".parse().unwrap(), "", NOW).await.unwrap();
+                store.prune(NOW).await.unwrap();
             }
         }
     });

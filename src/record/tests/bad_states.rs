@@ -1,7 +1,7 @@
 //! Bad states of the disk, the directory and the database: each a clear error that names the file
 //! and the way out, and nothing lost.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 
 use sqlx::Connection;
 
@@ -142,28 +142,51 @@ async fn a_truncated_database_is_kept_aside() {
 }
 
 #[tokio::test]
-async fn damage_found_while_running_is_told_and_checked_at_the_next_start() {
+async fn damage_found_while_running_has_even_a_large_database_checked_at_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
+    let (path, suspect) = (dir.path().join("palisade.db"), dir.path().join("palisade.db.suspect"));
     let store = open(dir.path()).await.unwrap();
     let error = store.failed(sqlx::query("SELECT * FROM nowhere").execute(&store.writer).await.unwrap_err());
-    assert!(matches!(error, StoreError::Sql { .. }), "an ordinary error is no damage: {error:?}");
-    assert!(!dir.path().join("palisade.db.suspect").exists());
+    assert!(matches!(error, StoreError::Sql { .. }) && !suspect.exists(), "an ordinary error is no damage: {error:?}");
+    let state = vec![0; super::super::open::CHECKED_BYTES as usize];
+    let checkpoint = Some(Checkpoint { marks: &[], state: &state });
+    store.commit(&Batch { at: NOW, findings: &[finding(1)], checkpoint, ..Batch::default() }).await.unwrap();
+    let page: i64 = sqlx::query_scalar("SELECT rootpage FROM sqlite_schema WHERE name = 'findings'")
+        .fetch_one(&store.writer)
+        .await
+        .unwrap();
+    store.close().await;
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&[0xa5; 4096], (page as u64 - 1) * 4096).unwrap();
 
-    let findings: Vec<Finding> = (0..500).map(finding).collect();
-    store.commit(&of_findings(&findings)).await.unwrap();
-    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&store.writer).await.unwrap();
-    let path = dir.path().join("palisade.db");
-    let mut bytes = fs::read(&path).unwrap();
-    bytes[8192..].fill(0xa5);
-    fs::write(&path, bytes).unwrap();
-    let error = store.findings(None, 500).await.unwrap_err();
+    let store = open(dir.path()).await.unwrap();
+    assert_eq!(store.damaged(), None, "a large database is not read through at every start");
+    let error = store.findings(None, 9).await.unwrap_err();
     assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
-    assert!(error.to_string().contains("restart"), "{error}");
-    assert!(dir.path().join("palisade.db.suspect").exists());
+    assert!(error.to_string().contains("restart") && suspect.exists(), "{error}");
     store.close().await;
     let store = open(dir.path()).await.unwrap();
-    assert!(store.damaged().is_some());
-    assert!(!dir.path().join("palisade.db.suspect").exists());
+    assert!(store.damaged().is_some() && !suspect.exists());
+}
+
+#[tokio::test]
+async fn a_batch_that_fails_at_its_end_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await.unwrap();
+    sqlx::raw_sql("CREATE TRIGGER refuse BEFORE INSERT ON snapshot BEGIN SELECT RAISE(ABORT, 'refused'); END")
+        .execute(&store.writer)
+        .await
+        .unwrap();
+    let (findings, decisions) = ([finding(1)], [decision("d", DecisionState::Pending)]);
+    let (new_files, checkpoint) = ([mark(1, 0)], Some(Checkpoint { marks: &[mark(1, 9)], state: b"state" }));
+    let batch = Batch { at: NOW, new_files: &new_files, findings: &findings, decisions: &decisions, checkpoint };
+    let error = store.commit(&batch).await.unwrap_err();
+    assert!(error.to_string().contains("refused") && !error.is_retryable(), "{error}");
+    for table in ["findings", "decisions", "marks", "snapshot", "outbox"] {
+        assert_eq!(count(&store, table).await, 0, "{table}");
+    }
+    sqlx::raw_sql("DROP TRIGGER refuse").execute(&store.writer).await.unwrap();
+    assert_eq!(store.commit(&batch).await.unwrap(), Recorded { new_findings: 1, new_decisions: 1 });
 }
 
 #[tokio::test]

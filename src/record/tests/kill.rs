@@ -1,6 +1,7 @@
 //! `kill -9` in the middle of a stream of commits.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
 use super::*;
@@ -21,9 +22,12 @@ async fn a_killed_writer_leaves_whole_batches_and_all_it_had_confirmed() {
             .spawn()
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        confirmed = output.filter_map(|line| line.strip_prefix("confirmed ")?.parse().ok()).nth(lines).unwrap_or(0u64);
+        let mut confirmations = output.filter_map(|line| line.strip_prefix("confirmed ")?.parse().ok());
+        confirmed = confirmations.nth(lines).unwrap_or(0u64);
+        // Moments spread over the fraction of a millisecond that a commit takes.
+        std::thread::sleep(Duration::from_micros(lines as u64 * 31));
         child.kill().unwrap();
-        child.wait().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(9));
 
         let store = open(dir.path()).await.unwrap();
         assert_eq!(store.damaged(), None);
