@@ -1,1 +1,4 @@
+//! The one integration binary: a module a room.
 
+mod respond;
+mod support;

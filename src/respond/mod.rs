@@ -70,8 +70,11 @@ pub trait Responder: Send {
 /// ("value too large" beyond, nft 1.0.6).
 const MAX_SECS: u64 = 365 * 86_400;
 
+/// How a kind makes its responder, which does nothing before [`start`](Responder::start).
+pub type Build = fn() -> Box<dyn Responder>;
+
 /// Every responder.
-pub static KINDS: &[Kind<fn() -> Box<dyn Responder>>] = &[
+pub static KINDS: &[Kind<Build>] = &[
     Kind {
         name: "dry_run",
         summary: "Remembers what would be shut out; touches nothing.",
