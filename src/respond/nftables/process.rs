@@ -342,4 +342,21 @@ mod tests {
         let error = shell("read line; echo 'no such namespace' >&2; exit 1").run("x; ").await.unwrap_err();
         assert!(matches!(&error, RespondError::Died { reason, .. } if reason.contains("no such namespace")), "{error}");
     }
+
+    #[tokio::test]
+    async fn a_program_that_hangs_is_given_up_and_killed() {
+        let pid_file = tempfile::NamedTempFile::new().unwrap();
+        let script = format!("echo $$ > {}; exec sleep 600", pid_file.path().display());
+        let mut nft = Nft::new(vec!["sh".into(), "-c".into(), script]);
+        let error = nft.run("x; ").await.unwrap_err();
+        assert!(matches!(error, RespondError::TimedOut { secs: 5, .. }) && error.is_retryable(), "{error}");
+        let pid = std::fs::read_to_string(pid_file.path()).unwrap();
+        let status = format!("/proc/{}/status", pid.trim());
+        let deadline = std::time::Instant::now() + DEADLINE;
+        // Gone, or killed and not yet reaped.
+        while std::fs::read_to_string(&status).is_ok_and(|status| !status.contains("State:\tZ")) {
+            assert!(std::time::Instant::now() < deadline, "it still runs");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
 }
