@@ -6,28 +6,28 @@ pub mod event;
 /// How an implementation registers itself in its room.
 pub mod plugin;
 
-/// Findings and verdicts → proposals; proposals → permits at the gate.
-pub mod decide;
-/// Events → [`event::Finding`]s: rules, windows, client scores.
-pub mod detect;
-/// What is remembered of a client for an hour.
-pub mod memory;
-/// A line → an [`event::Event`] that borrows from it.
-pub mod parse;
-/// What is remembered for good: SQLite.
-pub mod record;
-/// Permits → the firewall.
-pub mod respond;
-/// The HTTP API under `/api/v1`.
-pub mod show;
 /// Files → chunks of whole lines.
 pub mod tail;
+/// A line → an [`event::Event`] that borrows from it.
+pub mod parse;
+/// Events → [`event::Finding`]s: rules, windows, client scores.
+pub mod detect;
 /// A doubtful finding → [`event::Verdict`].
 pub mod triage;
+/// Findings and verdicts → proposals; proposals → permits at the gate.
+pub mod decide;
+/// Permits → the firewall.
+pub mod respond;
+/// What is remembered of a client for an hour.
+pub mod memory;
+/// What is remembered for good: SQLite.
+pub mod record;
+/// The HTTP API under `/api/v1`.
+pub mod show;
 
-/// One file a verb.
-pub mod cli;
 /// One config file, made of each room's own part.
 pub mod config;
 /// Joins the rooms: the daemon (`live`) and offline replay.
 pub mod pipeline;
+/// One file a verb.
+pub mod cli;

@@ -240,15 +240,7 @@ mod tests {
 
     fn proposal(target: &str, proposer: Proposer) -> Proposal {
         let target = target.parse::<IpNet>().or_else(|_| target.parse::<IpAddr>().map(IpNet::from)).unwrap();
-        Proposal {
-            id: "1".into(),
-            target,
-            proposer,
-            ground: Ground::default(),
-            at: NOW,
-            duration_secs: 3600,
-            offences: 0,
-        }
+        Proposal { id: "1".into(), target, proposer, ground: Ground::default(), at: NOW, duration_secs: 3600, offences: 0 }
     }
 
     fn host() -> Surroundings {
@@ -336,8 +328,7 @@ mod tests {
     #[test]
     fn a_ban_counts_from_its_cause_and_one_that_is_over_is_not_applied() {
         let permit =
-            gate(&proposal("203.0.113.7", Proposer::Rules), &host(), &mut Blasts::default(), 9, NOW.plus_secs(10))
-                .unwrap();
+            gate(&proposal("203.0.113.7", Proposer::Rules), &host(), &mut Blasts::default(), 9, NOW.plus_secs(10)).unwrap();
         assert_eq!(permit.expires_at(), NOW.plus_secs(3600));
         let late = NOW.plus_secs(3600);
         let there = Surroundings { taken_at: late, ..host() };

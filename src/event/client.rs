@@ -52,7 +52,11 @@ impl ClientKey {
 impl std::fmt::Display for ClientKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let network = self.network();
-        if network.prefix_len() == network.max_prefix_len() { network.addr().fmt(f) } else { network.fmt(f) }
+        if network.prefix_len() == network.max_prefix_len() {
+            network.addr().fmt(f)
+        } else {
+            network.fmt(f)
+        }
     }
 }
 

@@ -26,8 +26,7 @@ pub fn printable(text: &[u8], limit: usize) -> String {
     let cut = &text[..text.len().min(limit)];
     for chunk in cut.utf8_chunks() {
         for c in chunk.valid().chars() {
-            let hidden =
-                matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+            let hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
             if c.is_control() || hidden {
                 out.extend(c.escape_default());
             } else {

@@ -2,4 +2,4 @@
 
 mod config;
 
-pub use config::{SourceConfig, Start};
+pub use config::{Start, SourceConfig};
