@@ -1,1 +1,5 @@
+//! Every test that needs more than one room, or a real server: one binary, a module each.
 
+mod record;
+mod respond;
+mod support;

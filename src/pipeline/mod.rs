@@ -1,6 +1,10 @@
 //! Joins the rooms. `judge` is the one road from bytes to decisions, walked by the daemon
-//! (`live`) and by offline work (`replay`) alike.
+//! (`live`, made of `reader` and `decider`) and by offline work (`replay`, `explain`) alike.
 
+pub mod decider;
 mod explain;
 pub mod judge;
+pub mod live;
+pub mod reader;
 pub mod replay;
+pub mod surroundings;
