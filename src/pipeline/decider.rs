@@ -21,7 +21,7 @@ use crate::event::{
 use crate::memory::Memory;
 use crate::record::{self, Store};
 use crate::respond::Responder;
-use crate::show::{Command, Problem, Request};
+use crate::show::{self, Command, Problem, Request};
 use crate::tail::Waker;
 
 /// Proposals that wait for the next minute; beyond it the oldest are given up, and that is said.
@@ -455,6 +455,10 @@ impl Decider {
                     return Err(Problem::NotFound(format!("{network} is not on the allowlist of `allow add`")));
                 }
                 self.allow_changed(now).await?;
+                // What it did while it was allowed is no ban that runs.
+                let client = ClientKey::of(network.addr(), self.given.config.client.v6_prefix);
+                let _ = self.given.controls.send(Control::Pardon(client));
+                self.given.waker.wake();
                 Ok(json!({ "network": network }))
             }
             Command::Client { address } => Ok(self.client(address)),
@@ -476,7 +480,7 @@ impl Decider {
         let mut decision = self.decision(&proposal, now);
         decision.state = if self.apply(vec![permit], now).await { DecisionState::Active } else { DecisionState::Pending };
         self.given.status.blocks += 1;
-        let answer = decision_json(&decision);
+        let answer = show::decision(&decision);
         self.unrecorded.push_back(Done { at: now, decisions: vec![decision], ..Done::default() });
         self.record().await;
         Ok(answer)
@@ -568,23 +572,4 @@ impl Decider {
             ..self.given.status.clone()
         }
     }
-}
-
-/// A decision as the API shows it.
-pub fn decision_json(decision: &Decision) -> Value {
-    json!({
-        "id": decision.id,
-        "target": decision.target,
-        "state": decision.state,
-        "simulated": decision.simulated,
-        "proposer": decision.proposer,
-        "category": decision.ground.category,
-        "score": decision.ground.score,
-        "reason": decision.ground.reason,
-        "finding_id": decision.ground.finding_id,
-        "created_at": decision.created_at,
-        "expires_at": decision.expires_at,
-        "offences": decision.offences,
-        "note": decision.note,
-    })
 }
