@@ -67,58 +67,63 @@ impl Tailer {
                     followed.leads_to = Some(id);
                 }
                 match owners.get(&id).cloned() {
-                    None => self.adopt(path, id, since, owners),
+                    None => self.adopt(path, since, owners),
                     Some(owner) if owner == path => followed.files.sort_by_key(|file| file.id == id),
                     Some(owner) => self.take_over(path, id, &owner, owners),
                 }
             }
             Err(error) => {
-                // What fails otherwise, such as a network file system, says nothing of the name.
                 use io::ErrorKind::{InvalidInput, IsADirectory, NotADirectory, NotFound};
+                let vanished = error.kind() == NotFound;
+                if !vanished || self.patterns.iter().any(|pattern| pattern.names(path)) {
+                    followed.error = Some(explain(path, &error));
+                }
+                // What fails otherwise, such as a network file system, says nothing of the name.
                 if matches!(error.kind(), NotFound | NotADirectory | IsADirectory | InvalidInput) {
                     followed.current().into_iter().for_each(Reader::leave);
                     followed.leads_to = None;
-                }
-                let vanished = error.kind() == io::ErrorKind::NotFound;
-                if !vanished || self.patterns.iter().any(|pattern| pattern.names(path)) {
-                    followed.error = Some(explain(path, &error));
+                    if !followed.files.is_empty() {
+                        self.adopt_missed(path, None, since, owners);
+                    }
                 }
             }
         }
     }
 
-    /// Opens the file that `path` leads to, and before it those that stood there unseen since the
-    /// last look.
-    fn adopt(&mut self, path: &Path, id: FileId, since: Option<SystemTime>, owners: &mut Owners) {
-        let between = since.map(|since| self.missed(path, id, since, owners)).unwrap_or_default();
+    /// Opens the file that `path` leads to, and before it those that stood there unseen.
+    fn adopt(&mut self, path: &Path, since: Option<SystemTime>, owners: &mut Owners) {
+        let Some(start) = self.followed.get(path).map(|followed| followed.start) else { return };
+        let opened = Reader::open(path, start);
+        self.adopt_missed(path, opened.as_ref().ok(), since, owners);
         let Some(followed) = self.followed.get_mut(path) else { return };
-        let opened = Reader::open(path, followed.start);
-        followed.push_unlike(between, opened.as_ref().ok());
         match opened {
             // Replaced since it was looked at, by a file that is read already.
             Ok(reader) if owners.contains_key(&reader.id) => {}
             Ok(reader) => {
+                owners.insert(reader.id, path.to_path_buf());
                 followed.start = Start::Beginning;
                 followed.leads_to = Some(reader.id);
                 followed.files.push(reader);
             }
             Err(error) => followed.error = Some(explain(path, &error)),
         }
-        owners.extend(followed.files.iter().map(|file| (file.id, path.to_path_buf())));
     }
 
-    /// Files that came under `path` and were renamed again since the last look, oldest first.
-    fn missed(&self, path: &Path, id: FileId, since: SystemTime, owners: &Owners) -> Vec<Reader> {
-        let since = since.checked_sub(TICK).unwrap_or(since);
+    /// Opens the files that came under `path` and were renamed again since the last look.
+    fn adopt_missed(&mut self, path: &Path, current: Option<&Reader>, since: Option<SystemTime>, owners: &mut Owners) {
+        let Some(since) = since.and_then(|since| since.checked_sub(TICK)) else { return };
         let mut files = siblings(path);
         files.retain(|(name, metadata)| {
-            let other = FileId::of(metadata);
-            other != id
-                && !owners.contains_key(&other)
+            let id = FileId::of(metadata);
+            current.is_none_or(|current| current.id != id)
+                && !owners.contains_key(&id)
                 && metadata.created().or_else(|_| metadata.modified()).is_ok_and(|born| born >= since)
                 && !self.patterns.iter().any(|pattern| pattern.matches(name))
         });
-        open_in_order(files)
+        if let Some(followed) = self.followed.get_mut(path) {
+            followed.push_unlike(open_in_order(files), current);
+            owners.extend(followed.files.iter().map(|file| (file.id, path.to_path_buf())));
+        }
     }
 
     /// A file read under another name that no longer leads to it goes on under this one. Until its
