@@ -171,12 +171,16 @@ pub(super) fn open_in_order(mut files: Vec<(PathBuf, Metadata)>) -> Vec<Reader> 
 /// Regular, uncompressed files whose name begins with that of `path`, in its directory.
 pub(super) fn siblings(path: &Path) -> Vec<(PathBuf, Metadata)> {
     let home = homes(path).pop().unwrap_or_default();
-    let Some(base) = home.file_name() else { return Vec::new() };
-    let begins = |entry: &DirEntry| entry.file_name().as_encoded_bytes().starts_with(base.as_encoded_bytes());
     neighbours(&home)
-        .filter(|entry| begins(entry) && !is_compressed(&entry.path()))
+        .filter(|entry| is_sibling(entry, &home) && !is_compressed(&entry.path()))
         .filter_map(|entry| Some((entry.path(), entry.metadata().ok().filter(Metadata::is_file)?)))
         .collect()
+}
+
+/// Whether the name of `entry` begins with that of `path`, as the names that rotation gives do.
+pub(super) fn is_sibling(entry: &DirEntry, path: &Path) -> bool {
+    let base = path.file_name().unwrap_or_default();
+    entry.file_name().as_encoded_bytes().starts_with(base.as_encoded_bytes())
 }
 
 /// All entries of the directory that holds `path`.
