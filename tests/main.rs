@@ -1,5 +1,4 @@
 //! Every test that needs more than one room, or a real server: one binary, a module each.
 
-mod record;
 mod respond;
 mod support;
