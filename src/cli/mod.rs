@@ -2,9 +2,12 @@
 //! failed), 2 (usage) or 78 (bad configuration).
 
 mod config;
+mod daemon;
 mod explain;
+mod operate;
 mod parse;
 mod rules;
+mod run;
 mod scan;
 
 use std::io::{self, Write};
@@ -15,7 +18,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::{Known, Loaded, Place};
-use crate::pipeline::replay;
+use crate::pipeline::{live, replay};
 
 /// A log security agent: follows web-server logs, finds out which clients attack, and shuts the
 /// gate on them.
@@ -43,6 +46,8 @@ pub enum Output {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Follow logs, find attackers and shut them out: the daemon.
+    Run(run::Arguments),
     /// Show what each line of a log is understood as, and what is not.
     Parse(parse::Arguments),
     /// Replay old logs: what would have been flagged and blocked. Never acts.
@@ -52,6 +57,17 @@ enum Verb {
     /// The rules, and whether they keep their own promises.
     #[command(subcommand)]
     Rules(rules::Verb),
+    /// What the running daemon reads, finds and suffers from. Exits 1 when something is wrong.
+    Status,
+    /// Shut a client or network out by hand.
+    Ban(operate::Ban),
+    /// Lift bans at once.
+    Unban(operate::Unban),
+    /// Who is shut out now.
+    Banned,
+    /// Networks that are never blocked.
+    #[command(subcommand)]
+    Allow(operate::Allow),
     /// The configuration: check it, show it, describe it.
     #[command(subcommand)]
     Config(config::Verb),
@@ -70,7 +86,7 @@ pub fn main() -> ExitCode {
         Some(path) => Place::File(path.clone()),
     };
     let output = arguments.output;
-    // These two must work when the configuration does not.
+    // It must work when the configuration does not.
     if let Verb::Config(verb) = &arguments.verb {
         return config::run(verb, &place, output);
     }
@@ -83,6 +99,12 @@ pub fn main() -> ExitCode {
         Verb::Scan(arguments) => scan::run(arguments, &loaded.config, output),
         Verb::Explain(arguments) => explain::run(arguments, &loaded.config, output),
         Verb::Rules(verb) => rules::run(verb, &loaded.config, output),
+        Verb::Run(arguments) => run::run(arguments, loaded.config, &place),
+        Verb::Status => operate::status(&loaded.config, output),
+        Verb::Ban(arguments) => operate::ban(arguments, &loaded.config, output),
+        Verb::Unban(arguments) => operate::unban(arguments, &loaded.config, output),
+        Verb::Banned => operate::banned(&loaded.config, output),
+        Verb::Allow(verb) => operate::allow(verb, &loaded.config, output),
         Verb::Config(_) => Ok(ExitCode::SUCCESS),
     };
     match done {
@@ -98,7 +120,8 @@ pub fn main() -> ExitCode {
 /// The names that a configuration may use.
 fn load_config(place: &Place) -> Result<Loaded, crate::config::Mistakes> {
     let formats: Vec<&str> = replay::format_kinds().iter().map(|kind| kind.name).collect();
-    let known = Known { responders: &["dry_run", "nftables"], formats: &formats };
+    let responders = live::responder_names();
+    let known = Known { responders: &responders, formats: &formats };
     crate::config::load_from_system(place, &known)
 }
 

@@ -220,6 +220,16 @@ async fn listen(path: &Path) -> anyhow::Result<UnixListener> {
     Ok(listener)
 }
 
+/// The names of all responders.
+pub fn responder_names() -> Vec<&'static str> {
+    respond::KINDS.iter().map(|kind| kind.name).collect()
+}
+
+/// One file, followed from its beginning.
+pub fn whole_file(path: &Path) -> SourceConfig {
+    SourceConfig { path: path.display().to_string(), format: "auto".into(), start: Start::Beginning }
+}
+
 /// The files that `sources` match now.
 pub fn present(sources: &[SourceConfig]) -> Vec<PathBuf> {
     let files = sources.iter().filter_map(|source| glob::glob(&source.path).ok()).flatten();
