@@ -5,15 +5,19 @@
 
 use regex_syntax::hir::{Class, Hir, HirKind};
 
-/// Most literals that one pattern may need.
-const MAX_LITERALS: usize = 64;
+/// Most literals that one pattern may need, and that are spelt out of one part of it.
+const MAX_LITERALS: usize = 256;
+const MAX_PRODUCT: usize = 128;
+/// Most characters of a class, and repetitions of a part, that are spelt out.
+const MAX_SPELT_OUT: usize = 16;
 /// A literal shorter than this would be seen everywhere.
 const MIN_LEN: usize = 2;
 
 /// Lower-case literals such that every match of the pattern contains at least one of them, in any
 /// case; `None` when the pattern guarantees none that is long enough to be worth looking for.
 pub fn required(pattern: &Hir) -> Option<Vec<Vec<u8>>> {
-    let best = best(pattern)?;
+    let mut best = best(pattern)?;
+    drop_longer(&mut best);
     let shortest = best.iter().map(Vec::len).min()?;
     (shortest >= MIN_LEN && best.len() <= MAX_LITERALS).then_some(best)
 }
@@ -45,9 +49,7 @@ fn concat(parts: &[Hir]) -> Option<Vec<Vec<u8>>> {
         match whole(part) {
             Some(next) => {
                 let joined = run.as_ref().and_then(|run| product(run, &next));
-                if joined.is_none() {
-                    candidates.extend(run.take());
-                }
+                candidates.extend(run.take());
                 run = joined.or(Some(next));
             }
             None => {
@@ -77,7 +79,7 @@ fn whole(hir: &Hir) -> Option<Vec<Vec<u8>>> {
             bytes.make_ascii_lowercase();
             bytes.sort_unstable();
             bytes.dedup();
-            (bytes.len() <= 4).then(|| bytes.into_iter().map(|byte| vec![byte]).collect())
+            (bytes.len() <= MAX_SPELT_OUT).then(|| bytes.into_iter().map(|byte| vec![byte]).collect())
         }
         HirKind::Concat(parts) => parts.iter().try_fold(vec![Vec::new()], |sofar, part| product(&sofar, &whole(part)?)),
         HirKind::Alternation(branches) => {
@@ -85,21 +87,36 @@ fn whole(hir: &Hir) -> Option<Vec<Vec<u8>>> {
             for branch in branches {
                 all.extend(whole(branch)?);
             }
-            (all.len() <= MAX_LITERALS).then_some(all)
+            (all.len() <= MAX_PRODUCT).then_some(all)
         }
         HirKind::Repetition(repetition) => {
-            let times = repetition.max.filter(|&max| max == repetition.min && max <= 8)?;
+            let max = repetition.max.filter(|&max| max as usize <= MAX_SPELT_OUT)?;
             let sub = whole(&repetition.sub)?;
-            (0..times).try_fold(vec![Vec::new()], |sofar, _| product(&sofar, &sub))
+            let (mut power, mut all) = (vec![Vec::new()], Vec::new());
+            for times in 0..=max {
+                if times >= repetition.min {
+                    all.extend_from_slice(&power);
+                }
+                power = if times < max { product(&power, &sub)? } else { power };
+            }
+            (all.len() <= MAX_PRODUCT).then_some(all)
         }
     }
 }
 
 fn product(left: &[Vec<u8>], right: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
-    if left.len() * right.len() > MAX_LITERALS {
-        return None;
-    }
-    Some(left.iter().flat_map(|a| right.iter().map(move |b| [a.as_slice(), b].concat())).collect())
+    let mut all: Vec<_> = left.iter().flat_map(|a| right.iter().map(move |b| [a.as_slice(), b].concat())).collect();
+    all.sort();
+    all.dedup();
+    (all.len() <= MAX_PRODUCT).then_some(all)
+}
+
+/// Drops literals that contain another one of the set: the other is seen wherever they are.
+fn drop_longer(set: &mut Vec<Vec<u8>>) {
+    set.sort();
+    set.dedup();
+    let all = set.clone();
+    set.retain(|one| !all.iter().any(|other| other != one && memchr::memmem::find(one, other).is_some()));
 }
 
 /// Longer is better; among equals fewer is better. Three bytes of letters and four of anything
@@ -127,7 +144,7 @@ mod tests {
         for (pattern, expected) in [
             (r"union\s+(all\s+)?select", "select"),
             (r"\bselect\b.+\bfrom\b", "select"),
-            (r"(sleep|benchmark|pg_sleep)\s*\(", "sleep benchmark pg_sleep"),
+            (r"(sleep|benchmark|pg_sleep)\s*\(", "benchmark sleep"),
             (r"\.\./", "../"),
             (r"\.\.[/\\]", "../ ..\\"),
             (r"(?:\.\./){2,}", "../"),
@@ -138,6 +155,11 @@ mod tests {
             (r"x?", "-"),
             (r"(foo|b)", "-"),
             (r"on\w+\s*=\s*", "on"),
+            (r"[;|] ?(id|ls)\b", "; id ; ls ;id ;ls | id | ls |id |ls"),
+            (r"or [01]=", "or 0= or 1="),
+            (r"sleep\([0-9]", "sleep("),
+            (r"(?:php|\.php)x", "phpx"),
+            (r"['x]\)?\)?#$", "'# ')# '))# x# x)# x))#"),
         ] {
             assert_eq!(literals(pattern), expected, "{pattern}");
         }
