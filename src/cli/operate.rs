@@ -139,7 +139,12 @@ pub fn allow(verb: &Allow, config: &Config, output: Output) -> anyhow::Result<Ex
         Allow::List => {
             let entries = ask(&config.socket, "GET", "/api/v1/allow", None)?;
             return list(output, &entries, "Only the built-in and configured networks are allowed.", |entry| {
-                format!("{:<40} since {}  {}", text(&entry["network"]), text(&entry["created_at"]), text(&entry["note"]))
+                format!(
+                    "{:<40} since {}  {}",
+                    text(&entry["network"]),
+                    text(&entry["created_at"]),
+                    text(&entry["note"])
+                )
             });
         }
     }
@@ -199,7 +204,8 @@ pub fn duration(text: &str) -> Result<u64, String> {
         "d" => 86_400,
         other => return Err(format!("{other:?} is no unit of time; use s, m, h or d")),
     };
-    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is no duration; write for example 90s, 30m, 4h or 7d"))?;
+    let number: u64 =
+        digits.parse().map_err(|_| format!("{text:?} is no duration; write for example 90s, 30m, 4h or 7d"))?;
     number.checked_mul(unit).filter(|secs| *secs > 0).ok_or_else(|| format!("{text:?} is out of range"))
 }
 

@@ -7,6 +7,7 @@ use tracing::Level;
 
 use super::{load_config, load_rules};
 use crate::config::{Config, LogConfig, LogFormat, LogLevel, Mode, Place};
+use crate::event::Timestamp;
 use crate::pipeline::live;
 
 #[derive(clap::Args)]
@@ -22,7 +23,8 @@ const SAMPLE: &str = include_str!("../../config/sample-access.log");
 
 pub fn run(arguments: &Arguments, config: Config, place: &Place) -> anyhow::Result<ExitCode> {
     let rules = load_rules(&config)?;
-    start_log(&config.log);
+    let demo_log = LogConfig { level: LogLevel::Warn, format: LogFormat::Human };
+    start_log(if arguments.demo { &demo_log } else { &config.log });
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     if arguments.demo {
         return demo(config, rules, &runtime);
@@ -108,6 +110,8 @@ fn demo_in(
             // The daemon first learns that the file is not there yet.
             tokio::time::sleep(Duration::from_millis(300)).await;
             for line in SAMPLE.lines() {
+                // A ban counts from its cause, so the sample must happen now.
+                let line = line.replacen("[TIME]", &format!("[{}]", Timestamp::now().clf()), 1);
                 let append = std::fs::File::options().create(true).append(true).open(&log);
                 if let Err(error) = append.and_then(|mut file| writeln!(file, "{line}")) {
                     tracing::error!("cannot write {}: {error}", log.display());

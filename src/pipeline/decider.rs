@@ -16,7 +16,8 @@ use super::reader::{Control, ReaderStatus, Report};
 use crate::config::{Config, Mode};
 use crate::decide::{Blasts, Permit, Refusal, Surroundings, gate};
 use crate::event::{
-    Action, ClientKey, Decision, DecisionState, FileMark, Finding, Ground, Proposal, Proposer, Status, Timestamp, digest,
+    Action, ClientKey, Decision, DecisionState, FileMark, Finding, Ground, Proposal, Proposer, Status, Timestamp,
+    digest, shown,
 };
 use crate::memory::Memory;
 use crate::record::{self, Store};
@@ -119,8 +120,11 @@ impl Decider {
                 Ok(permit) => restored.push(permit),
                 Err(refusal) if refusal.is_temporary() => self.hold(proposal),
                 Err(refusal) => {
-                    tracing::info!(target = %proposal.target, refusal = %refusal, "a ban from before the restart is not put back");
-                    self.given.store.set_state(&[proposal.id], DecisionState::Lifted, &refusal.to_string(), now).await?;
+                    tracing::info!(client = shown(proposal.target), refusal = %refusal, "a ban from before the restart is not put back");
+                    self.given
+                        .store
+                        .set_state(&[proposal.id], DecisionState::Lifted, &refusal.to_string(), now)
+                        .await?;
                 }
             }
         }
@@ -241,21 +245,21 @@ impl Decider {
                 decision.state = DecisionState::Active;
                 self.given.status.blocks += 1;
                 let said = if decision.simulated { "would block" } else { "blocking" };
-                tracing::warn!(target = %target, until = %decision.expires_at, reason = decision.ground.reason, "{said}");
+                tracing::warn!(client = shown(target), until = %decision.expires_at, reason = decision.ground.reason, "{said}");
                 permits.push(permit);
             }
             Err(refusal) if refusal.is_temporary() => {
                 decision.state = DecisionState::Held;
                 decision.note = refusal.to_string();
                 self.given.status.held += 1;
-                tracing::warn!(target = %target, refusal = %refusal, "not blocked yet");
+                tracing::warn!(client = shown(target), refusal = %refusal, "not blocked yet");
                 self.hold(proposal);
             }
             Err(refusal) => {
                 decision.state = DecisionState::Refused;
                 decision.note = refusal.to_string();
                 self.given.status.refused += 1;
-                tracing::warn!(target = %target, refusal = %refusal, "not blocked");
+                tracing::warn!(client = shown(target), refusal = %refusal, "not blocked");
             }
         }
         Some(decision)
@@ -424,8 +428,11 @@ impl Decider {
     async fn reconcile(&mut self) {
         match self.given.responder.held().await {
             Ok(held) => {
-                let strays: Vec<IpNet> =
-                    held.into_iter().map(|outcome| outcome.target).filter(|target| !self.active.contains_key(target)).collect();
+                let strays: Vec<IpNet> = held
+                    .into_iter()
+                    .map(|outcome| outcome.target)
+                    .filter(|target| !self.active.contains_key(target))
+                    .collect();
                 if strays.is_empty() {
                     return;
                 }
@@ -448,7 +455,7 @@ impl Decider {
                 self.given.store.allow_add(network, &note, now).await?;
                 self.allow_changed(now).await?;
                 let lifted = self.unban(Some(network), "allowlisted", now).await?;
-                Ok(json!({ "network": network, "note": note, "lifted": lifted["lifted"] }))
+                Ok(json!({ "network": shown(network), "note": note, "lifted": lifted["lifted"] }))
             }
             Command::Disallow { network } => {
                 if !self.given.store.allow_remove(network).await? {
@@ -459,13 +466,19 @@ impl Decider {
                 let client = ClientKey::of(network.addr(), self.given.config.client.v6_prefix);
                 let _ = self.given.controls.send(Control::Pardon(client));
                 self.given.waker.wake();
-                Ok(json!({ "network": network }))
+                Ok(json!({ "network": shown(network) }))
             }
             Command::Client { address } => Ok(self.client(address)),
         }
     }
 
-    async fn ban(&mut self, target: IpNet, secs: Option<u64>, reason: String, now: Timestamp) -> Result<Value, Problem> {
+    async fn ban(
+        &mut self,
+        target: IpNet,
+        secs: Option<u64>,
+        reason: String,
+        now: Timestamp,
+    ) -> Result<Value, Problem> {
         let id = digest(&[b"operator", target.to_string().as_bytes(), &now.0.to_le_bytes()]);
         let proposal = Proposal {
             id,
@@ -476,9 +489,12 @@ impl Decider {
             duration_secs: secs.unwrap_or(self.given.config.respond.block_duration_secs),
             offences: 0,
         };
-        let permit = self.ask(&proposal, now).map_err(|refusal| Problem::Refused(format!("{target} is not blocked: {refusal}")))?;
+        let permit = self
+            .ask(&proposal, now)
+            .map_err(|refusal| Problem::Refused(format!("{target} is not blocked: {refusal}")))?;
         let mut decision = self.decision(&proposal, now);
-        decision.state = if self.apply(vec![permit], now).await { DecisionState::Active } else { DecisionState::Pending };
+        decision.state =
+            if self.apply(vec![permit], now).await { DecisionState::Active } else { DecisionState::Pending };
         self.given.status.blocks += 1;
         let answer = show::decision(&decision);
         self.unrecorded.push_back(Done { at: now, decisions: vec![decision], ..Done::default() });
@@ -492,11 +508,16 @@ impl Decider {
         let lifted: Vec<IpNet> = self.active.keys().copied().filter(|held| touches(held)).collect();
         self.held.retain(|proposal| !touches(&proposal.target));
         self.pending.retain(|permit| !touches(&permit.target()));
-        let ids: Vec<String> = lifted.iter().filter_map(|held| self.active.get(held)).map(|(id, _)| id.clone()).collect();
+        let ids: Vec<String> =
+            lifted.iter().filter_map(|held| self.active.get(held)).map(|(id, _)| id.clone()).collect();
         // Also what is in the firewall without our knowledge, if it is named.
         let named = target.filter(|target| !lifted.contains(target));
         let all: Vec<IpNet> = lifted.iter().copied().chain(named).collect();
-        self.given.responder.lift(&all).await.map_err(|error| Problem::Failed(format!("the firewall did not let go: {error}")))?;
+        self.given
+            .responder
+            .lift(&all)
+            .await
+            .map_err(|error| Problem::Failed(format!("the firewall did not let go: {error}")))?;
         for held in &lifted {
             self.active.remove(held);
             let client = ClientKey::of(held.addr(), self.given.config.client.v6_prefix);
@@ -507,12 +528,13 @@ impl Decider {
         self.given.waker.wake();
         self.given.store.set_state(&ids, DecisionState::Lifted, why, now).await?;
         tracing::info!(bans = lifted.len(), why, "lifted");
-        Ok(json!({ "lifted": lifted }))
+        Ok(json!({ "lifted": lifted.into_iter().map(shown).collect::<Vec<_>>() }))
     }
 
     /// Lets the gate and the firewall know of the allowlist as it is now.
     async fn allow_changed(&mut self, now: Timestamp) -> Result<(), Problem> {
-        let networks: Vec<IpNet> = self.given.store.allow_list().await?.into_iter().map(|entry| entry.network).collect();
+        let networks: Vec<IpNet> =
+            self.given.store.allow_list().await?.into_iter().map(|entry| entry.network).collect();
         self.given.allowed.send_replace(networks.clone());
         let passing = self.passing();
         self.given.responder.allow(&passing).await.map_err(|error| Problem::Failed(error.to_string()))?;
@@ -543,19 +565,24 @@ impl Decider {
     fn current_status(&self) -> Status {
         let reader = self.given.reader.borrow().clone();
         let mut problems: Vec<String> = self.troubles.values().cloned().collect();
-        problems.extend(reader.sources.iter().filter_map(|source| {
-            source.error.as_ref().map(|error| format!("{}: {error}", source.path.display()))
-        }));
-        problems.extend(reader.sources.iter().filter(|source| source.lines >= 20 && source.parsed * 100 < source.lines * 95).map(
-            |source| {
-                format!(
-                    "{}: {} of {} lines are not understood; set the source's format (`palisade config formats`)",
-                    source.path.display(),
-                    source.unparsed,
-                    source.lines
-                )
-            },
-        ));
+        problems.extend(
+            reader
+                .sources
+                .iter()
+                .filter_map(|source| source.error.as_ref().map(|error| format!("{}: {error}", source.path.display()))),
+        );
+        problems.extend(
+            reader.sources.iter().filter(|source| source.lines >= 20 && source.parsed * 100 < source.lines * 95).map(
+                |source| {
+                    format!(
+                        "{}: {} of {} lines are not understood; set the source's format (`palisade config formats`)",
+                        source.path.display(),
+                        source.unparsed,
+                        source.lines
+                    )
+                },
+            ),
+        );
         if let Some(why) = &self.given.surroundings.borrow().unreadable {
             problems.push(format!("nothing is blocked: this host's own addresses and peers cannot be read: {why}"));
         }

@@ -141,7 +141,9 @@ pub async fn run(
     // A socket that is gone already is as good.
     let _ = std::fs::remove_file(&config.socket);
     match ended {
-        Err(_) => bail!("not everything could be recorded within {STOP_SECS} s; it will be read again at the next start"),
+        Err(_) => {
+            bail!("not everything could be recorded within {STOP_SECS} s; it will be read again at the next start")
+        }
         Ok(Err(panic)) => bail!("the decider failed: {panic}"),
         Ok(Ok(())) => {}
     }
@@ -171,7 +173,11 @@ async fn surroundings_now(client: &ClientConfig, allowed: &watch::Receiver<Vec<I
 }
 
 /// Keeps the surroundings fresh, at once when the allowlist changes.
-async fn watch_surroundings(client: ClientConfig, mut allowed: watch::Receiver<Vec<IpNet>>, surroundings: watch::Sender<Surroundings>) {
+async fn watch_surroundings(
+    client: ClientConfig,
+    mut allowed: watch::Receiver<Vec<IpNet>>,
+    surroundings: watch::Sender<Surroundings>,
+) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(SURROUNDINGS_SECS)) => {}

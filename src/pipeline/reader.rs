@@ -154,7 +154,12 @@ impl Reader {
     }
 
     /// Reads until told to stop or until nobody takes its reports any more.
-    pub fn run(mut self, controls: &Receiver<Control>, reports: &mpsc::Sender<Report>, status: &watch::Sender<ReaderStatus>) {
+    pub fn run(
+        mut self,
+        controls: &Receiver<Control>,
+        reports: &mpsc::Sender<Report>,
+        status: &watch::Sender<ReaderStatus>,
+    ) {
         let mut caught_up = false;
         loop {
             let mut stop = false;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::{Backend, Command, Problem, Request};
-use crate::event::{ClientKey, Decision, DecisionState};
+use crate::event::{ClientKey, Decision, DecisionState, shown};
 use crate::record::{AllowEntry, DecisionFilter};
 
 /// Rows that a list gives unless asked for more or fewer.
@@ -59,9 +59,10 @@ struct ListQuery {
 async fn decisions(State(backend): State<Backend>, Query(query): Query<ListQuery>) -> Answer {
     let state = match query.state.as_deref() {
         None => None,
-        Some(name) => {
-            Some(DecisionState::parse(name).ok_or_else(|| Problem::Invalid(format!("{name:?} is no state of a decision")))?)
-        }
+        Some(name) => Some(
+            DecisionState::parse(name)
+                .ok_or_else(|| Problem::Invalid(format!("{name:?} is no state of a decision")))?,
+        ),
     };
     let target = query.target.as_deref().map(network).transpose()?;
     let filter = DecisionFilter { state, target };
@@ -112,7 +113,7 @@ async fn client(State(backend): State<Backend>, Path(address): Path<String>) -> 
 }
 
 async fn allow_list(State(backend): State<Backend>) -> Answer {
-    let entry = |entry: &AllowEntry| json!({ "network": entry.network, "note": entry.note, "created_at": entry.created_at });
+    let entry = |entry: &AllowEntry| json!({ "network": shown(entry.network), "note": entry.note, "created_at": entry.created_at });
     Ok(Json(backend.store.allow_list().await?.iter().map(entry).collect()))
 }
 
@@ -149,7 +150,7 @@ async fn changes(State(backend): State<Backend>, Query(query): Query<ChangesQuer
 pub fn decision(decision: &Decision) -> Value {
     json!({
         "id": decision.id,
-        "target": decision.target,
+        "target": shown(decision.target),
         "state": decision.state,
         "simulated": decision.simulated,
         "proposer": decision.proposer,

@@ -18,13 +18,26 @@ pub use api::{decision, router};
 #[derive(Clone, Debug)]
 pub enum Command {
     Status,
-    Ban { target: IpNet, duration_secs: Option<u64>, reason: String },
+    Ban {
+        target: IpNet,
+        duration_secs: Option<u64>,
+        reason: String,
+    },
     /// Lift the bans that touch `target`; none: all.
-    Unban { target: Option<IpNet> },
-    Allow { network: IpNet, note: String },
-    Disallow { network: IpNet },
+    Unban {
+        target: Option<IpNet>,
+    },
+    Allow {
+        network: IpNet,
+        note: String,
+    },
+    Disallow {
+        network: IpNet,
+    },
     /// What is known of the client that this address belongs to.
-    Client { address: IpAddr },
+    Client {
+        address: IpAddr,
+    },
 }
 
 /// A command on its way, and where its answer goes.
