@@ -173,6 +173,11 @@ impl Counter {
         entry.offences += 1;
     }
 
+    /// Forgets that anybody is banned; flags, points and offences stay.
+    pub fn forget_bans(&mut self) {
+        self.clients.values_mut().for_each(|client| client.banned_until = 0);
+    }
+
     /// Forgets a client's ban, flag and points, as an operator who lifts a ban wants: it starts
     /// afresh, but its offences are kept.
     pub fn pardon(&mut self, client: ClientKey) {

@@ -70,6 +70,11 @@ impl<V: Kept> Table<V> {
             .map(|((key, used), value)| (*key, *used, value))
     }
 
+    /// All values, to be changed in place.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.sets.iter_mut().flat_map(|set| &mut set.values)
+    }
+
     #[inline]
     fn set_of(&self, key: u128) -> usize {
         self.hasher.hash_one(key) as usize & (self.sets.len() - 1)

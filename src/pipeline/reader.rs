@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use super::judge::{Batch, Judge, LineLimits, Origin, look, proposal};
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::detect::{Client, Ruleset, Scratch};
 use crate::event::{ClientKey, FileMark, Finding, Proposal, SourceStatus, printable};
 use crate::parse::{Formats, trim_line};
@@ -69,9 +69,11 @@ pub struct ReaderStatus {
     pub gaps: u64,
 }
 
-/// The saved state beside the counters: which formats each file is written in.
+/// The saved state beside the counters.
 #[derive(Default, Serialize, Deserialize)]
 struct Saved {
+    mode: Mode,
+    /// Which formats each file is written in, by generation.
     formats: HashMap<u64, Vec<String>>,
 }
 
@@ -88,6 +90,7 @@ struct Known {
 
 /// The reading side, as it starts.
 pub struct Reader {
+    mode: Mode,
     tailer: Tailer,
     sources: Vec<SourceConfig>,
     judge: Judge,
@@ -117,6 +120,7 @@ impl Reader {
         state: Option<&[u8]>,
     ) -> (Reader, Result<(), anyhow::Error>) {
         let mut reader = Reader {
+            mode: config.mode,
             tailer,
             sources,
             judge: Judge::new(config, rules),
@@ -138,6 +142,10 @@ impl Reader {
         let split = memchr::memchr(b'\n', state).context("the saved state has no first line")?;
         let saved: Saved = serde_json::from_slice(&state[..split]).context("the saved state's first line")?;
         self.judge.counter.restore(&state[split + 1..])?;
+        if saved.mode != self.mode {
+            // Nobody was shut out in dry run: who is at it again must be blocked now.
+            self.judge.counter.forget_bans();
+        }
         for (generation, names) in saved.formats {
             self.known.insert(generation, Known { formats: Formats::of_names(&names), ..Known::default() });
         }
@@ -146,8 +154,8 @@ impl Reader {
 
     fn save(&self) -> Vec<u8> {
         let formats = self.known.iter().map(|(generation, known)| (*generation, known.formats.names())).collect();
-        // A map of numbers to names always serialises.
-        let mut state = serde_json::to_vec(&Saved { formats }).unwrap_or_default();
+        // Numbers and names always serialise.
+        let mut state = serde_json::to_vec(&Saved { mode: self.mode, formats }).unwrap_or_default();
         state.push(b'\n');
         state.extend(self.judge.counter.save());
         state

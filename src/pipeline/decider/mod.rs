@@ -2,27 +2,24 @@
 //! restart — comes here, passes the gate, is carried out, and is recorded: in that order, which is
 //! safe because carrying out and recording are both idempotent.
 
+mod operator;
+
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc as sync;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
-use super::reader::{Control, ReaderStatus, Report};
 use crate::config::{Config, Mode};
 use crate::decide::{Blasts, Permit, Refusal, Surroundings, gate};
-use crate::event::{
-    Action, ClientKey, Decision, DecisionState, FileMark, Finding, Ground, Proposal, Proposer, Status, Timestamp,
-    digest, shown,
-};
+use crate::event::{Action, Decision, DecisionState, FileMark, Finding, Proposal, Proposer, Status, Timestamp, shown};
 use crate::memory::Memory;
+use crate::pipeline::reader::{Control, ReaderStatus, Report};
 use crate::record::{self, Store};
-use crate::respond::Responder;
-use crate::show::{self, Command, Problem, Request};
+use crate::respond::{RespondError, Responder};
+use crate::show::Request;
 use crate::tail::Waker;
 
 /// Proposals that wait for the next minute; beyond it the oldest are given up, and that is said.
@@ -30,8 +27,11 @@ const MAX_HELD: usize = 10_000;
 /// Reports not yet recorded because the store fails. At the bound nothing more is read: the log
 /// files are the queue.
 const MAX_UNRECORDED: usize = 256;
-/// Between tries of what failed.
+/// Until what failed is tried again; twice as long each time, up to [`MAX_RETRY`].
 const RETRY: Duration = Duration::from_secs(1);
+const MAX_RETRY: Duration = Duration::from_secs(60);
+/// Findings said in the log in one second; the others are counted.
+const SAID_PER_SEC: u32 = 20;
 
 /// What was done and must be recorded.
 #[derive(Default)]
@@ -63,14 +63,18 @@ pub struct Decider {
     given: Given,
     blasts: Blasts,
     /// Bans in force, by target.
-    active: HashMap<IpNet, (String, Timestamp)>,
-    /// Permitted, but the responder failed.
-    pending: Vec<Permit>,
+    active: HashMap<IpNet, Permit>,
+    /// Ids of those that the responder failed to carry out.
+    pending: Vec<String>,
     held: VecDeque<Proposal>,
     unrecorded: VecDeque<Done>,
     /// What is wrong now, by part.
     troubles: HashMap<&'static str, String>,
     retry_at: Instant,
+    retry_after: Duration,
+    /// Findings said in the log in this second, and those left unsaid.
+    said: u32,
+    unsaid: u32,
     /// Everything from before the start has been read again.
     caught_up: bool,
     reconciled: bool,
@@ -87,6 +91,9 @@ impl Decider {
             unrecorded: VecDeque::new(),
             troubles: HashMap::new(),
             retry_at: Instant::now(),
+            retry_after: RETRY,
+            said: 0,
+            unsaid: 0,
             caught_up: false,
             reconciled: false,
         }
@@ -107,15 +114,21 @@ impl Decider {
         }
         let mut restored = vec![];
         for decision in ours {
+            // What was held goes on waiting for its minute; what was in force is no new block.
+            let held = decision.state == DecisionState::Held;
             let proposal = Proposal {
                 id: decision.id,
                 target: decision.target,
-                proposer: Proposer::Restored,
+                proposer: if held { Proposer::Rules } else { Proposer::Restored },
                 ground: decision.ground,
                 at: now,
                 duration_secs: now.secs_until(decision.expires_at),
                 offences: decision.offences,
             };
+            if held {
+                self.hold(proposal);
+                continue;
+            }
             match self.ask(&proposal, now) {
                 Ok(permit) => restored.push(permit),
                 Err(refusal) if refusal.is_temporary() => self.hold(proposal),
@@ -211,20 +224,23 @@ impl Decider {
         }
     }
 
-    /// Says a finding in the log, once a line.
-    fn tell(&self, finding: &Finding) {
-        let client = finding.source_ip.map_or("-".into(), |address| address.to_string());
+    /// Says a finding in the log; of a flood, only some.
+    fn tell(&mut self, finding: &Finding) {
+        if self.said >= SAID_PER_SEC {
+            self.unsaid += 1;
+            return;
+        }
+        self.said += 1;
         tracing::info!(
-            source_ip = client,
+            source_ip = finding.source_ip.map_or("-".into(), |address| address.to_string()),
             category = finding.category.as_str(),
             score = finding.score,
-            action = finding.action.as_str(),
+            decision = finding.action.as_str(),
+            method = finding.method,
             uri = finding.uri,
+            status = finding.status,
             "{}",
-            match finding.action {
-                Action::Block => "attack",
-                _ => "suspicious",
-            }
+            if finding.action == Action::Block { "attack" } else { "suspicious" }
         );
     }
 
@@ -293,24 +309,32 @@ impl Decider {
         self.held.push_back(proposal);
     }
 
-    /// Carries permits out. False when the responder failed: they stay pending and are tried again.
+    /// Carries permits out. False when the responder failed: they stay in force here and are
+    /// carried out when it works again.
     async fn apply(&mut self, permits: Vec<Permit>, now: Timestamp) -> bool {
         if permits.is_empty() {
             return true;
         }
-        for permit in &permits {
-            self.active.insert(permit.target(), (permit.id().to_owned(), permit.expires_at()));
+        let applied = self.given.responder.apply(&permits, now).await;
+        if applied.is_err() {
+            self.pending.extend(permits.iter().map(|permit| permit.id().to_owned()));
         }
-        match self.given.responder.apply(&permits, now).await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::error!(responder = self.given.responder.name(), bans = permits.len(), "{error}; trying again");
-                self.troubles.insert("respond", format!("{}: {error}", self.given.responder.name()));
-                self.pending.extend(permits);
-                self.retry_at = Instant::now() + RETRY;
-                false
-            }
+        self.active.extend(permits.into_iter().map(|permit| (permit.target(), permit)));
+        self.responded(applied)
+    }
+
+    /// Notes whether the responder did what it was told; says a new trouble once.
+    fn responded(&mut self, result: Result<(), RespondError>) -> bool {
+        let Err(error) = result else { return true };
+        let trouble = format!("{}: {error}", self.given.responder.name());
+        if self.troubles.get("respond") != Some(&trouble) {
+            tracing::error!("nobody is being blocked: {trouble}");
+            self.retry_after = RETRY;
         }
+        self.troubles.insert("respond", trouble);
+        self.retry_at = Instant::now() + self.retry_after;
+        self.retry_after = (self.retry_after * 2).min(MAX_RETRY);
+        false
     }
 
     async fn start_responder(&mut self) -> bool {
@@ -319,17 +343,7 @@ impl Decider {
             Ok(()) => self.given.responder.allow(&networks).await,
             failed => failed,
         };
-        match started {
-            Ok(()) => {
-                self.troubles.remove("respond");
-                true
-            }
-            Err(error) => {
-                tracing::error!(responder = self.given.responder.name(), "{error}");
-                self.troubles.insert("respond", format!("{}: {error}", self.given.responder.name()));
-                false
-            }
-        }
+        self.responded(started)
     }
 
     /// Networks that pass whatever is held.
@@ -371,12 +385,15 @@ impl Decider {
         if !self.unrecorded.is_empty() {
             self.record().await;
         }
-        self.active.retain(|_, (_, until)| now.secs_until(*until) > 0);
+        self.active.retain(|_, permit| now.secs_until(permit.expires_at()) > 0);
+        if self.unsaid > 0 {
+            tracing::info!(findings = self.unsaid, "more findings than are said here");
+        }
+        (self.said, self.unsaid) = (0, 0);
         if let Err(error) = self.given.store.expire(now).await {
             tracing::debug!("cannot mark what expired: {error}");
         }
         if self.troubles.contains_key("respond") && Instant::now() >= self.retry_at {
-            self.retry_at = Instant::now() + RETRY;
             self.repair(now).await;
         }
         if !self.held.is_empty() {
@@ -384,18 +401,24 @@ impl Decider {
         }
     }
 
-    /// After the responder failed: makes it ready again and puts back everything in force.
+    /// After the responder failed: makes it ready again and puts back everything in force, since
+    /// nobody knows what it still holds.
     async fn repair(&mut self, now: Timestamp) {
         if !self.start_responder().await {
             return;
         }
-        let pending = std::mem::take(&mut self.pending);
-        let ids: Vec<String> = pending.iter().map(|permit| permit.id().to_owned()).collect();
-        if self.apply(pending, now).await {
-            tracing::info!(bans = ids.len(), responder = self.given.responder.name(), "the responder works again");
-            if let Err(error) = self.given.store.set_state(&ids, DecisionState::Active, "", now).await {
-                tracing::warn!("cannot record that pending bans are active: {error}");
+        let permits: Vec<Permit> = self.active.values().cloned().collect();
+        if !permits.is_empty() {
+            let applied = self.given.responder.apply(&permits, now).await;
+            if !self.responded(applied) {
+                return;
             }
+        }
+        self.troubles.remove("respond");
+        tracing::info!(bans = permits.len(), responder = self.given.responder.name(), "the responder works again");
+        let ids = std::mem::take(&mut self.pending);
+        if let Err(error) = self.given.store.set_state(&ids, DecisionState::Active, "", now).await {
+            tracing::warn!("cannot record that pending bans are active: {error}");
         }
     }
 
@@ -442,161 +465,6 @@ impl Decider {
                 }
             }
             Err(error) => tracing::warn!("cannot ask the firewall what it holds: {error}"),
-        }
-    }
-
-    async fn obey(&mut self, command: Command) -> Result<Value, Problem> {
-        let now = Timestamp::now();
-        match command {
-            Command::Status => Ok(json!(self.current_status())),
-            Command::Ban { target, duration_secs, reason } => self.ban(target, duration_secs, reason, now).await,
-            Command::Unban { target } => self.unban(target, "by an operator", now).await,
-            Command::Allow { network, note } => {
-                self.given.store.allow_add(network, &note, now).await?;
-                self.allow_changed(now).await?;
-                let lifted = self.unban(Some(network), "allowlisted", now).await?;
-                Ok(json!({ "network": shown(network), "note": note, "lifted": lifted["lifted"] }))
-            }
-            Command::Disallow { network } => {
-                if !self.given.store.allow_remove(network).await? {
-                    return Err(Problem::NotFound(format!("{network} is not on the allowlist of `allow add`")));
-                }
-                self.allow_changed(now).await?;
-                // What it did while it was allowed is no ban that runs.
-                let client = ClientKey::of(network.addr(), self.given.config.client.v6_prefix);
-                let _ = self.given.controls.send(Control::Pardon(client));
-                self.given.waker.wake();
-                Ok(json!({ "network": shown(network) }))
-            }
-            Command::Client { address } => Ok(self.client(address)),
-        }
-    }
-
-    async fn ban(
-        &mut self,
-        target: IpNet,
-        secs: Option<u64>,
-        reason: String,
-        now: Timestamp,
-    ) -> Result<Value, Problem> {
-        let id = digest(&[b"operator", target.to_string().as_bytes(), &now.0.to_le_bytes()]);
-        let proposal = Proposal {
-            id,
-            target: target.trunc(),
-            proposer: Proposer::Operator,
-            ground: Ground { reason, ..Ground::default() },
-            at: now,
-            duration_secs: secs.unwrap_or(self.given.config.respond.block_duration_secs),
-            offences: 0,
-        };
-        let permit = self
-            .ask(&proposal, now)
-            .map_err(|refusal| Problem::Refused(format!("{target} is not blocked: {refusal}")))?;
-        let mut decision = self.decision(&proposal, now);
-        decision.state =
-            if self.apply(vec![permit], now).await { DecisionState::Active } else { DecisionState::Pending };
-        self.given.status.blocks += 1;
-        let answer = show::decision(&decision);
-        self.unrecorded.push_back(Done { at: now, decisions: vec![decision], ..Done::default() });
-        self.record().await;
-        Ok(answer)
-    }
-
-    /// Lifts the bans that touch `target`, or all.
-    async fn unban(&mut self, target: Option<IpNet>, why: &str, now: Timestamp) -> Result<Value, Problem> {
-        let touches = |held: &IpNet| target.is_none_or(|target| target.contains(held) || held.contains(&target));
-        let lifted: Vec<IpNet> = self.active.keys().copied().filter(|held| touches(held)).collect();
-        self.held.retain(|proposal| !touches(&proposal.target));
-        self.pending.retain(|permit| !touches(&permit.target()));
-        let ids: Vec<String> =
-            lifted.iter().filter_map(|held| self.active.get(held)).map(|(id, _)| id.clone()).collect();
-        // Also what is in the firewall without our knowledge, if it is named.
-        let named = target.filter(|target| !lifted.contains(target));
-        let all: Vec<IpNet> = lifted.iter().copied().chain(named).collect();
-        self.given
-            .responder
-            .lift(&all)
-            .await
-            .map_err(|error| Problem::Failed(format!("the firewall did not let go: {error}")))?;
-        for held in &lifted {
-            self.active.remove(held);
-            let client = ClientKey::of(held.addr(), self.given.config.client.v6_prefix);
-            // The reader may be gone while the daemon stops.
-            let _ = self.given.controls.send(Control::Pardon(client));
-            self.given.memory.forget(client);
-        }
-        self.given.waker.wake();
-        self.given.store.set_state(&ids, DecisionState::Lifted, why, now).await?;
-        tracing::info!(bans = lifted.len(), why, "lifted");
-        Ok(json!({ "lifted": lifted.into_iter().map(shown).collect::<Vec<_>>() }))
-    }
-
-    /// Lets the gate and the firewall know of the allowlist as it is now.
-    async fn allow_changed(&mut self, now: Timestamp) -> Result<(), Problem> {
-        let networks: Vec<IpNet> =
-            self.given.store.allow_list().await?.into_iter().map(|entry| entry.network).collect();
-        self.given.allowed.send_replace(networks.clone());
-        let passing = self.passing();
-        self.given.responder.allow(&passing).await.map_err(|error| Problem::Failed(error.to_string()))?;
-        // The gate must not wait for the next reading of the surroundings.
-        let mut changed = self.given.surroundings.clone();
-        let deadline = tokio::time::sleep(Duration::from_secs(2));
-        tokio::pin!(deadline);
-        while !networks.iter().all(|network| changed.borrow().allow.contains(network)) {
-            tokio::select! {
-                result = changed.changed() => if result.is_err() { break },
-                () = &mut deadline => break,
-            }
-        }
-        tracing::info!(networks = networks.len(), at = %now, "the allowlist changed");
-        Ok(())
-    }
-
-    fn client(&self, address: IpAddr) -> Value {
-        let client = ClientKey::of(address, self.given.config.client.v6_prefix);
-        let (reply, counted) = sync::channel();
-        let asked = self.given.controls.send(Control::Client(client, reply)).is_ok();
-        self.given.waker.wake();
-        let counted = asked.then(|| counted.recv_timeout(Duration::from_secs(2)).ok().flatten()).flatten();
-        let ban = self.active.get(&client.network()).map(|(id, until)| json!({ "id": id, "expires_at": until }));
-        json!({ "client": client.to_string(), "counted": counted, "memory": self.given.memory.recall(client), "ban": ban })
-    }
-
-    fn current_status(&self) -> Status {
-        let reader = self.given.reader.borrow().clone();
-        let mut problems: Vec<String> = self.troubles.values().cloned().collect();
-        problems.extend(
-            reader
-                .sources
-                .iter()
-                .filter_map(|source| source.error.as_ref().map(|error| format!("{}: {error}", source.path.display()))),
-        );
-        problems.extend(
-            reader.sources.iter().filter(|source| source.lines >= 20 && source.parsed * 100 < source.lines * 95).map(
-                |source| {
-                    format!(
-                        "{}: {} of {} lines are not understood; set the source's format (`palisade config formats`)",
-                        source.path.display(),
-                        source.unparsed,
-                        source.lines
-                    )
-                },
-            ),
-        );
-        if let Some(why) = &self.given.surroundings.borrow().unreadable {
-            problems.push(format!("nothing is blocked: this host's own addresses and peers cannot be read: {why}"));
-        }
-        problems.sort();
-        Status {
-            healthy: problems.is_empty(),
-            problems,
-            lines: reader.lines,
-            parsed: reader.parsed,
-            unparsed: reader.unparsed,
-            gaps: reader.gaps,
-            sources: reader.sources,
-            active: self.active.len(),
-            ..self.given.status.clone()
         }
     }
 }
