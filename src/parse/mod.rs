@@ -77,12 +77,21 @@ impl Formats {
 
     /// What the first lines of a file called `path` are written in; empty when none is understood.
     pub fn learn<'a>(path: &str, head: impl Iterator<Item = &'a [u8]>) -> Formats {
-        let mut counts = vec![0u32; KINDS.len()];
-        for line in head.take(LEARN_LINES) {
-            let understood = |format: &Format| format.build.parse(line, Extent::Whole).is_ok();
-            if let Some(first) = KINDS.iter().position(understood) {
-                counts[first] += 1;
+        let lines: Vec<&[u8]> = head.take(LEARN_LINES).collect();
+        let count = |extent| {
+            let mut counts = vec![0u32; KINDS.len()];
+            for line in &lines {
+                let understood = |format: &Format| format.build.parse(line, extent).is_ok();
+                if let Some(first) = KINDS.iter().position(understood) {
+                    counts[first] += 1;
+                }
             }
+            counts
+        };
+        let mut counts = count(Extent::Whole);
+        if counts.iter().all(|&count| count == 0) {
+            // A file may begin with a line that is too long to be read whole.
+            counts = count(Extent::Head);
         }
         let mut found: Vec<usize> = (0..KINDS.len()).filter(|&at| counts[at] > 0).collect();
         found.sort_by_key(|&at| std::cmp::Reverse(counts[at]));
@@ -157,5 +166,7 @@ mod tests {
         let both = Formats::learn("/var/log/apache2/a.log", [common, combined, combined].into_iter());
         assert_eq!(both.names(), ["apache_combined", "apache_common"]);
         assert!(Formats::learn("x", [b"".as_slice(), b"hello"].into_iter()).is_empty());
+        let cut = Formats::learn("x", std::iter::once(&combined[..70]));
+        assert_eq!(cut.names(), ["nginx_combined"], "a line that was too long");
     }
 }

@@ -8,3 +8,5 @@ pub mod live;
 pub mod reader;
 pub mod replay;
 pub mod surroundings;
+#[cfg(test)]
+mod tests;

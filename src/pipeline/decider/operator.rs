@@ -59,7 +59,7 @@ impl Decider {
         };
         let permit = self
             .ask(&proposal, now)
-            .map_err(|refusal| Problem::Refused(format!("{target} is not blocked: {refusal}")))?;
+            .map_err(|refusal| Problem::Refused(format!("{} is not blocked: {refusal}", shown(target))))?;
         let mut decision = self.decision(&proposal, now);
         decision.state =
             if self.apply(vec![permit], now).await { DecisionState::Active } else { DecisionState::Pending };
