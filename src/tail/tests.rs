@@ -557,3 +557,33 @@ fn a_quiet_file_wakes_nobody() {
     }
     assert!(waits <= 12, "{waits} wakes in 0.7 s");
 }
+
+#[test]
+fn fifty_thousand_lines_over_nine_rotations_with_a_late_writer() {
+    let mut world = World::following();
+    let dir = world.dir.path().to_path_buf();
+    let writer = std::thread::spawn(move || {
+        let open = || OpenOptions::new().create(true).append(true).open(dir.join("a.log")).unwrap();
+        let mut file = open();
+        for n in 0..50_000 {
+            let line = format!("{n:05} GET /some/path HTTP/1.1 200\n");
+            let (first, second) = line.split_at(n % line.len());
+            file.write_all(first.as_bytes()).unwrap();
+            file.write_all(second.as_bytes()).unwrap();
+            match n % 5000 {
+                4000 if n < 45_000 => fs::rename(dir.join("a.log"), dir.join(format!("a.log.{}", n / 5000))).unwrap(),
+                4999 => file = open(),
+                _ => {}
+            }
+        }
+    });
+    world.follow(50_000);
+    writer.join().unwrap();
+    world.drain();
+    assert_eq!(world.got.lines.len(), 50_000, "a line came twice");
+    assert!(world.got.lines.iter().all(|line| line.ends_with(" 200\n")));
+    world.got.lines.sort_unstable();
+    world.got.lines.dedup();
+    assert_eq!(world.got.lines.len(), 50_000, "a line was lost");
+    assert_eq!(world.tailer().gaps(), 0);
+}

@@ -1,13 +1,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use notify::event::ModifyKind;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::reader::FileId;
+
+/// A busy log wakes the reader at most once in this time; the first announcement after a quiet time
+/// passes at once. Measured at 1,000 lines a second, both threads: unpaced 3.2 % of a core and a median
+/// delay of 0.05 ms; with 5 ms 1.7 % and 2.5 ms. At 20,000 lines a second with 5 ms: 3.5 %.
+const PACE: Duration = Duration::from_millis(5);
 
 /// Ends [`Tailer::wait`](super::Tailer::wait) early, from any thread.
 #[derive(Clone)]
@@ -16,17 +21,8 @@ pub struct Waker(Arc<Signal>);
 impl Waker {
     /// A wake while nobody waits is kept for the next wait.
     pub fn wake(&self) {
-        self.0.set(Change::Data);
+        self.0.change(|state| state.woken = true);
     }
-}
-
-/// What may have happened since the last look.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Change {
-    /// Some file grew, or a waker was used.
-    Data,
-    /// A name in some directory came, went or changed its meaning.
-    Names,
 }
 
 #[derive(Default)]
@@ -35,20 +31,35 @@ struct Signal {
     changed: Condvar,
 }
 
+/// What happened since the last look.
 #[derive(Default)]
 struct State {
-    data: bool,
+    /// A waker was used.
+    woken: bool,
+    /// The kernel announced a change, ...
+    announced: bool,
+    /// ... and it may be one of names: something came, went or was renamed.
     names: bool,
 }
 
 impl Signal {
-    fn set(&self, change: Change) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.names |= change == Change::Names;
-        if !state.data {
-            state.data = true;
-            self.changed.notify_one();
-        }
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.changed.notify_one();
+    }
+
+    fn until<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        timeout: Duration,
+        done: fn(&State) -> bool,
+    ) -> MutexGuard<'a, State> {
+        let waited = self.changed.wait_timeout_while(state, timeout, |state| !done(state));
+        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
@@ -59,29 +70,30 @@ pub(super) struct Watch {
     watcher: Option<RecommendedWatcher>,
     /// As what each directory was found: one that was removed and made anew needs a new watch.
     watched: BTreeMap<PathBuf, FileId>,
+    /// When an announcement last ended a wait.
+    announced: Option<Instant>,
 }
 
 impl Watch {
     pub fn new() -> Watch {
         let signal = Arc::new(Signal::default());
-        let mut pace = Pace::default();
+        let mut rest = Rest::default();
         let handler = {
             let signal = Arc::clone(&signal);
             move |event: notify::Result<notify::Event>| {
-                let change = match event.map(|event| event.kind) {
+                let names = match event.map(|event| event.kind) {
                     // Reading files and listing directories, as we do, must not wake ourselves.
                     Ok(EventKind::Access(_)) => return,
-                    Ok(EventKind::Modify(ModifyKind::Data(_))) => Change::Data,
-                    _ => Change::Names,
+                    kind => !matches!(kind, Ok(EventKind::Modify(ModifyKind::Data(_)))),
                 };
-                signal.set(change);
-                pace.pause();
+                signal.change(|state| (state.announced, state.names) = (true, state.names | names));
+                rest.after_batch();
             }
         };
         let watcher = notify::recommended_watcher(handler)
             .inspect_err(|error| tracing::warn!(%error, "no file notifications: files are looked at at intervals"))
             .ok();
-        Watch { signal, watcher, watched: BTreeMap::new() }
+        Watch { signal, watcher, watched: BTreeMap::new(), announced: None }
     }
 
     /// Watches exactly these directories. One that does not exist is tried again at the next call.
@@ -109,41 +121,39 @@ impl Watch {
 
     /// Whether a name may have changed since the last call.
     pub fn take_names(&self) -> bool {
-        let mut state = self.signal.state.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut state.names)
+        std::mem::take(&mut self.signal.lock().names)
     }
 
-    /// Until something was announced, or `timeout` is over.
-    pub fn wait(&self, timeout: Duration) {
-        let state = self.signal.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut state, _) = self
-            .signal
-            .changed
-            .wait_timeout_while(state, timeout, |state| !state.data)
-            .unwrap_or_else(PoisonError::into_inner);
-        state.data = false;
+    /// Until something was announced, a waker was used or `timeout` is over. Announcements that
+    /// follow one another closely are taken together.
+    pub fn wait(&mut self, timeout: Duration) {
+        let rest = self.announced.map_or(Duration::ZERO, |last| PACE.saturating_sub(last.elapsed()));
+        let state = self.signal.lock();
+        let state = self.signal.until(state, rest.min(timeout), |state| state.woken);
+        let mut state = self.signal.until(state, timeout, |state| state.woken || state.announced);
+        if state.announced {
+            self.announced = Some(Instant::now());
+        }
+        (state.woken, state.announced) = (false, false);
     }
 }
 
-/// Bounds how often a busy log wakes the reader. The first announcement after a quiet time passes at
-/// once; then the announcing thread rests, and the kernel merges what a writer does meanwhile into
+/// Lets the announcing thread rest after each batch, while the kernel merges what a writer does into
 /// one announcement.
 #[derive(Default)]
-struct Pace {
-    rested: Option<Instant>,
+struct Rest {
+    ended: Option<Instant>,
 }
 
-impl Pace {
-    /// At most about 400 wakes a second.
-    const REST: Duration = Duration::from_millis(2);
+impl Rest {
     /// After a rest, what queued up meanwhile (other files' announcements are not merged) is taken
     /// without resting for each.
     const DRAIN: Duration = Duration::from_micros(300);
 
-    fn pause(&mut self) {
-        if self.rested.is_none_or(|rested| rested.elapsed() > Pace::DRAIN) {
-            std::thread::sleep(Pace::REST);
-            self.rested = Some(Instant::now());
+    fn after_batch(&mut self) {
+        if self.ended.is_none_or(|ended| ended.elapsed() > Rest::DRAIN) {
+            std::thread::sleep(PACE);
+            self.ended = Some(Instant::now());
         }
     }
 }
