@@ -1,6 +1,7 @@
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
+use super::daemon::ask;
 use super::{Output, load_rules, print_json, stdout};
 use crate::config::Config;
 use crate::pipeline::replay::{self, Explanation};
@@ -12,6 +13,9 @@ pub struct Arguments {
     /// A name of `palisade config formats`, or `auto`.
     #[arg(long, default_value = "auto")]
     format: String,
+    /// Also ask the running daemon what it knows of the line's client.
+    #[arg(long)]
+    live: bool,
 }
 
 pub fn run(arguments: &Arguments, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
@@ -22,10 +26,25 @@ pub fn run(arguments: &Arguments, config: &Config, output: Output) -> anyhow::Re
         std::io::stdin().lock().take(16 << 20).read_to_end(&mut line)?;
     }
     let explanation = replay::explain(config, &rules, &arguments.format, &line)?;
+    let known = match explanation.source_ip {
+        Some(address) if arguments.live => {
+            Some(ask(&config.socket, "GET", &format!("/api/v1/clients/{address}"), None)?)
+        }
+        _ => None,
+    };
     let mut out = stdout();
     match output {
-        Output::Json | Output::Jsonl => print_json(&mut out, &explanation)?,
-        Output::Human => human(&mut out, &explanation)?,
+        Output::Json | Output::Jsonl => {
+            let mut value = serde_json::to_value(&explanation)?;
+            value["live"] = known.into();
+            print_json(&mut out, &value)?;
+        }
+        Output::Human => {
+            human(&mut out, &explanation)?;
+            if let Some(known) = known {
+                writeln!(out, "\nThe daemon knows of this client: {known:#}")?;
+            }
+        }
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)

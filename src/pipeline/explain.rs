@@ -1,5 +1,6 @@
 //! One line through the daemon's own road, step by step.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -14,6 +15,9 @@ use crate::parse::trim_line;
 /// What became of a line, and the step that settled it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Explanation {
+    /// Whom the line is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_ip: Option<IpAddr>,
     pub steps: Vec<Step>,
     /// `block`, `monitor` or `none`.
     pub decision: &'static str,
@@ -42,7 +46,8 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
     let event = match formats.parse(head, extent) {
         Err(why) => {
             step("parse", format!("not understood: {why}"), vec![]);
-            return Ok(Explanation { steps, decision: "none", because: format!("the line was not understood: {why}") });
+            let because = format!("the line was not understood: {why}");
+            return Ok(Explanation { source_ip: None, steps, decision: "none", because });
         }
         Ok((event, format)) => {
             let Kind::Http(http) = &event.kind;
@@ -63,6 +68,7 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
             event
         }
     };
+    let source_ip = event.source_ip;
     let Kind::Http(http) = &event.kind;
     let views = views(http.uri).into_iter().map(|(name, text)| format!("{name}: {}", printable(&text, 400)));
     step("decode", "what the server was sent".into(), views.collect());
@@ -71,7 +77,7 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
     look(rules, &formats, limits, &mut scratch, head, (line.len() - head.len()) as u64, &mut batch);
     let mut judge = Judge::new(config, rules.clone());
     let Some(record) = batch.records.first() else {
-        return Ok(Explanation { steps, decision: "none", because: "the line was not understood".into() });
+        return Ok(Explanation { source_ip, steps, decision: "none", because: "the line was not understood".into() });
     };
     let hits = batch.hits_of(record);
     let evidence = rules.evidence(&event, &mut scratch, hits);
@@ -83,7 +89,7 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
     let Some(settled) = judge.settle(record, hits) else {
         let because = format!("{} is below thresholds.flag = {}", record.score, config.thresholds.flag);
         step("decide", because.clone(), vec![]);
-        return Ok(Explanation { steps, decision: "none", because });
+        return Ok(Explanation { source_ip, steps, decision: "none", because });
     };
     let origin = Origin { file: &"-".into(), generation: 0, offset: 0, line_number: Some(1), tail_cut: 0 };
     let finding = judge.finding(&origin, &formats, line, hits, &settled, &mut scratch);
@@ -105,5 +111,5 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
         };
         step("gate", said, vec![]);
     }
-    Ok(Explanation { steps, decision: settled.action.as_str(), because })
+    Ok(Explanation { source_ip, steps, decision: settled.action.as_str(), because })
 }
