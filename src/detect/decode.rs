@@ -31,8 +31,8 @@ pub fn decode(raw: &[u8], plus: Plus, out: &mut Vec<u8>) {
     overlong(out, start);
 }
 
-/// Whether [`decode`] can change anything. (Overlong UTF-8 only comes out of an escape: no server
-/// logs such bytes as they are.)
+/// Whether [`decode`] can change anything in a URI or query. (Overlong UTF-8 only comes out of an
+/// escape: no server logs such bytes as they are.)
 #[inline]
 pub fn is_encoded(raw: &[u8]) -> bool {
     memchr::memchr3(b'%', b'+', b'\\', raw).is_some()

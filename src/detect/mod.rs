@@ -6,13 +6,16 @@ mod counter;
 mod decode;
 mod literals;
 mod memo;
+mod prefilter;
 mod rules;
 mod ruleset;
 mod table;
+mod texts;
 mod window;
 
 pub use config::DetectConfig;
 pub use counter::{Client, Counted, Counter, DamagedState, MethodClass, Record};
 pub use rules::{BUILT_IN, Example, ExampleRequest, Rule, RuleError, RuleSpec};
-pub use ruleset::{Hit, Ruleset, Scratch, views};
+pub use ruleset::{Hit, Ruleset, Scratch, hash};
+pub use texts::views;
 pub use window::{Repeated, WindowRule, WindowSpec};

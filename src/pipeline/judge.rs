@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::config::Config;
 use crate::decide::{self, ClientConfig, Durations, Surroundings, Thresholds};
-use crate::detect::{Counted, Counter, Hit, MethodClass, Record, Ruleset, Scratch};
+use crate::detect::{self, Counted, Counter, Hit, MethodClass, Record, Ruleset, Scratch};
 use crate::event::{
     Action, ClientKey, DecidedBy, Event, Finding, Ground, Kind, Proposal, Proposer, Timestamp, printable,
 };
@@ -125,7 +125,7 @@ fn observe(
         time_secs: event.time.map_or(NO_TIME, Timestamp::secs),
         start: 0,
         len: 0,
-        path_hash: scratch.hash(http.path()),
+        path_hash: detect::hash(http.path()),
         first_hit: first_hit as u32,
         hits: (hits.len() - first_hit) as u16,
         status: http.status,
