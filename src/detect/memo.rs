@@ -4,7 +4,7 @@
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 
-const SLOTS: usize = 4096;
+const SLOTS: usize = 1024;
 const MAX_LEN: usize = 256;
 
 /// A bounded set of texts in which no rule's literal is. Each slot holds one text; a new one takes

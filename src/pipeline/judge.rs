@@ -122,7 +122,7 @@ fn observe(
     let score = rules.examine(event, scratch, hits);
     Record {
         client: event.source_ip.map_or(0, |address| ClientKey::of(address, limits.v6_prefix).bits()),
-        time_secs: event.time.map_or(NO_TIME, Timestamp::secs),
+        time_secs: event.time.map_or(0, |time| u32::try_from(time.secs()).unwrap_or(0)),
         start: 0,
         len: 0,
         path_hash: detect::hash(http.path()),
@@ -134,9 +134,6 @@ fn observe(
     }
 }
 
-/// The time of a line that states none: that of the line before it counts.
-const NO_TIME: i64 = i64::MIN;
-
 /// Counts and decides. One owner feeds it lines in order.
 pub struct Judge {
     pub rules: Arc<Ruleset>,
@@ -144,7 +141,8 @@ pub struct Judge {
     thresholds: Thresholds,
     durations: Durations,
     limits: LineLimits,
-    time_secs: i64,
+    /// Of the last line that stated a time: it holds for the next that states none.
+    time_secs: u32,
 }
 
 /// What became of a line that is a finding.
@@ -183,7 +181,7 @@ impl Judge {
     #[inline]
     pub fn settle(&mut self, record: &Record, hits: &[Hit]) -> Option<Settled> {
         let mut record = *record;
-        if record.time_secs == NO_TIME {
+        if record.time_secs == 0 {
             record.time_secs = self.time_secs;
         }
         self.time_secs = record.time_secs;
@@ -237,7 +235,7 @@ impl Judge {
             generation: origin.generation,
             offset: origin.offset,
             line_number: origin.line_number,
-            time: event.time.unwrap_or(Timestamp(self.time_secs * 1000)),
+            time: event.time.unwrap_or(Timestamp(i64::from(self.time_secs) * 1000)),
             source_ip: event.source_ip,
             client: event.source_ip.map(|address| ClientKey::of(address, self.limits.v6_prefix)),
             method: kept(http.method),

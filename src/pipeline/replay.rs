@@ -21,7 +21,7 @@ pub use super::judge::standing_refusal;
 pub use crate::detect::{Ruleset, Scratch};
 
 /// Bytes of a block that is matched at once.
-const BLOCK_BYTES: usize = 512 * 1024;
+const BLOCK_BYTES: usize = 128 * 1024;
 
 /// What a replay counted.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -77,7 +77,7 @@ pub fn scan(
     std::thread::scope(|scope| {
         let mut pool = Pool::start(scope, rules, limits, cores);
         loop {
-            let mut next: Option<(usize, i64)> = None;
+            let mut next: Option<(usize, u32)> = None;
             for (index, stream) in streams.iter_mut().enumerate() {
                 stream.fill(&mut pool)?;
                 if let Some(time) = stream.head_time()
@@ -88,7 +88,7 @@ pub fn scan(
             }
             let Some((index, _)) = next else { break };
             // With one file the whole block goes at once; with several, up to the next one's time.
-            let until = if streams.len() == 1 { i64::MAX } else { second_earliest(&streams, index) };
+            let until = if streams.len() == 1 { u32::MAX } else { second_earliest(&streams, index) };
             pool.spare.extend(streams[index].settle(&mut judge, until, &mut totals, each)?);
             progress(totals.bytes);
         }
@@ -96,9 +96,9 @@ pub fn scan(
     })
 }
 
-fn second_earliest(streams: &[Stream], first: usize) -> i64 {
+fn second_earliest(streams: &[Stream], first: usize) -> u32 {
     let others = streams.iter().enumerate().filter(|(index, _)| *index != first);
-    others.filter_map(|(_, stream)| stream.head_time()).min().unwrap_or(i64::MAX)
+    others.filter_map(|(_, stream)| stream.head_time()).min().unwrap_or(u32::MAX)
 }
 
 /// The formats of a file: the one called `format`, or for `auto` those of its first lines.
@@ -318,9 +318,9 @@ impl Stream {
         }
     }
 
-    fn head_time(&self) -> Option<i64> {
+    fn head_time(&self) -> Option<u32> {
         let block = self.current.as_ref()?;
-        Some(block.batch.records.get(block.at).map_or(i64::MIN, |record| record.time_secs))
+        Some(block.batch.records.get(block.at).map_or(0, |record| record.time_secs))
     }
 
     /// Settles the current block's records up to `until` (log time). Gives the block back when it
@@ -328,7 +328,7 @@ impl Stream {
     fn settle(
         &mut self,
         judge: &mut Judge,
-        until: i64,
+        until: u32,
         totals: &mut Totals,
         each: &mut dyn FnMut(&Found<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<Option<Block>> {

@@ -180,7 +180,7 @@ fn judged(judge: &mut Judge, text: &str) -> Vec<(u32, u8, Action, Option<u64>)> 
     let mut found = vec![];
     for record in &batch.records {
         if let Some(settled) = judge.settle(record, batch.hits_of(record)) {
-            found.push((record.time_secs as u32, settled.counted.score, settled.action, settled.ban_secs));
+            found.push((record.time_secs, settled.counted.score, settled.action, settled.ban_secs));
         }
     }
     found
