@@ -6,10 +6,12 @@
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// Most literals that one pattern may need, and that are spelt out of one part of it.
-const MAX_LITERALS: usize = 256;
-const MAX_PRODUCT: usize = 128;
+const MAX_LITERALS: usize = 512;
+const MAX_PRODUCT: usize = 320;
 /// Most characters of a class, and repetitions of a part, that are spelt out.
 const MAX_SPELT_OUT: usize = 16;
+/// Longer literals are no better.
+const MAX_REPEATED: u32 = 8;
 /// A literal shorter than this would be seen everywhere.
 const MIN_LEN: usize = 2;
 
@@ -26,25 +28,19 @@ pub fn required(pattern: &Hir) -> Option<Vec<Vec<u8>>> {
 fn best(hir: &Hir) -> Option<Vec<Vec<u8>>> {
     match hir.kind() {
         HirKind::Capture(capture) => best(&capture.sub),
-        HirKind::Repetition(repetition) if repetition.min > 0 => best(&repetition.sub),
-        HirKind::Concat(parts) => concat(parts),
-        HirKind::Alternation(branches) => {
-            let mut all = Vec::new();
-            for branch in branches {
-                all.extend(best(branch)?);
-            }
-            all.sort();
-            all.dedup();
-            Some(all)
+        HirKind::Repetition(repetition) if repetition.min > 0 => {
+            at_least(hir).map_or_else(|| best(&repetition.sub), |(least, _)| Some(least))
         }
+        HirKind::Concat(parts) => concat(None, parts),
+        HirKind::Alternation(_) => branches(None, hir),
         _ => whole(hir),
     }
 }
 
-/// The best set among those of the parts and those of adjacent parts spelt out together.
-fn concat(parts: &[Hir]) -> Option<Vec<Vec<u8>>> {
+/// The best set among those of the parts and those of adjacent parts spelt out together, after
+/// what `run` spells out.
+fn concat(mut run: Option<Vec<Vec<u8>>>, parts: &[Hir]) -> Option<Vec<Vec<u8>>> {
     let mut candidates = Vec::new();
-    let mut run: Option<Vec<Vec<u8>>> = None;
     for part in parts {
         match whole(part) {
             Some(next) => {
@@ -53,13 +49,52 @@ fn concat(parts: &[Hir]) -> Option<Vec<Vec<u8>>> {
                 run = joined.or(Some(next));
             }
             None => {
-                candidates.extend(run.take());
-                candidates.extend(best(part));
+                candidates.extend(run.clone());
+                run = match at_least(part) {
+                    Some((least, last)) => {
+                        candidates.extend(run.as_ref().and_then(|run| product(run, &least)));
+                        candidates.push(least);
+                        Some(last)
+                    }
+                    None => {
+                        candidates.extend(branches(run.take(), part));
+                        None
+                    }
+                };
             }
         }
     }
     candidates.extend(run);
     candidates.into_iter().max_by_key(|set| worth(set))
+}
+
+/// What a repetition without a small end spells out at least, and what it ends with.
+fn at_least(part: &Hir) -> Option<(Vec<Vec<u8>>, Vec<Vec<u8>>)> {
+    let HirKind::Repetition(repetition) = part.kind() else { return None };
+    let last = whole(&repetition.sub).filter(|_| repetition.min > 0)?;
+    let times = repetition.min.min(MAX_REPEATED);
+    let least = (1..times).try_fold(last.clone(), |sofar, _| product(&sofar, &last)).unwrap_or_else(|| last.clone());
+    Some((least, last))
+}
+
+/// The best set of a part that cannot be spelt out. What precedes an alternation belongs to each of
+/// its branches: the parser moves what they have in common before it.
+fn branches(run: Option<Vec<Vec<u8>>>, part: &Hir) -> Option<Vec<Vec<u8>>> {
+    match part.kind() {
+        HirKind::Capture(capture) => branches(run, &capture.sub),
+        HirKind::Alternation(alternatives) => {
+            let mut all = Vec::new();
+            for alternative in alternatives {
+                let parts = match alternative.kind() {
+                    HirKind::Concat(parts) => parts,
+                    _ => std::slice::from_ref(alternative),
+                };
+                all.extend(concat(run.clone(), parts)?);
+            }
+            Some(all)
+        }
+        _ => best(part),
+    }
 }
 
 /// Every string that `hir` matches, lower-cased, if they are few. Assertions match nothing wide.
@@ -119,11 +154,24 @@ fn drop_longer(set: &mut Vec<Vec<u8>>) {
     set.retain(|one| !all.iter().any(|other| other != one && memchr::memmem::find(one, other).is_some()));
 }
 
-/// Longer is better; among equals fewer is better. Three bytes of letters and four of anything
-/// are about as rare as it takes.
-fn worth(set: &[Vec<u8>]) -> (usize, std::cmp::Reverse<usize>) {
-    let shortest = set.iter().map(Vec::len).min().unwrap_or(0);
-    (shortest.min(6), std::cmp::Reverse(set.len()))
+/// How seldom any literal of the set is in ordinary text; among the seldom enough, fewer is better.
+fn worth(set: &[Vec<u8>]) -> (bool, u32, std::cmp::Reverse<usize>) {
+    let long_enough = set.iter().all(|literal| literal.len() >= MIN_LEN);
+    let chance: f64 = set.iter().map(|literal| (-literal.iter().map(|&byte| rarity(byte)).sum::<f64>()).exp2()).sum();
+    (long_enough, (-chance.log2()).clamp(0.0, SELDOM_BITS) as u32, std::cmp::Reverse(set.len()))
+}
+
+/// One place in sixteen million is seldom enough.
+const SELDOM_BITS: f64 = 24.0;
+
+/// Bits that seeing this byte at some place of a URI tells, roughly.
+fn rarity(byte: u8) -> f64 {
+    match byte {
+        b'a'..=b'z' | b'0'..=b'9' => 3.5,
+        b'/' | b'.' | b'-' | b'_' | b'=' | b'&' | b'?' => 4.0,
+        b' ' => 5.0,
+        _ => 8.0,
+    }
 }
 
 #[cfg(test)]
@@ -147,15 +195,19 @@ mod tests {
             (r"(sleep|benchmark|pg_sleep)\s*\(", "benchmark sleep"),
             (r"\.\./", "../"),
             (r"\.\.[/\\]", "../ ..\\"),
-            (r"(?:\.\./){2,}", "../"),
+            (r"(?:\.\./){2,}", "../../"),
             (r"a{3}b", "aaab"),
             (r"/etc/(passwd|shadow)", "/etc/passwd /etc/shadow"),
             (r"^/\.env$", "/.env"),
             (r"[a-z]+\d*", "-"),
             (r"x?", "-"),
             (r"(foo|b)", "-"),
-            (r"on\w+\s*=\s*", "on"),
+            (r"on[^a]+\s*=\s*", "on"),
             (r"[;|] ?(id|ls)\b", "; id ; ls ;id ;ls | id | ls |id |ls"),
+            (r"<(svg|x[a-z]*|\w+:b)>", ":b <svg <x"),
+            (r"\.\.+[/\\]+x", ".."),
+            (r"\.{24}", "........"),
+            (r"a\.+[^b]", "a."),
             (r"or [01]=", "or 0= or 1="),
             (r"sleep\([0-9]", "sleep("),
             (r"(?:php|\.php)x", "phpx"),

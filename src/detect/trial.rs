@@ -1,0 +1,193 @@
+//! Rules tried on their own examples and on ordinary requests, through the engine itself.
+
+use super::DetectConfig;
+use super::counter::{Counter, MethodClass, Record};
+use super::rules::{Example, ExampleRequest, Rule};
+use super::ruleset::{Hit, Ruleset, Scratch, matches};
+use super::window::Repeated;
+use crate::event::{ClientKey, Event, Http, Kind};
+
+/// One example, and whether the rules did with it as they should.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trial {
+    /// The rule or window whose example it is; for an ordinary request all rules that matched.
+    pub rule_id: String,
+    pub kind: TrialKind,
+    pub example: String,
+    pub passed: bool,
+}
+
+/// What should happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrialKind {
+    /// The rule matches, or the window overflows.
+    Attack,
+    /// It does not.
+    Benign,
+    /// No rule that flags alone matches, and the weaker ones do not flag together.
+    Ordinary,
+}
+
+/// Tries every rule's and window's examples and the ordinary requests.
+pub fn trials(rules: &Ruleset) -> Vec<Trial> {
+    let mut scratch = Scratch::new();
+    let mut all = Vec::new();
+    for (index, rule) in rules.rules.iter().enumerate() {
+        let mut run = |kind, example: &Example| {
+            let request = example.request();
+            let (_, hits) = examine(rules, &request, &mut scratch);
+            let matched = hits.iter().any(|hit| usize::from(hit.rule) == index);
+            let passed = matched == (kind == TrialKind::Attack);
+            all.push(Trial { rule_id: rule.id.to_string(), kind, example: shown(&request), passed });
+        };
+        rule.spec.attack.iter().for_each(|example| run(TrialKind::Attack, example));
+        rule.spec.benign.iter().for_each(|example| run(TrialKind::Benign, example));
+    }
+    for (index, window) in rules.windows.iter().enumerate() {
+        let mut run = |kind, repeated: &Repeated| {
+            let passed = overflows(rules, index, repeated, &mut scratch) == (kind == TrialKind::Attack);
+            let Repeated { request, times, every_secs } = repeated;
+            let example = format!("{} ({times} times, every {every_secs} s)", shown(&request.request()));
+            all.push(Trial { rule_id: window.spec.id.clone(), kind, example, passed });
+        };
+        window.spec.attack.iter().for_each(|repeated| run(TrialKind::Attack, repeated));
+        window.spec.benign.iter().for_each(|repeated| run(TrialKind::Benign, repeated));
+    }
+    for request in ordinary() {
+        let (score, hits) = examine(rules, &request, &mut scratch);
+        let ids: Vec<&str> = hits.iter().map(|hit| &*rules.rules[usize::from(hit.rule)].id).collect();
+        let (rule_id, example) = (ids.join(" "), shown(&request));
+        all.push(Trial { rule_id, kind: TrialKind::Ordinary, example, passed: score < FLAG });
+    }
+    all
+}
+
+/// Refuses a rule that matches an ordinary request.
+///
+/// # Errors
+/// The request, for people.
+pub fn lint(rule: &Rule) -> Result<(), String> {
+    let mut scratch = Scratch::new();
+    match ordinary().find(|request| matches(rule, &event(request), &mut scratch)) {
+        Some(request) => Err(format!("matches an ordinary request: {}", shown(&request))),
+        None => Ok(()),
+    }
+}
+
+/// The score at which a line is a finding, by default. With the sum below it, no rule in it is above.
+const FLAG: u8 = 5;
+
+/// Ordinary requests: what browsers, crawlers, APIs and applications ask for all day.
+fn ordinary() -> impl Iterator<Item = ExampleRequest> {
+    include_str!("ordinary.txt").lines().filter(|line| !line.starts_with('#')).map(|line| {
+        let (uri, user_agent) = line.split_once('\t').unwrap_or((line, ""));
+        ExampleRequest { uri: Some(uri.into()), user_agent: Some(user_agent.into()), ..ExampleRequest::default() }
+    })
+}
+
+fn examine(rules: &Ruleset, request: &ExampleRequest, scratch: &mut Scratch) -> (u8, Vec<Hit>) {
+    let mut hits = Vec::new();
+    let score = rules.examine(&event(request), scratch, &mut hits);
+    (score, hits)
+}
+
+/// Whether the window overflows anywhere in the sequence, counted from nothing.
+fn overflows(rules: &Ruleset, window: usize, repeated: &Repeated, scratch: &mut Scratch) -> bool {
+    let mut counter = Counter::new(&DetectConfig { max_clients: 1024, ..DetectConfig::default() }, FLAG, 64);
+    let client = ClientKey::of(CLIENT.into(), 64).bits();
+    (0..repeated.times).any(|n| {
+        let mut request = repeated.request.request();
+        request.uri = request.uri.map(|uri| uri.replace("{n}", &n.to_string()));
+        let (score, hits) = examine(rules, &request, scratch);
+        let event = event(&request);
+        let Kind::Http(http) = &event.kind;
+        let record = Record {
+            client,
+            time_secs: i64::from(n) * i64::from(repeated.every_secs),
+            start: 0,
+            len: 0,
+            path_hash: scratch.hash(http.path()),
+            first_hit: 0,
+            hits: hits.len() as u16,
+            status: http.status,
+            score,
+            method: MethodClass::of(http.method),
+        };
+        counter.count(&record, &hits, rules).is_some_and(|counted| counted.overflowed.contains(&window))
+    })
+}
+
+/// A documentation address (RFC 5737).
+const CLIENT: std::net::Ipv4Addr = std::net::Ipv4Addr::new(203, 0, 113, 7);
+
+fn event(request: &ExampleRequest) -> Event<'_> {
+    let http = Http {
+        method: request.method.as_deref().unwrap_or("GET").as_bytes(),
+        uri: request.uri.as_deref().unwrap_or("/").as_bytes(),
+        protocol: b"HTTP/1.1",
+        status: request.status.unwrap_or(200),
+        referer: request.referer.as_deref().unwrap_or_default().as_bytes(),
+        user_agent: request.user_agent.as_deref().unwrap_or_default().as_bytes(),
+        ..Http::default()
+    };
+    Event { time: None, source_ip: None, kind: Kind::Http(http) }
+}
+
+fn shown(request: &ExampleRequest) -> String {
+    let fields = [
+        ("", &request.method),
+        ("", &request.uri),
+        ("user agent ", &request.user_agent),
+        ("referer ", &request.referer),
+    ];
+    let given = fields.iter().filter_map(|(name, text)| {
+        text.as_deref().filter(|text| !text.is_empty()).map(|text| format!("{name}{text}"))
+    });
+    given.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::rules;
+
+    #[test]
+    fn the_built_in_rules_do_what_their_examples_say() {
+        let rules = Ruleset::new(&[], &[]).unwrap();
+        let trials = trials(&rules);
+        let failed: Vec<_> = trials.iter().filter(|trial| !trial.passed).collect();
+        assert!(failed.is_empty(), "{} failed: {failed:#?}", failed.len());
+        assert!(trials.iter().filter(|trial| trial.kind == TrialKind::Ordinary).count() >= 300);
+        assert!(trials.iter().filter(|trial| trial.kind == TrialKind::Attack).count() >= 2 * rules.windows.len());
+    }
+
+    #[test]
+    fn a_wrong_example_fails() {
+        let rule = |pattern: &str| {
+            format!(
+                "[[rule]]\nid = 'x'\ncategory = 'sqli'\nscore = 5\ndescription = 'd'\nreference = 'CWE-89'\ntarget = ['args']\npattern = '{pattern}'\nattack = ['/?a=union']\nbenign = ['/?a=other']\n"
+            )
+        };
+        let failed = |pattern: &str| {
+            let loaded = rules::load("my.toml", &rule(pattern)).unwrap();
+            let trials = trials(&Ruleset::of(loaded).unwrap());
+            trials.iter().filter(|trial| !trial.passed).map(|trial| (trial.kind, trial.example.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(failed("unio[n]$"), []);
+        assert_eq!(failed("other"), [(TrialKind::Attack, "/?a=union".into()), (TrialKind::Benign, "/?a=other".into())]);
+        assert!(failed("union").contains(&(TrialKind::Ordinary, "/search?q=union+square+hotels".into())));
+    }
+
+    #[test]
+    fn a_rule_that_disturbs_is_refused_with_the_request_that_shows_it() {
+        let rule = |pattern: &str| {
+            let text = format!(
+                "[[rule]]\nid = 'x'\ncategory = 'other'\nscore = 1\ndescription = 'd'\nreference = 'r'\ntarget = ['path', 'user_agent']\npattern = '{pattern}'\nattack = ['/']\nbenign = ['/']\n"
+            );
+            rules::load("my.toml", &text).unwrap().rules.remove(0)
+        };
+        assert_eq!(lint(&rule("/login")), Err("matches an ordinary request: /login".into()));
+        assert_eq!(lint(&rule("googlebot")).unwrap_err().split(' ').next_back(), Some("+http://www.google.com/bot.html)"));
+        assert_eq!(lint(&rule("/c99[.]php")), Ok(()));
+    }
+}
