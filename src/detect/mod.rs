@@ -11,22 +11,15 @@ mod prefilter;
 mod rules;
 mod ruleset;
 mod table;
-<<<<<<< HEAD
 mod texts;
-=======
 mod trial;
->>>>>>> rules
 mod window;
 
 pub use config::DetectConfig;
 pub use counter::{Client, Counted, Counter, DamagedState, MethodClass, Record};
 pub use legacy::load as load_legacy;
 pub use rules::{BUILT_IN, Example, ExampleRequest, Rule, RuleError, RuleSpec};
-<<<<<<< HEAD
 pub use ruleset::{Hit, Ruleset, Scratch, hash};
 pub use texts::views;
-=======
-pub use ruleset::{Hit, Ruleset, Scratch};
 pub use trial::{Trial, TrialKind, lint, trials};
->>>>>>> rules
 pub use window::{Repeated, WindowRule, WindowSpec};

@@ -201,56 +201,33 @@ pub fn load(file: &str, text: &str, trust: Trust) -> Result<Loaded, Vec<RuleErro
     if errors.is_empty() { Ok(loaded) } else { Err(errors) }
 }
 
-<<<<<<< HEAD
-/// Checks one rule, and whether its pattern compiles if it comes from elsewhere.
+/// Checks one rule, which must have examples, and whether its pattern compiles if it comes from
+/// elsewhere.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn compile(spec: RuleSpec, trust: Trust) -> Result<Rule, String> {
-=======
-/// Checks one rule, which must have examples, and compiles its pattern.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn compile(spec: RuleSpec) -> Result<Rule, String> {
     if spec.attack.is_empty() || spec.benign.is_empty() {
         return Err("needs at least one attack and one benign example".into());
     }
-    build(spec)
+    without_examples(spec, trust)
 }
 
-/// Checks one rule and compiles its pattern.
+/// [`compile`] for the older shape, which has no examples.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn build(spec: RuleSpec) -> Result<Rule, String> {
->>>>>>> rules
+pub fn without_examples(spec: RuleSpec, trust: Trust) -> Result<Rule, String> {
     if !(1..=10).contains(&spec.score) {
         return Err(format!("score {} is not between 1 and 10", spec.score));
     }
     if spec.target.is_empty() {
         return Err("target is empty".into());
     }
-<<<<<<< HEAD
-    if spec.attack.is_empty() || spec.benign.is_empty() {
-        return Err("needs at least one attack and one benign example".into());
-    }
     let regex = match trust {
         Trust::BuiltIn => OnceLock::new(),
         Trust::Foreign => OnceLock::from(Some(build(&spec.pattern)?)),
     };
-=======
-    let regex = RegexBuilder::new(&spec.pattern)
-        .case_insensitive(true)
-        .unicode(false)
-        .dot_matches_new_line(true)
-        .size_limit(PATTERN_BUDGET_BYTES)
-        .build()
-        .map_err(|error| match error {
-            regex::Error::CompiledTooBig(limit) => format!("the pattern compiles to more than {limit} bytes"),
-            other => format!("the pattern is broken: {}", other.to_string().replace('\n', " ")),
-        })?;
->>>>>>> rules
     let hir = regex_syntax::ParserBuilder::new()
         .case_insensitive(true)
         .unicode(false)

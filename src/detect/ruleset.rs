@@ -112,11 +112,7 @@ impl Ruleset {
         let Kind::Http(http) = &event.kind;
         let explain = |hit: &Hit| {
             let rule = &self.rules[usize::from(hit.rule)];
-            match hit.target {
-                Target::UserAgent => scratch.texts.split_text(http.user_agent, Target::UserAgent),
-                Target::Referer => scratch.texts.split_text(http.referer, Target::Referer),
-                _ => scratch.texts.split_uri(http.uri),
-            }
+            scratch.texts.split(http, hit.target);
             let regex = rule.regex()?;
             let matched = scratch.texts.of(hit.target, rule.spec.view).find_map(|text| regex.find(text))?;
             Some(Evidence {
@@ -196,6 +192,15 @@ fn text_may_match(
     texts.split_text(text, target);
     texts.views().for_each(|text| prefilter.mark(text, candidates));
     !candidates.is_empty()
+}
+
+/// Whether `rule` matches `event`, without any prefilter: for trying a rule by itself.
+pub fn matches(rule: &Rule, event: &Event<'_>, scratch: &mut Scratch) -> bool {
+    let Kind::Http(http) = &event.kind;
+    rule.spec.target.iter().any(|&target| {
+        scratch.texts.split(http, target);
+        rule.regex().is_some_and(|regex| scratch.texts.of(target, rule.spec.view).any(|text| regex.is_match(text)))
+    })
 }
 
 /// Reused memory of one matching thread.

@@ -2,6 +2,7 @@
 
 use super::decode::{Plus, decode, fold, is_foldable};
 use super::rules::{Target, View};
+use crate::event::Http;
 
 /// The texts of the request that was split last. Its memory is used again.
 #[derive(Default)]
@@ -21,6 +22,15 @@ struct Part {
 }
 
 impl Texts {
+    /// Takes apart what holds `target`.
+    pub fn split(&mut self, http: &Http<'_>, target: Target) {
+        match target {
+            Target::UserAgent => self.split_text(http.user_agent, target),
+            Target::Referer => self.split_text(http.referer, target),
+            Target::Uri | Target::Path | Target::Query | Target::Args => self.split_uri(http.uri),
+        }
+    }
+
     /// Takes a URI apart. Splits before it decodes, as servers do: an encoded `&` does not end a
     /// parameter.
     pub fn split_uri(&mut self, uri: &[u8]) {
