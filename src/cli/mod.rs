@@ -112,7 +112,7 @@ pub fn main() -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("palisade: {error:#}");
-            ExitCode::from(FAILED)
+            ExitCode::from(if error.is::<replay::BadRules>() { BAD_CONFIG } else { FAILED })
         }
     }
 }
@@ -132,9 +132,13 @@ fn load(place: &Place) -> Result<Loaded, ExitCode> {
     })
 }
 
-/// The rules of this configuration, or every mistake in their files on standard error.
+/// The rules of this configuration. Says which patterns of a file of the older shape are not used.
 fn load_rules(config: &crate::config::Config) -> anyhow::Result<Arc<replay::Ruleset>> {
-    replay::load_rules(config).map(Arc::new)
+    let rules = replay::load_rules(config)?;
+    for unfit in &rules.refused {
+        eprintln!("palisade: not used: {unfit}");
+    }
+    Ok(Arc::new(rules))
 }
 
 /// Somebody closed our standard output, as `head` does: no failure.

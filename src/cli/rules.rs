@@ -3,19 +3,24 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{Output, load_rules, print_json, stdout};
+use super::{FAILED, Output, load_rules, print_json, stdout};
 use crate::config::Config;
+use crate::event::printable;
+use crate::pipeline::replay::{self, Ruleset, Trial};
 
 #[derive(clap::Subcommand)]
 pub enum Verb {
     /// Every rule and window that is switched on.
     List,
+    /// Try every rule on its own examples and on ordinary requests. Exits 1 if one fails.
+    Test,
 }
 
 pub fn run(verb: &Verb, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
     let rules = load_rules(config)?;
     let mut out = stdout();
     match verb {
+        Verb::Test => return test(&rules, output),
         Verb::List => {
             let of_rules = rules.rules.iter().map(|rule| {
                 let spec = &rule.spec;
@@ -51,4 +56,25 @@ pub fn run(verb: &Verb, config: &Config, output: Output) -> anyhow::Result<ExitC
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what failed (for programs: everything), and says how many were tried.
+fn test(rules: &Ruleset, output: Output) -> anyhow::Result<ExitCode> {
+    let trials = replay::trials(rules);
+    let failed = trials.iter().filter(|trial| !trial.passed).count();
+    let row = |trial: &Trial| json!({ "rule_id": trial.rule_id, "kind": trial.kind.as_str(), "example": trial.example, "passed": trial.passed });
+    let mut out = stdout();
+    match output {
+        Output::Json => print_json(&mut out, &trials.iter().map(row).collect::<Vec<_>>())?,
+        Output::Jsonl => trials.iter().try_for_each(|trial| print_json(&mut out, &row(trial)))?,
+        Output::Human => {
+            for trial in trials.iter().filter(|trial| !trial.passed) {
+                let example = printable(trial.example.as_bytes(), 300);
+                writeln!(out, "FAILED  {} on its {} example {example}", trial.rule_id, trial.kind.as_str())?;
+            }
+            writeln!(out, "{} examples tried, {failed} failed", trials.len())?;
+        }
+    }
+    out.flush()?;
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }

@@ -17,7 +17,6 @@ mod window;
 
 pub use config::DetectConfig;
 pub use counter::{Client, Counted, Counter, DamagedState, MethodClass, Record};
-pub use legacy::load as load_legacy;
 pub use rules::{BUILT_IN, Example, ExampleRequest, Rule, RuleError, RuleSpec};
 pub use ruleset::{Hit, Ruleset, Scratch, hash};
 pub use texts::views;

@@ -5,6 +5,7 @@ use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 
 use super::decode::{Plus, is_encoded, is_foldable};
+use super::legacy;
 use super::memo::CleanMemo;
 use super::prefilter::Prefilter;
 use super::rules::{self, Loaded, Rule, RuleError, Target, Trust};
@@ -16,6 +17,8 @@ use crate::event::{Event, Evidence, Http, Kind, printable};
 pub struct Ruleset {
     pub rules: Vec<Rule>,
     pub windows: Vec<WindowRule>,
+    /// Patterns of files of the older shape that are unfit for use, and why.
+    pub refused: Vec<RuleError>,
     uri: Prefilter,
     user_agent: Prefilter,
     referer: Prefilter,
@@ -30,8 +33,8 @@ pub struct Hit {
 }
 
 impl Ruleset {
-    /// The built-in rules, `more` rule files (name and text), without those whose ids are in
-    /// `disable`. A later rule or window replaces an earlier one of the same id.
+    /// The built-in rules, `more` rule files (name and text; the older shape where the name ends in
+    /// `.json`), without those whose ids are in `disable`. A later rule or window replaces an earlier one of the same id.
     ///
     /// # Errors
     /// Everything that is wrong in any file.
@@ -39,9 +42,17 @@ impl Ruleset {
         let built_in = rules::BUILT_IN.iter().map(|(name, text)| (*name, *text, Trust::BuiltIn));
         let added = more.iter().map(|(name, text)| (name.as_str(), text.as_str(), Trust::Foreign));
         let mut all = Loaded { rules: vec![], windows: vec![] };
-        let mut errors = vec![];
+        let (mut errors, mut refused) = (vec![], vec![]);
         for (name, text, trust) in built_in.chain(added) {
-            match rules::load(name, text, trust) {
+            let loaded = if name.ends_with(".json") {
+                legacy::load(name, text).map_err(|wrong| vec![wrong]).map(|(rules, unfit)| {
+                    refused.extend(unfit);
+                    Loaded { rules, windows: vec![] }
+                })
+            } else {
+                rules::load(name, text, trust)
+            };
+            match loaded {
                 Err(wrong) => errors.extend(wrong),
                 Ok(loaded) => {
                     for rule in loaded.rules {
@@ -60,7 +71,8 @@ impl Ruleset {
         }
         all.rules.retain(|rule| !disable.contains(&rule.spec.id));
         all.windows.retain(|window| !disable.contains(&window.spec.id));
-        Ruleset::of(all).map_err(|what| vec![RuleError { file: "rules".into(), line: 0, what }])
+        let ruleset = Ruleset::of(all).map_err(|what| vec![RuleError { file: "rules".into(), line: 0, what }])?;
+        Ok(Ruleset { refused, ..ruleset })
     }
 
     /// The rules and windows of `loaded` alone.
@@ -78,6 +90,7 @@ impl Ruleset {
             referer: over(&[Target::Referer])?,
             rules: loaded.rules,
             windows: loaded.windows,
+            refused: vec![],
         })
     }
 

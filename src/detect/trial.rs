@@ -28,6 +28,16 @@ pub enum TrialKind {
     Ordinary,
 }
 
+impl TrialKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TrialKind::Attack => "attack",
+            TrialKind::Benign => "benign",
+            TrialKind::Ordinary => "ordinary",
+        }
+    }
+}
+
 /// Tries every rule's and window's examples and the ordinary requests.
 pub fn trials(rules: &Ruleset) -> Vec<Trial> {
     let mut scratch = Scratch::new();

@@ -18,7 +18,7 @@ use crate::parse::{self, Extent, Formats, trim_line};
 
 pub use super::explain::{Explanation, explain};
 pub use super::judge::standing_refusal;
-pub use crate::detect::{Ruleset, Scratch};
+pub use crate::detect::{Ruleset, Scratch, Trial, trials};
 
 /// Bytes of a block that is matched at once.
 const BLOCK_BYTES: usize = 128 * 1024;
@@ -136,7 +136,7 @@ pub fn load_rules(config: &Config) -> anyhow::Result<Ruleset> {
         let mut paths: Vec<PathBuf> = std::fs::read_dir(directory)
             .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
             .with_context(failed)?;
-        paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml" || extension == "json"));
         paths.sort();
         for path in paths {
             let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -145,9 +145,14 @@ pub fn load_rules(config: &Config) -> anyhow::Result<Ruleset> {
     }
     Ruleset::new(&files, &config.detect.disable).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        anyhow::anyhow!("{}", lines.join("\n"))
+        BadRules(lines.join("\n")).into()
     })
 }
+
+/// Everything that is wrong in the rule files, a line each.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadRules(String);
 
 /// Opens a log; `-` is standard input.
 ///
