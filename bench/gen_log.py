@@ -44,7 +44,7 @@ def browse(rng):
     if kind < 0.55:
         return f"/images/products/{rng.randrange(8000)}-{rng.choice(('small', 'large'))}.webp", 200, 50_000
     if kind < 0.75:
-        return f"/products/{rng.randrange(8000)}?ref=list&page={rng.randrange(20)}", 200, 9_000
+        return f"/products/{rng.randrange(8000)}?ref=list&page={rng.randrange(20)}&utm_source=newsletter&utm_campaign=spring-{rng.randrange(12)}", 200, 9_000
     if kind < 0.88:
         words = "+".join(rng.choice(WORDS) for _ in range(rng.randrange(1, 4)))
         return f"/search?q={words}&sort={rng.choice(('price', 'name'))}&page={rng.randrange(9)}", 200, 7_000
@@ -80,7 +80,7 @@ def write(out, lines, seed, attacks, clients):
             # Some visitors come far more often than others.
             client, agent = visitors[int(clients * rng.random() ** 2)]
             uri, status, size = browse(rng)
-            referer = "-" if rng.random() < 0.3 else f"https://shop.example/list?page={rng.randrange(400)}"
+            referer = "-" if rng.random() < 0.3 else f"https://shop.example/category/furniture/living-room?sort=popularity&page={rng.randrange(400)}"
         method = "POST" if rng.random() < 0.05 else "GET"
         out.write(f'{client} - - [{stamp}] "{method} {uri} HTTP/1.1" {status} {rng.randrange(size)} "{referer}" "{agent}"\n')
 
