@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use palisade::{detect, respond};
 
@@ -153,6 +154,26 @@ fn no_file_names_a_place_on_one_machine() {
         for place in &places {
             assert!(!text.contains(place.as_str()), "{} names {place}", file.display());
         }
+    }
+}
+
+#[test]
+fn every_dependency_has_a_licence_that_deny_toml_allows() {
+    let deny: toml::Table = read(Path::new("deny.toml")).parse().unwrap();
+    let allowed: Vec<&str> =
+        deny["licenses"]["allow"].as_array().unwrap().iter().filter_map(|one| one.as_str()).collect();
+    let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let arguments = ["metadata", "--format-version=1", "--locked", "--offline", "--filter-platform", &host];
+    let output = Command::new(env!("CARGO")).args(arguments).current_dir(ROOT).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    assert!(packages.len() > 50, "{} packages", packages.len());
+    for package in packages {
+        // An SPDX expression; some old crates write `/` for OR.
+        let licence = package["license"].as_str().unwrap_or_default().replace('/', " OR ");
+        let fits = |all: &str| all.trim_matches(['(', ')']).split(" OR ").any(|one| allowed.contains(&one));
+        assert!(licence.split(" AND ").all(fits), "{}: {licence:?}", package["name"]);
     }
 }
 
