@@ -9,6 +9,7 @@ use nix::sched::{CloneFlags, setns};
 
 /// Whether network namespaces with nftables can be made here. If not, says on the real stderr
 /// that `what` is skipped, or fails when `PALISADE_REQUIRE_NAMESPACES=1`.
+#[expect(clippy::disallowed_methods, reason = "the one thing that who runs the tests may ask of them")]
 pub fn namespaces_or_skip(what: &str) -> bool {
     let Err(reason) = Namespace::make().and_then(|namespace| run(&namespace.command(&["nft", "list", "tables"])))
     else {

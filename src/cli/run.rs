@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::Level;
 
-use super::{load_config, load_rules};
+use super::{load_config, load_rules, stdout};
 use crate::config::{Config, LogConfig, LogFormat, LogLevel, Mode, Place};
 use crate::event::Timestamp;
 use crate::pipeline::live;
@@ -103,7 +103,7 @@ fn demo_in(
         ..config
     };
     let socket = config.socket.clone();
-    println!("A web server's log is being written; Palisade follows it in dry run.\n");
+    writeln!(stdout(), "A web server's log is being written; Palisade follows it in dry run.\n")?;
     let writer = {
         let log = log.clone();
         async move {
@@ -136,19 +136,22 @@ fn report(socket: &Path) -> anyhow::Result<()> {
     use super::daemon::ask;
     let status = ask(socket, "GET", "/api/v1/status", None)?;
     let bans = ask(socket, "GET", "/api/v1/decisions?limit=100", None)?;
-    println!(
+    let mut out = stdout();
+    writeln!(
+        out,
         "\nPalisade read {} lines, understood {}, found {} attacks and would have shut out {} clients:\n",
         status["lines"], status["parsed"], status["findings"], status["blocks"]
-    );
+    )?;
     for ban in bans.as_array().into_iter().flatten().rev() {
         let text = |name: &str| ban[name].as_str().unwrap_or_default();
-        println!("  {:<22} {:<18} {}", text("target"), text("category"), text("reason"));
+        writeln!(out, "  {:<22} {:<18} {}", text("target"), text("category"), text("reason"))?;
     }
-    println!(
+    writeln!(
+        out,
         "\nEverybody else was left alone. Next:\n  \
          palisade scan /var/log/nginx/access.log   what it would have done with your own log\n  \
          palisade run                              follow the logs of this machine, still in dry run\n  \
          palisade explain 'LOG LINE'               why a line is, or is not, an attack"
-    );
-    Ok(())
+    )?;
+    Ok(out.flush()?)
 }

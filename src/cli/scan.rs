@@ -184,9 +184,9 @@ fn human_summary(out: &mut impl Write, summary: &Summary) -> anyhow::Result<()> 
 /// `secs` for people: the largest unit that divides it.
 pub fn duration(secs: u64) -> String {
     match secs {
-        _ if secs > 0 && secs % 86_400 == 0 => format!("{} d", secs / 86_400),
-        _ if secs > 0 && secs % 3600 == 0 => format!("{} h", secs / 3600),
-        _ if secs > 0 && secs % 60 == 0 => format!("{} min", secs / 60),
+        _ if secs > 0 && secs.is_multiple_of(86_400) => format!("{} d", secs / 86_400),
+        _ if secs > 0 && secs.is_multiple_of(3600) => format!("{} h", secs / 3600),
+        _ if secs > 0 && secs.is_multiple_of(60) => format!("{} min", secs / 60),
         _ => format!("{secs} s"),
     }
 }

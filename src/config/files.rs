@@ -45,6 +45,7 @@ pub fn load(
 ///
 /// # Errors
 /// Those of [`load`].
+#[expect(clippy::disallowed_methods, reason = "here and nowhere else the environment is read")]
 pub fn load_from_system(place: &Place, known: &Known<'_>) -> Result<Loaded, Mistakes> {
     let environment: Vec<_> = std::env::vars_os().collect();
     load(place, known, &environment, nix::unistd::geteuid().as_raw())
