@@ -1,1 +1,8 @@
+//! Every test that needs more than one room, or a real server: one binary, a module each.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod alloc;
+mod respond;
+mod support;
+mod tidy;

@@ -1,1 +1,160 @@
-//! (to be written)
+//! The command line: one file a verb. Takes arguments, prints, and exits 0 (ok), 1 (found or
+//! failed), 2 (usage) or 78 (bad configuration).
+
+mod config;
+mod daemon;
+mod explain;
+mod operate;
+mod parse;
+mod rules;
+mod run;
+mod scan;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::config::{Known, Loaded, Place};
+use crate::pipeline::{live, replay};
+
+/// A log security agent: follows web-server logs, finds out which clients attack, and shuts the
+/// gate on them.
+#[derive(Parser)]
+#[command(name = "palisade", version, about, max_term_width = 100)]
+struct Arguments {
+    /// The configuration file; `none` for the built-in defaults alone.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// For people or for programs.
+    #[arg(long, global = true, value_enum, default_value_t = Output::Human)]
+    output: Output,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Human,
+    Json,
+    /// One JSON object a line, where there is a list.
+    Jsonl,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Follow logs, find attackers and shut them out: the daemon.
+    Run(run::Arguments),
+    /// Show what each line of a log is understood as, and what is not.
+    Parse(parse::Arguments),
+    /// Replay old logs: what would have been flagged and blocked. Never acts.
+    Scan(scan::Arguments),
+    /// Take one line through the daemon's own road, step by step.
+    Explain(explain::Arguments),
+    /// The rules, and whether they keep their own promises.
+    #[command(subcommand)]
+    Rules(rules::Verb),
+    /// What the running daemon reads, finds and suffers from. Exits 1 when something is wrong.
+    Status,
+    /// Shut a client or network out by hand.
+    Ban(operate::Ban),
+    /// Lift bans at once.
+    Unban(operate::Unban),
+    /// Who is shut out now.
+    Banned,
+    /// Networks that are never blocked.
+    #[command(subcommand)]
+    Allow(operate::Allow),
+    /// The configuration: check it, show it, describe it.
+    #[command(subcommand)]
+    Config(config::Verb),
+}
+
+/// Exit codes beside 0.
+const FAILED: u8 = 1;
+const BAD_CONFIG: u8 = 78;
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let place = match &arguments.config {
+        None => Place::Default,
+        Some(path) if path.as_os_str() == "none" => Place::None,
+        Some(path) => Place::File(path.clone()),
+    };
+    let output = arguments.output;
+    // It must work when the configuration does not.
+    if let Verb::Config(verb) = &arguments.verb {
+        return config::run(verb, &place, output);
+    }
+    let loaded = match load(&place) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let done = match &arguments.verb {
+        Verb::Parse(arguments) => parse::run(arguments, &loaded.config, output),
+        Verb::Scan(arguments) => scan::run(arguments, &loaded.config, output),
+        Verb::Explain(arguments) => explain::run(arguments, &loaded.config, output),
+        Verb::Rules(verb) => rules::run(verb, &loaded.config, output),
+        Verb::Run(arguments) => run::run(arguments, loaded.config, &place),
+        Verb::Status => operate::status(&loaded.config, output),
+        Verb::Ban(arguments) => operate::ban(arguments, &loaded.config, output),
+        Verb::Unban(arguments) => operate::unban(arguments, &loaded.config, output),
+        Verb::Banned => operate::banned(&loaded.config, output),
+        Verb::Allow(verb) => operate::allow(verb, &loaded.config, output),
+        Verb::Config(_) => Ok(ExitCode::SUCCESS),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("palisade: {error:#}");
+            ExitCode::from(if error.is::<replay::BadRules>() { BAD_CONFIG } else { FAILED })
+        }
+    }
+}
+
+/// The names that a configuration may use.
+fn load_config(place: &Place) -> Result<Loaded, crate::config::Mistakes> {
+    let formats: Vec<&str> = replay::format_kinds().iter().map(|kind| kind.name).collect();
+    let responders = live::responder_names();
+    let known = Known { responders: &responders, formats: &formats };
+    crate::config::load_from_system(place, &known)
+}
+
+fn load(place: &Place) -> Result<Loaded, ExitCode> {
+    load_config(place).map_err(|mistakes| {
+        eprintln!("{mistakes}");
+        ExitCode::from(BAD_CONFIG)
+    })
+}
+
+/// The rules of this configuration. Says which patterns of a file of the older shape are not used.
+fn load_rules(config: &crate::config::Config) -> anyhow::Result<Arc<replay::Ruleset>> {
+    let rules = replay::load_rules(config)?;
+    for unfit in &rules.refused {
+        eprintln!("palisade: not used: {unfit}");
+    }
+    Ok(Arc::new(rules))
+}
+
+/// Somebody closed our standard output, as `head` does: no failure.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let kind = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<io::Error>().map(io::Error::kind);
+    error.chain().any(|cause| kind(cause) == Some(io::ErrorKind::BrokenPipe))
+}
+
+/// Standard output, buffered.
+fn stdout() -> io::BufWriter<io::StdoutLock<'static>> {
+    io::BufWriter::with_capacity(64 * 1024, io::stdout().lock())
+}
+
+/// One JSON value on a line of its own.
+fn print_json(out: &mut impl Write, value: &impl serde::Serialize) -> anyhow::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    writeln!(out)?;
+    Ok(())
+}

@@ -1,1 +1,145 @@
-//! (to be written)
+//! Takes TOML files and the environment, gives one [`Config`] with the origin of each value, or
+//! every mistake at once. Never touches what the configuration talks about: no log, no database,
+//! no socket.
+
+mod check;
+mod compose;
+mod files;
+mod mistake;
+mod relations;
+mod show;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+pub use files::{DEFAULT_FILE, Place, load, load_from_system};
+pub use mistake::{Mistake, Mistakes, Origin};
+pub use show::show;
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{decide, detect, memory, record, respond, tail};
+
+/// Everything that can be set, each room's part under its own table. `Default` is what root gets
+/// without any file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub mode: Mode,
+    /// Directory of `palisade.db`. Not root: `$XDG_STATE_HOME/palisade`, else
+    /// `~/.local/state/palisade`.
+    pub state_dir: PathBuf,
+    /// Where the daemon listens for the command line. Not root: `$XDG_RUNTIME_DIR/palisade.sock`,
+    /// else `palisade.sock` in the state directory.
+    pub socket: PathBuf,
+    /// What is followed. None: nginx and Apache logs are found.
+    pub source: Vec<tail::SourceConfig>,
+    pub client: decide::ClientConfig,
+    pub thresholds: decide::Thresholds,
+    pub detect: detect::DetectConfig,
+    pub respond: respond::RespondConfig,
+    pub memory: memory::MemoryConfig,
+    pub store: record::StoreConfig,
+    pub log: LogConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            mode: Mode::default(),
+            state_dir: "/var/lib/palisade".into(),
+            socket: "/run/palisade/palisade.sock".into(),
+            source: vec![],
+            client: Default::default(),
+            thresholds: Default::default(),
+            detect: Default::default(),
+            respond: Default::default(),
+            memory: Default::default(),
+            store: Default::default(),
+            log: Default::default(),
+        }
+    }
+}
+
+/// Whether a block reaches the firewall.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Everything but the last step: what would have been blocked is recorded and said.
+    #[default]
+    DryRun,
+    /// Blocks are carried out.
+    Enforce,
+}
+
+impl Mode {
+    /// The word in files and output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::DryRun => "dry_run",
+            Mode::Enforce => "enforce",
+        }
+    }
+}
+
+/// `[log]`: what Palisade says of its own work, on standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    pub level: LogLevel,
+    pub format: LogFormat,
+}
+
+/// The least weighty message that is still written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+}
+
+/// How a message is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// `human` on a terminal, `json` otherwise.
+    #[default]
+    Auto,
+    Human,
+    Json,
+}
+
+/// A configuration that holds, and where it comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    pub config: Config,
+    /// The origin of each value by its key path, such as `thresholds.block` or `source[0].path`,
+    /// in the order of [`Config`]'s fields. A list that adds up has one entry for each origin.
+    pub origins: Vec<(String, Origin)>,
+    /// The files that were read, in the order in which they apply.
+    pub files: Vec<PathBuf>,
+}
+
+/// The names that other rooms register, which a configuration may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    pub responders: &'a [&'a str],
+    /// Log formats; `auto` always goes without being listed.
+    pub formats: &'a [&'a str],
+}
+
+/// The JSON schema of the file, for editors and for the checks here.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Config).to_value()
+}
+
+/// The documented file that ships with Palisade: every key with its default.
+pub fn example() -> &'static str {
+    include_str!("../../config/palisade.toml")
+}

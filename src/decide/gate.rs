@@ -4,9 +4,9 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
-use crate::event::{Proposal, Proposer, Timestamp};
+use crate::event::{Proposal, Proposer, Timestamp, canonical};
 
 /// What must never be shut out, as read from the host a moment ago.
 #[derive(Clone, Debug, Default)]
@@ -150,7 +150,8 @@ pub fn gate(
     now: Timestamp,
 ) -> Result<Permit, Refusal> {
     let expires_at = proposal.at.plus_secs(proposal.duration_secs);
-    standing(proposal.target, surroundings)?;
+    let target = canonical_network(proposal.target);
+    standing(target, surroundings)?;
     if now.secs_until(expires_at) == 0 {
         return Err(Refusal::Over);
     }
@@ -168,7 +169,18 @@ pub fn gate(
         }
         blasts.recent.push_back(now);
     }
-    Ok(Permit { id: proposal.id.clone(), target: proposal.target, expires_at })
+    Ok(Permit { id: proposal.id.clone(), target, expires_at })
+}
+
+/// The network without host bits, and an IPv4-mapped one as the IPv4 network that it is.
+fn canonical_network(network: IpNet) -> IpNet {
+    let network = network.trunc();
+    match (canonical(network.addr()), network.prefix_len()) {
+        (IpAddr::V4(v4), prefix @ 96..) if network.addr().is_ipv6() => {
+            Ipv4Net::new(v4, prefix - 96).map_or(network, IpNet::from)
+        }
+        _ => network,
+    }
 }
 
 /// Whether `target` touches anything that must never be shut out. What it can tell without
@@ -181,7 +193,7 @@ pub fn standing(target: IpNet, surroundings: &Surroundings) -> Result<(), Refusa
     if target.prefix_len() < widest {
         return Err(Refusal::TooWide(widest));
     }
-    let inside = |list: &[IpAddr]| list.iter().any(|address| target.contains(&crate::event::canonical(*address)));
+    let inside = |list: &[IpAddr]| list.iter().any(|address| target.contains(&canonical(*address)));
     let touching = |list: &[IpNet]| list.iter().copied().find(|network| overlap(network, &target));
     if let Some(network) = touching(&surroundings.allow) {
         return Err(Refusal::Allowlisted(network));
@@ -200,6 +212,7 @@ pub fn standing(target: IpNet, surroundings: &Surroundings) -> Result<(), Refusa
         }
     }
     for (network, refusal) in RESERVED {
+        #[expect(clippy::expect_used, reason = "a constant table, all of which every test of the gate parses")]
         let network: IpNet = network.parse().expect("a network in the table");
         if overlap(&network, &target) && !(refusal == Refusal::Private && surroundings.block_private) {
             return Err(refusal);
@@ -282,6 +295,8 @@ mod tests {
             ("2001:db8:53::/64", "resolver"),
             ("198.51.100.0/24", "ssh_peer"),
             ("127.0.0.1", "loopback"),
+            ("::ffff:127.0.0.1/128", "loopback"),
+            ("::ffff:192.0.2.0/120", "allowlisted"),
             ("::1", "loopback"),
             ("169.254.1.1", "link_local"),
             ("fe80::/64", "link_local"),

@@ -1,4 +1,4 @@
-//! Takes findings and verdicts, gives proposals; takes proposals, gives permits (the [gate]).
+//! Takes findings and verdicts, gives proposals; takes proposals, gives permits (the [gate](gate())).
 //! Pure: time, history and surroundings are arguments. Never reads a clock, a file or the network.
 
 pub mod gate;

@@ -38,10 +38,10 @@ impl Default for Thresholds {
 #[serde(default, deny_unknown_fields)]
 pub struct ClientConfig {
     /// Networks of proxies: never blocked, because their address stands for many clients.
-    #[schemars(with = "Vec<String>")]
+    #[schemars(with = "Vec<String>", extend("items" = {"type": "string", "format": "ip-network"}))]
     pub trusted_proxies: Vec<IpNet>,
     /// Networks never blocked, besides the built-in ones.
-    #[schemars(with = "Vec<String>")]
+    #[schemars(with = "Vec<String>", extend("items" = {"type": "string", "format": "ip-network"}))]
     pub allow: Vec<IpNet>,
     /// Whether private networks (10.0.0.0/8, 192.168.0.0/16, fc00::/7, …) may be blocked.
     pub block_private: bool,

@@ -1,6 +1,8 @@
 //! What clients did before: scores that decay, windows, who is flagged and banned. Fed with
 //! compact [`Record`]s in file order by one owner; all time is log time.
 
+use serde::Serialize;
+
 use super::DetectConfig;
 use super::ruleset::{Hit, Ruleset};
 use super::table::{Kept, Table};
@@ -12,7 +14,8 @@ use crate::event::ClientKey;
 pub struct Record {
     /// The client; 0 when the line names none.
     pub client: u128,
-    pub time_secs: i64,
+    /// Seconds since 1970; 0 when the line states no time.
+    pub time_secs: u32,
     /// Where the line is in its batch.
     pub start: u32,
     pub len: u32,
@@ -74,15 +77,15 @@ pub struct Counted {
 }
 
 /// What is kept of one client.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Client {
     /// Scores of its suspicious lines, decaying.
     points: f32,
-    points_at: i64,
+    points_at: u32,
     /// Which of 64 classes of suspicions made the points: the same again adds nothing.
     seen: u64,
-    flagged_until: i64,
-    banned_until: i64,
+    flagged_until: u32,
+    banned_until: u32,
     offences: u32,
     pub requests: u32,
     /// Answered below 400.
@@ -105,7 +108,7 @@ pub struct Counter {
     clients: Table<Client>,
     buckets: Table<Bucket>,
     half_life_secs: f32,
-    flagged_secs: i64,
+    flagged_secs: u32,
     flag: u8,
     v6_prefix: u8,
 }
@@ -118,7 +121,7 @@ impl Counter {
             clients: Table::new(capacity, TABLE_SEED),
             buckets: Table::new(capacity / 4, TABLE_SEED),
             half_life_secs: config.half_life_secs as f32,
-            flagged_secs: i64::from(config.flagged_secs),
+            flagged_secs: config.flagged_secs,
             flag,
             v6_prefix,
         }
@@ -163,12 +166,17 @@ impl Counter {
     }
 
     /// Notes that `client` is banned from `now_secs` for `secs`.
-    pub fn ban(&mut self, client: u128, now_secs: i64, secs: u64) {
+    pub fn ban(&mut self, client: u128, now_secs: u32, secs: u64) {
         let flagged_secs = self.flagged_secs;
         let entry = self.clients.entry(client, now_secs);
-        entry.banned_until = now_secs.saturating_add_unsigned(secs);
-        entry.flagged_until = entry.flagged_until.max(now_secs + flagged_secs);
+        entry.banned_until = now_secs.saturating_add(u32::try_from(secs).unwrap_or(u32::MAX));
+        entry.flagged_until = entry.flagged_until.max(now_secs.saturating_add(flagged_secs));
         entry.offences += 1;
+    }
+
+    /// Forgets that anybody is banned; flags, points and offences stay.
+    pub fn forget_bans(&mut self) {
+        self.clients.values_mut().for_each(|client| client.banned_until = 0);
     }
 
     /// Forgets a client's ban, flag and points, as an operator who lifts a ban wants: it starts
@@ -179,6 +187,11 @@ impl Counter {
             let Client { offences, requests, served, points_at, .. } = *known;
             *self.clients.entry(key, points_at) = Client { offences, requests, served, points_at, ..Client::default() };
         }
+    }
+
+    /// Takes over what another counter, with other settings, has counted.
+    pub fn take_over(&mut self, other: Counter) {
+        (self.clients, self.buckets) = (other.clients, other.buckets);
     }
 
     /// What is known of a client.
@@ -234,10 +247,10 @@ impl Counter {
             let used = u32::from_le_bytes(reader.take()?);
             let client = Client {
                 points: f32::from_le_bytes(reader.take()?),
-                points_at: i64::from_le_bytes(reader.take()?),
+                points_at: u32::from_le_bytes(reader.take()?),
                 seen: u64::from_le_bytes(reader.take()?),
-                flagged_until: i64::from_le_bytes(reader.take()?),
-                banned_until: i64::from_le_bytes(reader.take()?),
+                flagged_until: u32::from_le_bytes(reader.take()?),
+                banned_until: u32::from_le_bytes(reader.take()?),
                 offences: u32::from_le_bytes(reader.take()?),
                 requests: u32::from_le_bytes(reader.take()?),
                 served: u32::from_le_bytes(reader.take()?),
@@ -248,7 +261,7 @@ impl Counter {
             let key = u128::from_le_bytes(reader.take()?);
             let used = u32::from_le_bytes(reader.take()?);
             let level = f32::from_le_bytes(reader.take()?);
-            let last_secs = i64::from_le_bytes(reader.take()?);
+            let last_secs = u32::from_le_bytes(reader.take()?);
             let mut seen = [0; 4];
             for word in &mut seen {
                 *word = u64::from_le_bytes(reader.take()?);
@@ -259,10 +272,10 @@ impl Counter {
             return Err(DamagedState);
         }
         for (key, used, client) in clients {
-            *self.clients.entry(key, i64::from(used)) = client;
+            *self.clients.entry(key, used) = client;
         }
         for (key, used, bucket) in buckets {
-            *self.buckets.entry(key, i64::from(used)) = bucket;
+            *self.buckets.entry(key, used) = bucket;
         }
         Ok(())
     }
@@ -297,8 +310,8 @@ impl Counted {
 
 impl Client {
     /// Lets its points decay until `now`. A line out of order does not make them grow.
-    fn decay(&mut self, now: i64, half_life_secs: f32) {
-        let age = (now - self.points_at).max(0) as f32;
+    fn decay(&mut self, now: u32, half_life_secs: f32) {
+        let age = now.saturating_sub(self.points_at) as f32;
         self.points *= (-age / half_life_secs).exp2();
         self.points_at = self.points_at.max(now);
         if self.points < FORGOTTEN_POINTS {

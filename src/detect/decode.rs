@@ -31,8 +31,8 @@ pub fn decode(raw: &[u8], plus: Plus, out: &mut Vec<u8>) {
     overlong(out, start);
 }
 
-/// Whether [`decode`] can change anything. (Overlong UTF-8 only comes out of an escape: no server
-/// logs such bytes as they are.)
+/// Whether [`decode`] can change anything in a URI or query. (Overlong UTF-8 only comes out of an
+/// escape: no server logs such bytes as they are.)
 #[inline]
 pub fn is_encoded(raw: &[u8]) -> bool {
     memchr::memchr3(b'%', b'+', b'\\', raw).is_some()
@@ -43,15 +43,19 @@ fn first_pass(raw: &[u8], plus: Plus, out: &mut Vec<u8>) -> bool {
     let mut space = plus == Plus::Space;
     let mut more = false;
     let mut at = 0;
+    out.reserve(raw.len());
     while at < raw.len() {
-        let byte = raw[at];
+        let run = raw[at..].iter().position(|&byte| SPECIAL[usize::from(byte)]).unwrap_or(raw.len() - at);
+        out.extend_from_slice(&raw[at..at + run]);
+        at += run;
+        let Some(&byte) = raw.get(at) else { break };
         let rest = &raw[at + 1..];
         let (decoded, used) = match byte {
             b'\\' => log_escape(rest),
             b'%' => percent(rest, out),
             b'+' if space => (Some(b' '), 0),
-            b'?' if plus == Plus::SpaceInQuery => {
-                space = true;
+            b'?' => {
+                space |= plus == Plus::SpaceInQuery;
                 (Some(byte), 0)
             }
             _ => (Some(byte), 0),
@@ -63,6 +67,21 @@ fn first_pass(raw: &[u8], plus: Plus, out: &mut Vec<u8>) -> bool {
         at += 1 + used;
     }
     more
+}
+
+/// Bytes that the first pass has to look at.
+const SPECIAL: [bool; 256] = table(b"\\%+?");
+/// Bytes that folding may change something at, by themselves or after the byte before.
+const FOLDABLE: [bool; 256] = table(b"\0\t\n\x0b\x0c\r *\\/#;");
+
+const fn table(bytes: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < bytes.len() {
+        table[bytes[at] as usize] = true;
+        at += 1;
+    }
+    table
 }
 
 /// One more layer of percent-encoding, in place. Returns whether a `%` is left.
@@ -150,22 +169,21 @@ fn overlong(out: &mut Vec<u8>, start: usize) {
 /// Whether [`fold`] can change anything. An `&` counts where a character reference may follow.
 #[inline]
 pub fn is_foldable(decoded: &[u8]) -> bool {
-    let mut previous = 0;
-    for (at, &byte) in decoded.iter().enumerate() {
+    let suspects = decoded.iter().enumerate().filter(|(_, byte)| FOLDABLE[usize::from(**byte)]);
+    for (at, &byte) in suspects {
+        let previous = if at == 0 { 0 } else { decoded[at - 1] };
         let odd = match byte {
-            0 | b'\t' | b'\n' | 0x0b | 0x0c | b'\r' => true,
             b' ' => previous == b' ',
             b'*' => previous == b'/',
             b'/' => previous == b'*',
-            b'x' | b'u' | b'X' | b'U' if previous == b'\\' => true,
+            b'\\' => matches!(decoded.get(at + 1), Some(b'x' | b'u' | b'X' | b'U')),
             b'#' => previous == b'&',
             b';' => memchr::memchr(b'&', &decoded[at.saturating_sub(LONGEST_NAME)..at]).is_some(),
-            _ => false,
+            _ => true,
         };
         if odd {
             return true;
         }
-        previous = byte;
     }
     false
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::rules::{Rule, RuleError, RuleSpec, Target, View, build};
+use super::rules::{Rule, RuleError, RuleSpec, Target, Trust, View, without_examples};
 use super::trial::lint;
 use crate::event::Category;
 
@@ -45,7 +45,7 @@ pub fn load(file: &str, text: &str) -> Result<(Vec<Rule>, Vec<RuleError>), RuleE
             };
             let fit = match rules.iter().find(|known| known.spec.pattern == *pattern) {
                 Some(known) => Err(format!("is the same pattern as {}", known.id)),
-                None => build(spec).and_then(|rule| lint(&rule).map(|()| rule)),
+                None => without_examples(spec, Trust::Foreign).and_then(|rule| lint(&rule).map(|()| rule)),
             };
             match fit {
                 Ok(rule) => rules.push(rule),

@@ -30,7 +30,7 @@ fn best(hir: &Hir) -> Option<Vec<Vec<u8>>> {
     match hir.kind() {
         HirKind::Capture(capture) => best(&capture.sub),
         HirKind::Repetition(repetition) if repetition.min > 0 => {
-            at_least(hir).map_or_else(|| best(&repetition.sub), |(least, _)| Some(least))
+            at_least(hir).map_or_else(|| best(&repetition.sub), |[least, _]| Some(least))
         }
         HirKind::Concat(parts) => concat(None, parts),
         HirKind::Alternation(_) => branches(None, hir),
@@ -52,7 +52,7 @@ fn concat(mut run: Option<Vec<Vec<u8>>>, parts: &[Hir]) -> Option<Vec<Vec<u8>>> 
             None => {
                 candidates.extend(run.clone());
                 run = match at_least(part) {
-                    Some((least, last)) => {
+                    Some([least, last]) => {
                         candidates.extend(run.as_ref().and_then(|run| product(run, &least)));
                         candidates.push(least);
                         Some(last)
@@ -71,12 +71,12 @@ fn concat(mut run: Option<Vec<Vec<u8>>>, parts: &[Hir]) -> Option<Vec<Vec<u8>>> 
 }
 
 /// What a repetition without a small end spells out at least, and what it ends with.
-fn at_least(part: &Hir) -> Option<(Vec<Vec<u8>>, Vec<Vec<u8>>)> {
+fn at_least(part: &Hir) -> Option<[Vec<Vec<u8>>; 2]> {
     let HirKind::Repetition(repetition) = part.kind() else { return None };
     let last = whole(&repetition.sub).filter(|_| repetition.min > 0)?;
     let times = repetition.min.min(MAX_REPEATED);
     let least = (1..times).try_fold(last.clone(), |sofar, _| product(&sofar, &last)).unwrap_or_else(|| last.clone());
-    Some((least, last))
+    Some([least, last])
 }
 
 /// The best set of a part that cannot be spelt out. What precedes an alternation belongs to each of

@@ -4,7 +4,7 @@
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 
-const SLOTS: usize = 4096;
+const SLOTS: usize = 1024;
 const MAX_LEN: usize = 256;
 
 /// A bounded set of texts in which no rule's literal is. Each slot holds one text; a new one takes
@@ -19,12 +19,14 @@ struct Slot {
     text: [u8; MAX_LEN],
 }
 
-impl CleanMemo {
-    pub fn new() -> CleanMemo {
+impl Default for CleanMemo {
+    fn default() -> CleanMemo {
         let slots = std::iter::repeat_with(|| Slot { len: 0, text: [0; MAX_LEN] }).take(SLOTS).collect();
         CleanMemo { slots, hasher: FixedState::with_seed(0) }
     }
+}
 
+impl CleanMemo {
     /// Whether `text` is known to be clean; if not, and `check` finds it clean, it is from now on.
     #[inline]
     pub fn is_clean(&mut self, text: &[u8], check: impl FnOnce(&[u8]) -> bool) -> bool {
@@ -59,7 +61,7 @@ mod tests {
 
     #[test]
     fn only_what_was_found_clean_is_remembered_as_such() {
-        let mut memo = CleanMemo::new();
+        let mut memo = CleanMemo::default();
         assert!(memo.is_clean(b"curl/8", |_| true));
         assert!(memo.is_clean(b"curl/8", |_| panic!("asked twice")));
         assert!(!memo.is_clean(b"sqlmap", |_| false));

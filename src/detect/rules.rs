@@ -2,7 +2,7 @@
 //! into the binary.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
@@ -134,9 +134,26 @@ impl Example {
 pub struct Rule {
     pub id: Arc<str>,
     pub spec: RuleSpec,
-    pub regex: Regex,
+    /// Compiled when it is first needed: most rules of a day never are.
+    regex: OnceLock<Option<Regex>>,
     /// Lower-case literals, at least one of which every match contains.
     pub literals: Vec<Vec<u8>>,
+}
+
+impl Rule {
+    /// Its pattern. That it compiles was checked when it was loaded, or by the tests for a
+    /// built-in rule.
+    pub fn regex(&self) -> Option<&Regex> {
+        self.regex.get_or_init(|| build(&self.spec.pattern).ok()).as_ref()
+    }
+}
+
+/// Where a rule file comes from.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Trust {
+    /// The tests have compiled its patterns: they need not be, until they are used.
+    BuiltIn,
+    Foreign,
 }
 
 /// One thing wrong in a rule file.
@@ -158,7 +175,7 @@ pub struct Loaded {
 ///
 /// # Errors
 /// Everything that is wrong in it, with lines.
-pub fn load(file: &str, text: &str) -> Result<Loaded, Vec<RuleError>> {
+pub fn load(file: &str, text: &str, trust: Trust) -> Result<Loaded, Vec<RuleError>> {
     let wrong = |span: Range<usize>, what: String| RuleError {
         file: file.into(),
         line: text[..span.start.min(text.len())].bytes().filter(|&byte| byte == b'\n').count() + 1,
@@ -169,7 +186,7 @@ pub fn load(file: &str, text: &str) -> Result<Loaded, Vec<RuleError>> {
     let (mut loaded, mut errors) = (Loaded { rules: vec![], windows: vec![] }, vec![]);
     for spec in parsed.rule {
         let (span, id) = (spec.span(), spec.get_ref().id.clone());
-        match compile(spec.into_inner()) {
+        match compile(spec.into_inner(), trust) {
             Ok(rule) => loaded.rules.push(rule),
             Err(what) => errors.push(wrong(span, format!("rule {id}: {what}"))),
         }
@@ -184,38 +201,33 @@ pub fn load(file: &str, text: &str) -> Result<Loaded, Vec<RuleError>> {
     if errors.is_empty() { Ok(loaded) } else { Err(errors) }
 }
 
-/// Checks one rule, which must have examples, and compiles its pattern.
+/// Checks one rule, which must have examples, and whether its pattern compiles if it comes from
+/// elsewhere.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn compile(spec: RuleSpec) -> Result<Rule, String> {
+pub fn compile(spec: RuleSpec, trust: Trust) -> Result<Rule, String> {
     if spec.attack.is_empty() || spec.benign.is_empty() {
         return Err("needs at least one attack and one benign example".into());
     }
-    build(spec)
+    without_examples(spec, trust)
 }
 
-/// Checks one rule and compiles its pattern.
+/// [`compile`] for the older shape, which has no examples.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn build(spec: RuleSpec) -> Result<Rule, String> {
+pub fn without_examples(spec: RuleSpec, trust: Trust) -> Result<Rule, String> {
     if !(1..=10).contains(&spec.score) {
         return Err(format!("score {} is not between 1 and 10", spec.score));
     }
     if spec.target.is_empty() {
         return Err("target is empty".into());
     }
-    let regex = RegexBuilder::new(&spec.pattern)
-        .case_insensitive(true)
-        .unicode(false)
-        .dot_matches_new_line(true)
-        .size_limit(PATTERN_BUDGET_BYTES)
-        .build()
-        .map_err(|error| match error {
-            regex::Error::CompiledTooBig(limit) => format!("the pattern compiles to more than {limit} bytes"),
-            other => format!("the pattern is broken: {}", other.to_string().replace('\n', " ")),
-        })?;
+    let regex = match trust {
+        Trust::BuiltIn => OnceLock::new(),
+        Trust::Foreign => OnceLock::from(Some(build(&spec.pattern)?)),
+    };
     let hir = regex_syntax::ParserBuilder::new()
         .case_insensitive(true)
         .unicode(false)
@@ -232,6 +244,19 @@ pub fn build(spec: RuleSpec) -> Result<Rule, String> {
     Ok(Rule { id: spec.id.as_str().into(), spec, regex, literals })
 }
 
+fn build(pattern: &str) -> Result<Regex, String> {
+    RegexBuilder::new(pattern)
+        .case_insensitive(true)
+        .unicode(false)
+        .dot_matches_new_line(true)
+        .size_limit(PATTERN_BUDGET_BYTES)
+        .build()
+        .map_err(|error| match error {
+            regex::Error::CompiledTooBig(limit) => format!("the pattern compiles to more than {limit} bytes"),
+            other => format!("the pattern is broken: {}", other.to_string().replace('\n', " ")),
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,7 +265,7 @@ mod tests {
         let text = format!(
             "[[rule]]\nid = 'x'\ncategory = 'sqli'\ndescription = 'd'\nreference = 'CWE-89'\ntarget = ['args']\nattack = ['/']\nbenign = ['/']\n{rule}"
         );
-        match load("my.toml", &text) {
+        match load("my.toml", &text, Trust::Foreign) {
             Ok(_) => "ok".into(),
             Err(errors) => errors.iter().map(RuleError::to_string).collect::<Vec<_>>().join(" | "),
         }
@@ -268,7 +293,7 @@ mod tests {
     #[test]
     fn the_built_in_files_load() {
         for (name, text) in BUILT_IN {
-            let loaded = load(name, text).unwrap_or_else(|errors| panic!("{errors:?}"));
+            let loaded = load(name, text, Trust::Foreign).unwrap_or_else(|errors| panic!("{errors:?}"));
             assert!(!loaded.rules.is_empty() || !loaded.windows.is_empty(), "{name} is empty");
         }
     }

@@ -12,85 +12,89 @@ pub trait Kept: Clone + Default {
     fn has_evidence(&self) -> bool;
 }
 
-/// A set-associative map from non-zero keys: all memory is taken at the start, nothing is ever
-/// rehashed, and a look-up touches one set of eight.
+/// A set-associative map: all memory is taken at the start, nothing is ever rehashed, and a
+/// look-up touches two cache lines, one of tags and one of the entry.
 pub struct Table<V> {
-    sets: Vec<Set<V>>,
+    /// Eight bits of each entry's hash; 0 for an empty way.
+    tags: Vec<[u8; WAYS]>,
+    slots: Vec<Slot<V>>,
     hasher: FixedState,
 }
 
-#[derive(Clone)]
-struct Set<V> {
-    /// 0 is an empty way.
-    keys: [u128; WAYS],
+#[derive(Clone, Default)]
+#[repr(align(64))]
+struct Slot<V> {
+    key: u128,
     /// Seconds since 1970, when it was last asked for.
-    used: [u32; WAYS],
-    values: [V; WAYS],
+    used: u32,
+    value: V,
 }
 
 impl<V: Kept> Table<V> {
     /// Room for at least `capacity` entries.
     pub fn new(capacity: usize, seed: u64) -> Table<V> {
         let sets = capacity.div_ceil(WAYS).next_power_of_two();
-        let empty = Set { keys: [0; WAYS], used: [0; WAYS], values: std::array::from_fn(|_| V::default()) };
-        Table { sets: vec![empty; sets], hasher: FixedState::with_seed(seed) }
+        Table {
+            tags: vec![[0; WAYS]; sets],
+            slots: vec![Slot::default(); sets * WAYS],
+            hasher: FixedState::with_seed(seed),
+        }
     }
 
     /// The entry of `key`, made now if it is not there, at the cost of another one when its set is
     /// full.
     #[inline]
-    pub fn entry(&mut self, key: u128, now_secs: i64) -> &mut V {
-        let at = self.set_of(key);
-        let set = &mut self.sets[at];
-        let way = match set.keys.iter().position(|&known| known == key) {
-            Some(way) => way,
+    pub fn entry(&mut self, key: u128, now_secs: u32) -> &mut V {
+        let (set, tag) = self.place(key);
+        let at = match self.find(key, set, tag) {
+            Some(at) => at,
             None => {
-                let way = set.weakest();
-                set.keys[way] = key;
-                set.values[way] = V::default();
-                way
+                let way = self.weakest(set);
+                self.tags[set][way] = tag;
+                self.slots[set * WAYS + way] = Slot { key, ..Slot::default() };
+                set * WAYS + way
             }
         };
-        set.used[way] = u32::try_from(now_secs).unwrap_or(0);
-        &mut set.values[way]
+        let slot = &mut self.slots[at];
+        slot.used = now_secs;
+        &mut slot.value
     }
 
     /// The entry of `key`, if it is there.
     pub fn get(&self, key: u128) -> Option<&V> {
-        let set = &self.sets[self.set_of(key)];
-        set.keys.iter().position(|&known| known == key).map(|way| &set.values[way])
-    }
-
-    /// Forgets `key`.
-    pub fn remove(&mut self, key: u128) {
-        let at = self.set_of(key);
-        let set = &mut self.sets[at];
-        if let Some(way) = set.keys.iter().position(|&known| known == key) {
-            set.keys[way] = 0;
-            set.used[way] = 0;
-            set.values[way] = V::default();
-        }
+        let (set, tag) = self.place(key);
+        self.find(key, set, tag).map(|at| &self.slots[at].value)
     }
 
     /// All entries, with the second they were last asked for.
     pub fn iter(&self) -> impl Iterator<Item = (u128, u32, &V)> {
-        self.sets
-            .iter()
-            .flat_map(|set| set.keys.iter().zip(&set.used).zip(&set.values))
-            .filter(|((key, _), _)| **key != 0)
-            .map(|((key, used), value)| (*key, *used, value))
+        let tags = self.tags.iter().flatten();
+        tags.zip(&self.slots).filter(|(tag, _)| **tag != 0).map(|(_, slot)| (slot.key, slot.used, &slot.value))
+    }
+
+    /// All values, to be changed in place.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.slots.iter_mut().map(|slot| &mut slot.value)
     }
 
     #[inline]
-    fn set_of(&self, key: u128) -> usize {
-        self.hasher.hash_one(key) as usize & (self.sets.len() - 1)
+    fn place(&self, key: u128) -> (usize, u8) {
+        let hash = self.hasher.hash_one(key);
+        (hash as usize & (self.tags.len() - 1), (hash >> 56) as u8 | 1)
     }
-}
 
-impl<V: Kept> Set<V> {
+    #[inline]
+    fn find(&self, key: u128, set: usize, tag: u8) -> Option<usize> {
+        let same = |way: &usize| self.tags[set][*way] == tag && self.slots[set * WAYS + way].key == key;
+        (0..WAYS).find(same).map(|way| set * WAYS + way)
+    }
+
     /// An empty way, else the one without evidence that was not used for longest, else the oldest.
-    fn weakest(&self) -> usize {
-        let rank = |&way: &usize| (self.keys[way] != 0, self.values[way].has_evidence(), self.used[way]);
+    fn weakest(&self, set: usize) -> usize {
+        let rank = |way: &usize| {
+            let slot = &self.slots[set * WAYS + way];
+            (self.tags[set][*way] != 0, slot.value.has_evidence(), slot.used)
+        };
         (0..WAYS).min_by_key(rank).unwrap_or(0)
     }
 }
@@ -119,15 +123,13 @@ mod tests {
         }
         assert!(table.get(42).is_some_and(|seen| seen.guilty));
         assert_eq!(table.iter().count(), 1024, "bounded");
-        table.remove(42);
-        assert!(table.get(42).is_none());
     }
 
     #[test]
     fn the_longest_unused_goes_first() {
         let mut table: Table<Seen> = Table::new(8, 7);
         for key in 1..=8u128 {
-            table.entry(key, key as i64);
+            table.entry(key, key as u32);
         }
         table.entry(1, 50);
         table.entry(9, 51);

@@ -3,7 +3,7 @@
 use super::DetectConfig;
 use super::counter::{Counter, MethodClass, Record};
 use super::rules::{Example, ExampleRequest, Rule};
-use super::ruleset::{Hit, Ruleset, Scratch, matches};
+use super::ruleset::{Hit, Ruleset, Scratch, hash, matches};
 use super::window::Repeated;
 use crate::event::{ClientKey, Event, Http, Kind};
 
@@ -26,6 +26,16 @@ pub enum TrialKind {
     Benign,
     /// No rule that flags alone matches, and the weaker ones do not flag together.
     Ordinary,
+}
+
+impl TrialKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TrialKind::Attack => "attack",
+            TrialKind::Benign => "benign",
+            TrialKind::Ordinary => "ordinary",
+        }
+    }
 }
 
 /// Tries every rule's and window's examples and the ordinary requests.
@@ -103,10 +113,10 @@ fn overflows(rules: &Ruleset, window: usize, repeated: &Repeated, scratch: &mut 
         let Kind::Http(http) = &event.kind;
         let record = Record {
             client,
-            time_secs: i64::from(n) * i64::from(repeated.every_secs),
+            time_secs: n * repeated.every_secs,
             start: 0,
             len: 0,
-            path_hash: scratch.hash(http.path()),
+            path_hash: hash(http.path()),
             first_hit: 0,
             hits: hits.len() as u16,
             status: http.status,
@@ -149,7 +159,7 @@ fn shown(request: &ExampleRequest) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::rules;
+    use crate::detect::rules::{self, Trust};
 
     #[test]
     fn the_built_in_rules_do_what_their_examples_say() {
@@ -169,7 +179,7 @@ mod tests {
             )
         };
         let failed = |pattern: &str| {
-            let loaded = rules::load("my.toml", &rule(pattern)).unwrap();
+            let loaded = rules::load("my.toml", &rule(pattern), Trust::Foreign).unwrap();
             let trials = trials(&Ruleset::of(loaded).unwrap());
             trials
                 .iter()
@@ -188,7 +198,7 @@ mod tests {
             let text = format!(
                 "[[rule]]\nid = 'x'\ncategory = 'other'\nscore = 1\ndescription = 'd'\nreference = 'r'\ntarget = ['path', 'user_agent']\npattern = '{pattern}'\nattack = ['/']\nbenign = ['/']\n"
             );
-            rules::load("my.toml", &text).unwrap().rules.remove(0)
+            rules::load("my.toml", &text, Trust::Foreign).unwrap().rules.remove(0)
         };
         assert_eq!(lint(&rule("/login")), Err("matches an ordinary request: /login".into()));
         assert_eq!(

@@ -102,8 +102,8 @@ impl WindowRule {
     }
 
     /// Pours the line at `now_secs` into `bucket`; true when it overflows, which empties it.
-    pub fn pour(&self, bucket: &mut Bucket, now_secs: i64, path_hash: u32) -> bool {
-        let elapsed = (now_secs - bucket.last_secs).max(0) as f32;
+    pub fn pour(&self, bucket: &mut Bucket, now_secs: u32, path_hash: u32) -> bool {
+        let elapsed = now_secs.saturating_sub(bucket.last_secs) as f32;
         bucket.level = (bucket.level - elapsed / self.spec.leak_speed_secs as f32).max(0.0);
         if bucket.level == 0.0 {
             bucket.seen = [0; 4];
@@ -129,7 +129,7 @@ impl WindowRule {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Bucket {
     pub level: f32,
-    pub last_secs: i64,
+    pub last_secs: u32,
     /// Which of 256 classes of values were seen; a collision counts too little, never too much.
     pub seen: [u64; 4],
 }

@@ -51,9 +51,13 @@ impl ClientKey {
 
 impl std::fmt::Display for ClientKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let network = self.network();
-        if network.prefix_len() == network.max_prefix_len() { network.addr().fmt(f) } else { network.fmt(f) }
+        f.write_str(&shown(self.network()))
     }
+}
+
+/// A network for people and scripts: a single address without its `/32` or `/128`.
+pub fn shown(network: IpNet) -> String {
+    if network.prefix_len() == network.max_prefix_len() { network.addr().to_string() } else { network.to_string() }
 }
 
 /// `address` with an IPv4-mapped IPv6 address turned into the IPv4 address that it is.

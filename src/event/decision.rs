@@ -38,6 +38,12 @@ impl Proposer {
             Proposer::Restored => "restored",
         }
     }
+
+    /// The proposer called `name`.
+    pub fn parse(name: &str) -> Option<Proposer> {
+        use Proposer::*;
+        [Rules, Operator, Restored].into_iter().find(|proposer| proposer.as_str() == name)
+    }
 }
 
 /// Why: what a person is shown.

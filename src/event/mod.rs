@@ -10,7 +10,7 @@ mod status;
 mod time;
 
 pub use category::{Category, Severity};
-pub use client::{ClientKey, canonical};
+pub use client::{ClientKey, canonical, shown};
 pub use decision::{Decision, DecisionState, Ground, Outcome, Proposal, Proposer};
 pub use finding::{Action, DecidedBy, Evidence, Finding, Verdict, VerdictClass, digest};
 pub use http::{Event, Http, Kind};

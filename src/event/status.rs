@@ -17,6 +17,8 @@ pub struct Status {
     pub unparsed: u64,
     pub findings: u64,
     pub blocks: u64,
+    /// Bans in force now.
+    pub active: usize,
     pub refused: u64,
     pub held: u64,
     /// Bytes that were gone before they could be read.

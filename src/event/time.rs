@@ -29,6 +29,15 @@ impl Timestamp {
         u64::try_from(later.0.saturating_sub(self.0)).unwrap_or(0).div_ceil(1000)
     }
 
+    /// In the common log format, in UTC: `05/Jan/2026:12:30:45 +0000`.
+    pub fn clf(self) -> String {
+        const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        let (year, month, day) = Timestamp::civil_from_days(self.secs().div_euclid(86_400));
+        let second = self.secs().rem_euclid(86_400);
+        let month = MONTHS[month as usize - 1];
+        format!("{day:02}/{month}/{year:04}:{:02}:{:02}:{:02} +0000", second / 3600, second / 60 % 60, second % 60)
+    }
+
     /// Midnight UTC of a civil date of the Gregorian calendar, in days since 1970.
     /// Howard Hinnant's `days_from_civil`.
     pub fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
@@ -78,6 +87,7 @@ mod tests {
         assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00.000Z");
         assert_eq!(Timestamp(1_767_571_200_123).to_string(), "2026-01-05T00:00:00.123Z");
         assert_eq!(Timestamp(-1).to_string(), "1969-12-31T23:59:59.999Z");
+        assert_eq!(Timestamp(1_767_571_200_123).clf(), "05/Jan/2026:00:00:00 +0000");
         for days in (-800_000..800_000).step_by(37) {
             let (y, m, d) = Timestamp::civil_from_days(days);
             assert_eq!(Timestamp::days_from_civil(y, m, d), days);

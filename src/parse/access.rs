@@ -7,7 +7,7 @@
 
 use super::address::address;
 use super::time::{CLF_LEN, clf};
-use super::{LogFormat, Unparsed};
+use super::{Extent, LogFormat, Unparsed};
 use crate::event::{Event, Http, Kind};
 
 pub const COMBINED: Access = Access { vhost: Vhost::Absent, tail: Tail::RefererAndAgent };
@@ -34,7 +34,7 @@ enum Tail {
 
 impl LogFormat for Access {
     #[inline]
-    fn parse<'a>(&self, line: &'a [u8]) -> Result<Event<'a>, Unparsed> {
+    fn parse<'a>(&self, line: &'a [u8], extent: Extent) -> Result<Event<'a>, Unparsed> {
         let mut http = Http::default();
         let mut rest = line;
         if self.vhost == Vhost::First {
@@ -59,19 +59,33 @@ impl LogFormat for Access {
             time
         };
         rest = rest.strip_prefix(b"] \"").ok_or(Unparsed("no request in quotes"))?;
-        request(quoted(&mut rest).ok_or(Unparsed("the request does not end"))?, &mut http);
-        rest = rest.strip_prefix(b" ").ok_or(Unparsed("no status"))?;
-        let status = word(&mut rest).ok_or(Unparsed("no status"))?;
-        http.status = match status {
-            b"-" => 0,
-            [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
+        match self.after_time(rest, &mut http) {
+            Err(unparsed) if extent == Extent::Whole => return Err(unparsed),
+            Err(_) if http.uri.is_empty() => request(rest, &mut http),
+            _ => {}
+        }
+        Ok(Event { time: Some(time), source_ip, kind: Kind::Http(http) })
+    }
+}
+
+impl Access {
+    /// Reads the request and what follows it; what was read before an error stays in `http`.
+    #[inline]
+    fn after_time<'a>(&self, mut rest: &'a [u8], http: &mut Http<'a>) -> Result<(), Unparsed> {
+        request(quoted(&mut rest).ok_or(Unparsed("the request does not end"))?, http);
+        http.status = match rest {
+            [b' ', a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b' ', ..] => {
+                rest = &rest[5..];
                 u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0')
             }
-            _ => return Err(Unparsed("the status is no number")),
+            [b' ', b'-', b' ', ..] => {
+                rest = &rest[3..];
+                0
+            }
+            [b' ', ..] => return Err(Unparsed("the status is no number")),
+            _ => return Err(Unparsed("no status")),
         };
-        let size = memchr::memchr(b' ', rest).unwrap_or(rest.len());
-        http.bytes = number(&rest[..size])?;
-        rest = &rest[size..];
+        http.bytes = number(&mut rest)?;
         if self.tail == Tail::RefererAndAgent {
             rest = rest.strip_prefix(b" \"").ok_or(Unparsed("no referrer in quotes"))?;
             http.referer = present(quoted(&mut rest).ok_or(Unparsed("the referrer does not end"))?);
@@ -83,14 +97,14 @@ impl LogFormat for Access {
         } else if !rest.is_empty() {
             return Err(Unparsed("more fields than the common log format has"));
         }
-        Ok(Event { time: Some(time), source_ip, kind: Kind::Http(http) })
+        Ok(())
     }
 }
 
-/// Takes the text up to the next space.
+/// Takes the text up to the next space: short, so that a loop beats a search.
 #[inline]
 fn word<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let space = memchr::memchr(b' ', rest)?;
+    let space = rest.iter().position(|&byte| byte == b' ')?;
     let word = &rest[..space];
     *rest = &rest[space + 1..];
     (!word.is_empty()).then_some(word)
@@ -126,24 +140,35 @@ fn user_and_time(rest: &[u8]) -> Option<(&[u8], usize)> {
 #[inline]
 fn request<'a>(line: &'a [u8], http: &mut Http<'a>) {
     http.uri = present(line);
-    let Some(space) = memchr::memchr(b' ', line) else { return };
-    let (method, mut target) = (&line[..space], &line[space + 1..]);
-    if method.is_empty() || method.len() > 32 || !method.iter().all(|byte| matches!(byte, b'A'..=b'Z' | b'-' | b'_')) {
+    let method = line.iter().take(MAX_METHOD).take_while(|byte| matches!(byte, b'A'..=b'Z' | b'-' | b'_')).count();
+    if method == 0 || line.get(method) != Some(&b' ') {
         return;
     }
-    match memchr::memrchr(b' ', target) {
-        Some(last) if target[last + 1..].starts_with(b"HTTP/") => {
-            http.protocol = &target[last + 1..];
-            target = &target[..last];
-        }
-        _ if target.starts_with(b"/") => {}
-        _ => return,
+    let (method, mut target) = (&line[..method], &line[method + 1..]);
+    if let Some(protocol) = protocol(target) {
+        http.protocol = &target[protocol + 1..];
+        target = &target[..protocol];
+    } else if !target.starts_with(b"/") {
+        return;
     }
     http.method = method;
     http.uri = target;
     if !target.starts_with(b"/") {
         absolute(target, http);
     }
+}
+
+/// Bytes of the longest method that is one.
+const MAX_METHOD: usize = 32;
+
+/// Where the space before the protocol is, `HTTP/` and a version at the end of a request line.
+#[inline]
+fn protocol(target: &[u8]) -> Option<usize> {
+    let usual = target.len().checked_sub(b" HTTP/1.1".len())?;
+    if target[usual..].starts_with(b" HTTP/") {
+        return Some(usual);
+    }
+    memchr::memrchr(b' ', target).filter(|space| target[space + 1..].starts_with(b"HTTP/"))
 }
 
 /// `http://host/path` → host and origin form. Other targets (`*`, `host:443`) stay as they are.
@@ -163,14 +188,21 @@ fn present(field: &[u8]) -> &[u8] {
     if field == b"-" { b"" } else { field }
 }
 
+/// Takes a number, or `-` for none.
 #[inline]
-fn number(field: &[u8]) -> Result<Option<u64>, Unparsed> {
-    if field == b"-" {
+fn number(rest: &mut &[u8]) -> Result<Option<u64>, Unparsed> {
+    if let Some(after) = rest.strip_prefix(b"-") {
+        *rest = after;
         return Ok(None);
     }
-    let digits = (1..=19).contains(&field.len()) && field.iter().all(u8::is_ascii_digit);
-    let value = field.iter().fold(0u64, |value, byte| value.wrapping_mul(10).wrapping_add(u64::from(byte & 15)));
-    if digits { Ok(Some(value)) } else { Err(Unparsed("the size is no number")) }
+    let mut value = 0u64;
+    let mut len = 0;
+    while let Some(digit) = rest.get(len).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+        len += 1;
+    }
+    *rest = &rest[len..];
+    if (1..=19).contains(&len) { Ok(Some(value)) } else { Err(Unparsed("the size is no number")) }
 }
 
 /// Whether the client field may be a host name (Apache with `HostnameLookups On`), `-` or `unix:`.
@@ -184,7 +216,7 @@ mod tests {
 
     fn shown(format: &Access, line: &[u8]) -> String {
         let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
-        match format.parse(line) {
+        match format.parse(line, Extent::Whole) {
             Err(why) => format!("error: {why}"),
             Ok(Event { time, source_ip, kind: Kind::Http(http) }) => format!(
                 "{} {} {}|{}|{}|{} {} {:?} ref={} ua={} user={} host={}",
@@ -269,13 +301,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_head_of_a_cut_line_is_understood() {
+        let head = |line: &[u8]| match COMBINED.parse(line, Extent::Head) {
+            Ok(Event { kind: Kind::Http(http), .. }) => String::from_utf8_lossy(http.uri).into_owned(),
+            Err(why) => format!("error: {why}"),
+        };
+        assert_eq!(head(b"1.2.3.4 - - [05/Jan/2026:12:30:45 +0000] \"GET /aaaa"), "/aaaa");
+        assert_eq!(head(b"1.2.3.4 - - [05/Jan/2026:12:30:45 +0000] \"GET /a HTTP/1.1\" 200 5 \"htt"), "/a");
+        assert_eq!(head(b"1.2.3.4 - - [05/Jan"), "error: no time in brackets");
+    }
+
     proptest::proptest! {
         #[test]
         fn no_bytes_make_it_panic(line in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
             for format in [&COMBINED, &COMMON, &VHOST_COMBINED] {
-                let _ = format.parse(&line);
+                let _ = format.parse(&line, Extent::Whole);
+                let _ = format.parse(&line, Extent::Head);
                 let dressed = [b"1.2.3.4 - - [05/Jan/2026:12:30:45 +0000] \"".as_slice(), &line].concat();
-                let _ = format.parse(&dressed);
+                let _ = format.parse(&dressed, Extent::Whole);
+                assert!(format.vhost == Vhost::First || format.parse(&dressed, Extent::Head).is_ok());
             }
         }
     }

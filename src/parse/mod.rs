@@ -17,7 +17,15 @@ pub trait LogFormat: Send + Sync {
     ///
     /// # Errors
     /// What is missing or wrong in the line, for people.
-    fn parse<'a>(&self, line: &'a [u8]) -> Result<Event<'a>, Unparsed>;
+    fn parse<'a>(&self, line: &'a [u8], extent: Extent) -> Result<Event<'a>, Unparsed>;
+}
+
+/// Whether a line is all there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    Whole,
+    /// The head of a line longer than the limit: it ends anywhere, and fields after that are absent.
+    Head,
 }
 
 /// Why a line was not understood.
@@ -69,12 +77,21 @@ impl Formats {
 
     /// What the first lines of a file called `path` are written in; empty when none is understood.
     pub fn learn<'a>(path: &str, head: impl Iterator<Item = &'a [u8]>) -> Formats {
-        let mut counts = vec![0u32; KINDS.len()];
-        for line in head.take(LEARN_LINES) {
-            let understood = |format: &Format| format.build.parse(line).is_ok();
-            if let Some(first) = KINDS.iter().position(understood) {
-                counts[first] += 1;
+        let lines: Vec<&[u8]> = head.take(LEARN_LINES).collect();
+        let count = |extent| {
+            let mut counts = vec![0u32; KINDS.len()];
+            for line in &lines {
+                let understood = |format: &Format| format.build.parse(line, extent).is_ok();
+                if let Some(first) = KINDS.iter().position(understood) {
+                    counts[first] += 1;
+                }
             }
+            counts
+        };
+        let mut counts = count(Extent::Whole);
+        if counts.iter().all(|&count| count == 0) {
+            // A file may begin with a line that is too long to be read whole.
+            counts = count(Extent::Head);
         }
         let mut found: Vec<usize> = (0..KINDS.len()).filter(|&at| counts[at] > 0).collect();
         found.sort_by_key(|&at| std::cmp::Reverse(counts[at]));
@@ -91,10 +108,10 @@ impl Formats {
     /// # Errors
     /// What the first of the formats missed in the line.
     #[inline]
-    pub fn parse<'a>(&self, line: &'a [u8]) -> Result<(Event<'a>, &'static Format), Unparsed> {
+    pub fn parse<'a>(&self, line: &'a [u8], extent: Extent) -> Result<(Event<'a>, &'static Format), Unparsed> {
         let mut first = None;
         for &format in &self.0 {
-            match format.build.parse(line) {
+            match format.build.parse(line, extent) {
                 Ok(event) => return Ok((event, format)),
                 Err(unparsed) => first = first.or(Some(unparsed)),
             }
@@ -134,7 +151,7 @@ mod tests {
     #[test]
     fn every_format_understands_its_example() {
         for kind in KINDS {
-            let event = kind.build.parse(kind.example.as_bytes());
+            let event = kind.build.parse(kind.example.as_bytes(), Extent::Whole);
             assert!(event.is_ok_and(|event| event.source_ip.is_some() && event.time.is_some()), "{}", kind.name);
         }
     }
@@ -145,9 +162,11 @@ mod tests {
         let common = KINDS[2].example.as_bytes();
         let learned = Formats::learn("/var/log/nginx/access.log", [combined, combined, b"junk".as_slice()].into_iter());
         assert_eq!(learned.names(), ["nginx_combined"]);
-        assert!(learned.parse(common).is_err(), "a format that the head did not show is not offered");
+        assert!(learned.parse(common, Extent::Whole).is_err(), "a format that the head did not show is not offered");
         let both = Formats::learn("/var/log/apache2/a.log", [common, combined, combined].into_iter());
         assert_eq!(both.names(), ["apache_combined", "apache_common"]);
         assert!(Formats::learn("x", [b"".as_slice(), b"hello"].into_iter()).is_empty());
+        let cut = Formats::learn("x", std::iter::once(&combined[..70]));
+        assert_eq!(cut.names(), ["nginx_combined"], "a line that was too long");
     }
 }

@@ -11,29 +11,35 @@ pub fn clf(text: &[u8]) -> Option<Timestamp> {
     if separators != *b"//::: " {
         return None;
     }
-    let day = two(text, 0)?;
     let month = month([text[3], text[4], text[5]])?;
-    let year = two(text, 7)? * 100 + two(text, 9)?;
-    let (hour, minute, second) = (two(text, 12)?, two(text, 15)?, two(text, 18)?);
-    let (zone_hour, zone_minute) = (two(text, 22)?, two(text, 24)?);
+    let mut wrong = 0;
+    let mut two = |at: usize| {
+        let (tens, ones) = (text[at].wrapping_sub(b'0'), text[at + 1].wrapping_sub(b'0'));
+        wrong |= u32::from(tens > 9) | u32::from(ones > 9);
+        u32::from(tens) * 10 + u32::from(ones)
+    };
+    let (day, year) = (two(0), two(7) * 100 + two(9));
+    let (hour, minute, second) = (two(12), two(15), two(18));
+    let (zone_hour, zone_minute) = (two(22), two(24));
     let sign = match text[21] {
         b'+' => 1,
         b'-' => -1,
         _ => return None,
     };
     // 60 is a leap second, which counts as the next second.
-    if !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 || zone_hour > 23 || zone_minute > 59 {
+    if wrong != 0
+        || !(1..=31).contains(&day)
+        || hour > 23
+        || minute > 59
+        || second > 60
+        || zone_hour > 23
+        || zone_minute > 59
+    {
         return None;
     }
     let days = Timestamp::days_from_civil(i64::from(year), month, day);
     let local = days * 86_400 + i64::from(hour * 3600 + minute * 60 + second);
     Some(Timestamp((local - sign * i64::from(zone_hour * 3600 + zone_minute * 60)) * 1000))
-}
-
-#[inline]
-fn two(text: &[u8; CLF_LEN], at: usize) -> Option<u32> {
-    let (tens, ones) = (text[at].wrapping_sub(b'0'), text[at + 1].wrapping_sub(b'0'));
-    (tens < 10 && ones < 10).then(|| u32::from(tens) * 10 + u32::from(ones))
 }
 
 #[inline]

@@ -1,1 +1,12 @@
-//! (to be written)
+//! Joins the rooms. `judge` is the one road from bytes to decisions, walked by the daemon
+//! (`live`, made of `reader` and `decider`) and by offline work (`replay`, `explain`) alike.
+
+pub mod decider;
+mod explain;
+pub mod judge;
+pub mod live;
+pub mod reader;
+pub mod replay;
+pub mod surroundings;
+#[cfg(test)]
+mod tests;

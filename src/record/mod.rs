@@ -1,6 +1,18 @@
 //! Takes findings, decisions, file marks and snapshots, keeps them for good in one local SQLite
 //! database, each batch in one transaction. Never decides anything.
+//!
+//! Numbers that are unsigned 64-bit here are stored as the signed number with the same bits.
 
 mod config;
+mod error;
+mod insert;
+mod open;
+mod read;
+mod store;
+#[cfg(test)]
+mod tests;
 
 pub use config::StoreConfig;
+pub use error::StoreError;
+pub use read::{AllowEntry, Change, ChangeKind, DecisionFilter, FindingRow};
+pub use store::{Batch, Checkpoint, Recorded, Store};

@@ -1,1 +1,76 @@
-//! (to be written)
+//! Takes requests over HTTP under `/api/v1`, answers from the store, passes commands on. Never
+//! decides and never touches a responder: a command goes to the one decider.
+
+mod api;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::record::{Store, StoreError};
+
+pub use api::{decision, router};
+
+/// What an operator tells the daemon.
+#[derive(Clone, Debug)]
+pub enum Command {
+    Status,
+    Ban {
+        target: IpNet,
+        duration_secs: Option<u64>,
+        reason: String,
+    },
+    /// Lift the bans that touch `target`; none: all.
+    Unban {
+        target: Option<IpNet>,
+    },
+    Allow {
+        network: IpNet,
+        note: String,
+    },
+    Disallow {
+        network: IpNet,
+    },
+    /// What is known of the client that this address belongs to.
+    Client {
+        address: IpAddr,
+    },
+}
+
+/// A command on its way, and where its answer goes.
+pub struct Request {
+    pub command: Command,
+    pub reply: oneshot::Sender<Result<Value, Problem>>,
+}
+
+/// Why a request was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    #[error("{0}")]
+    Invalid(String),
+    #[error("{0}")]
+    NotFound(String),
+    /// The gate's answer.
+    #[error("{0}")]
+    Refused(String),
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Problem {
+        Problem::Failed(error.to_string())
+    }
+}
+
+/// What the router works with.
+#[derive(Clone)]
+pub struct Backend {
+    pub commands: mpsc::Sender<Request>,
+    pub store: Arc<Store>,
+    /// Length of the IPv6 network that counts as one client.
+    pub v6_prefix: u8,
+}

@@ -1,0 +1,87 @@
+use std::io::Write;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::{BAD_CONFIG, Output, load_config, load_rules, print_json, stdout};
+use crate::config::Place;
+use crate::pipeline::replay;
+
+#[derive(clap::Subcommand)]
+pub enum Verb {
+    /// Report every mistake at once.
+    Check,
+    /// Print the effective values and where each comes from.
+    Show,
+    /// Print the JSON schema, for editors.
+    Schema,
+    /// List the log formats.
+    Formats,
+}
+
+pub fn run(verb: &Verb, place: &Place, output: Output) -> ExitCode {
+    let mut out = stdout();
+    let (text, code) = match verb {
+        Verb::Schema => (format!("{:#}\n", crate::config::schema()), ExitCode::SUCCESS),
+        Verb::Formats => (formats(output), ExitCode::SUCCESS),
+        Verb::Check | Verb::Show => match load_config(place) {
+            Err(mistakes) => {
+                if output == Output::Human {
+                    eprintln!("{mistakes}");
+                    return ExitCode::from(BAD_CONFIG);
+                }
+                (
+                    format!("{}\n", json!({ "mistakes": mistakes.to_string().lines().collect::<Vec<_>>() })),
+                    ExitCode::from(BAD_CONFIG),
+                )
+            }
+            Ok(loaded) => {
+                let rules = load_rules(&loaded.config);
+                let text = match (verb, &rules, output) {
+                    (_, Err(errors), _) => {
+                        eprintln!("{errors:#}");
+                        return ExitCode::from(BAD_CONFIG);
+                    }
+                    (Verb::Check, Ok(rules), Output::Human) => format!(
+                        "The configuration holds: {}, {} rules, {} windows.\n",
+                        match loaded.files.as_slice() {
+                            [] => "no file, defaults alone".to_owned(),
+                            files => files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", "),
+                        },
+                        rules.rules.len(),
+                        rules.windows.len()
+                    ),
+                    (Verb::Check, Ok(_), _) => "{\"mistakes\":[]}\n".into(),
+                    (_, _, Output::Human) => crate::config::show(&loaded),
+                    _ => format!("{}\n", json!(loaded.config)),
+                };
+                (text, ExitCode::SUCCESS)
+            }
+        },
+    };
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => code,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn formats(output: Output) -> String {
+    let kinds = replay::format_kinds();
+    let rows = kinds.iter().map(|kind| json!({ "name": kind.name, "summary": kind.summary, "example": kind.example }));
+    let mut text = Vec::new();
+    match output {
+        Output::Human => {
+            for kind in kinds {
+                text.extend(format!("{:<22} {}\n{:22} {}\n", kind.name, kind.summary, "", kind.example).bytes());
+            }
+        }
+        Output::Json => text.extend(format!("{}\n", json!(rows.collect::<Vec<_>>())).bytes()),
+        Output::Jsonl => {
+            for row in rows {
+                // Writing to memory cannot fail.
+                let _ = print_json(&mut text, &row);
+            }
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}

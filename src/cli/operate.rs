@@ -1,0 +1,225 @@
+//! The verbs that an operator says to the running daemon: status, banned, ban, unban, allow.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use ipnet::IpNet;
+use serde_json::{Value, json};
+
+use super::daemon::ask;
+use super::{Output, print_json, stdout};
+use crate::config::Config;
+use crate::event::printable;
+
+#[derive(clap::Args)]
+pub struct Ban {
+    /// An address or a network.
+    target: String,
+    /// Length, such as 90s, 30m, 4h or 7d; default: `respond.block_duration_secs`.
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    length: Option<u64>,
+    /// Why, for the record.
+    #[arg(long, default_value = "")]
+    reason: String,
+}
+
+#[derive(clap::Args)]
+pub struct Unban {
+    /// An address or a network; every ban that touches it is lifted.
+    #[arg(required_unless_present = "all")]
+    target: Option<String>,
+    /// Lift every ban.
+    #[arg(long, conflicts_with = "target")]
+    all: bool,
+}
+
+#[derive(clap::Subcommand)]
+pub enum Allow {
+    /// Never block this network, and lift its bans at once.
+    Add {
+        network: String,
+        /// Why, for the record.
+        #[arg(long, default_value = "")]
+        note: String,
+    },
+    /// Take it off the list again.
+    Del { network: String },
+    /// Show the list.
+    List,
+}
+
+pub fn status(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+    let status = ask(&config.socket, "GET", "/api/v1/status", None)?;
+    let healthy = status["healthy"].as_bool().unwrap_or(false);
+    print(output, &status, |out| {
+        let mode = status["mode"].as_str().unwrap_or_default();
+        writeln!(out, "palisade {} in mode {mode} since {}", text(&status["version"]), text(&status["started_at"]))?;
+        writeln!(
+            out,
+            "{} lines read, {} understood, {} not; {} findings, {} blocks ({} in force, {} refused, {} held), {} rules",
+            status["lines"],
+            status["parsed"],
+            status["unparsed"],
+            status["findings"],
+            status["blocks"],
+            status["active"],
+            status["refused"],
+            status["held"],
+            status["rules"]
+        )?;
+        if status["gaps"] != 0 {
+            writeln!(out, "{} bytes were gone before they could be read", status["gaps"])?;
+        }
+        for source in status["sources"].as_array().into_iter().flatten() {
+            let formats: Vec<_> = source["formats"].as_array().into_iter().flatten().map(text).collect();
+            writeln!(
+                out,
+                "  {} [{}]: {} lines, {} not understood, {} bytes behind{}",
+                text(&source["path"]),
+                formats.join(" "),
+                source["lines"],
+                source["unparsed"],
+                source["behind_bytes"],
+                source["error"].as_str().map_or(String::new(), |error| format!("; {error}"))
+            )?;
+            for sample in source["unparsed_samples"].as_array().into_iter().flatten() {
+                writeln!(out, "      not understood: {}", text(sample))?;
+            }
+        }
+        for problem in status["problems"].as_array().into_iter().flatten() {
+            writeln!(out, "PROBLEM: {}", text(problem))?;
+        }
+        Ok(())
+    })?;
+    Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+pub fn banned(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+    let bans = ask(&config.socket, "GET", "/api/v1/decisions?state=active&limit=100000", None)?;
+    list(output, &bans, "Nobody is banned.", |ban| {
+        let simulated = if ban["simulated"] == true { " (dry run)" } else { "" };
+        format!("{:<40} until {}  {}{simulated}", text(&ban["target"]), text(&ban["expires_at"]), text(&ban["reason"]))
+    })
+}
+
+pub fn ban(arguments: &Ban, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+    let body = json!({ "target": arguments.target, "duration_secs": arguments.length, "reason": arguments.reason });
+    let ban = ask(&config.socket, "POST", "/api/v1/decisions", Some(body))?;
+    print(output, &ban, |out| {
+        let simulated = if ban["simulated"] == true { " (dry run: only recorded)" } else { "" };
+        writeln!(out, "{} is banned until {}{simulated}", text(&ban["target"]), text(&ban["expires_at"]))
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn unban(arguments: &Unban, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+    let path = match &arguments.target {
+        Some(target) => format!("/api/v1/decisions/{}", network(target)?),
+        None => "/api/v1/decisions".into(),
+    };
+    let answer = ask(&config.socket, "DELETE", &path, None)?;
+    print(output, &answer, |out| lifted(out, &answer))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn allow(verb: &Allow, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+    match verb {
+        Allow::Add { network, note } => {
+            let body = json!({ "network": network, "note": note });
+            let answer = ask(&config.socket, "POST", "/api/v1/allow", Some(body))?;
+            print(output, &answer, |out| {
+                writeln!(out, "{} is never blocked from now on.", text(&answer["network"]))?;
+                lifted(out, &answer)
+            })?;
+        }
+        Allow::Del { network: target } => {
+            let answer = ask(&config.socket, "DELETE", &format!("/api/v1/allow/{}", network(target)?), None)?;
+            print(output, &answer, |out| writeln!(out, "{} is off the list.", text(&answer["network"])))?;
+        }
+        Allow::List => {
+            let entries = ask(&config.socket, "GET", "/api/v1/allow", None)?;
+            return list(output, &entries, "Only the built-in and configured networks are allowed.", |entry| {
+                format!(
+                    "{:<40} since {}  {}",
+                    text(&entry["network"]),
+                    text(&entry["created_at"]),
+                    text(&entry["note"])
+                )
+            });
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn lifted(out: &mut dyn Write, answer: &Value) -> std::io::Result<()> {
+    let lifted = answer["lifted"].as_array().map_or(0, Vec::len);
+    writeln!(out, "{lifted} ban{} lifted.", if lifted == 1 { "" } else { "s" })
+}
+
+fn print(
+    output: Output,
+    value: &Value,
+    human: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
+    let mut out = stdout();
+    match output {
+        Output::Human => human(&mut out)?,
+        Output::Json | Output::Jsonl => print_json(&mut out, value)?,
+    }
+    out.flush()?;
+    Ok(())
+}
+
+fn list(output: Output, rows: &Value, nothing: &str, line: impl Fn(&Value) -> String) -> anyhow::Result<ExitCode> {
+    let rows = rows.as_array().map_or(&[][..], Vec::as_slice);
+    let mut out = stdout();
+    match output {
+        Output::Json => print_json(&mut out, &rows)?,
+        Output::Jsonl => rows.iter().try_for_each(|row| print_json(&mut out, row))?,
+        Output::Human if rows.is_empty() => writeln!(out, "{nothing}")?,
+        Output::Human => rows.iter().try_for_each(|row| writeln!(out, "{}", line(row)))?,
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A value's text, safe for a terminal.
+fn text(value: &Value) -> String {
+    value.as_str().map_or(String::new(), |text| printable(text.as_bytes(), 400))
+}
+
+/// `text` as an address or network, so that nothing else gets into a path.
+fn network(text: &str) -> anyhow::Result<IpNet> {
+    let address = text.parse::<std::net::IpAddr>().map(IpNet::from);
+    address.or_else(|_| text.parse()).map_err(|_| anyhow::anyhow!("{text:?} is neither an IP address nor a network"))
+}
+
+/// Seconds in `90s`, `30m`, `4h`, `7d` or a bare number of seconds.
+pub fn duration(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        other => return Err(format!("{other:?} is no unit of time; use s, m, h or d")),
+    };
+    let number: u64 =
+        digits.parse().map_err(|_| format!("{text:?} is no duration; write for example 90s, 30m, 4h or 7d"))?;
+    number.checked_mul(unit).filter(|secs| *secs > 0).ok_or_else(|| format!("{text:?} is out of range"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::duration;
+
+    #[test]
+    fn durations_have_units() {
+        for (text, secs) in [("90", 90), ("90s", 90), ("30m", 1800), ("4h", 14_400), ("7d", 604_800)] {
+            assert_eq!(duration(text), Ok(secs));
+        }
+        for text in ["", "h", "0s", "4 h", "-1h", "4w", "99999999999999999999d", "99999999999999999d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::{Map, Value, json};
+
+use super::{Output, print_json, stdout};
+use crate::config::Config;
+use crate::event::{Event, Kind, printable};
+use crate::pipeline::replay::{self, Blocks};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Logs; `-` is standard input.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// A name of `palisade config formats`, or `auto`.
+    #[arg(long, default_value = "auto")]
+    format: String,
+}
+
+pub fn run(arguments: &Arguments, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+    let mut out = stdout();
+    let (mut lines, mut unparsed) = (0u64, 0u64);
+    for path in &arguments.files {
+        let mut blocks = Blocks::new(replay::open(path)?, config.detect.max_line_bytes as usize);
+        let mut block = Vec::new();
+        let mut formats = None;
+        let mut line_number = 0u64;
+        while let Some(mark) = blocks.next(&mut block)? {
+            let formats = match &formats {
+                Some(formats) => formats,
+                None => formats.insert(replay::formats(&arguments.format, &path.to_string_lossy(), &block)?),
+            };
+            for (line, extent) in replay::lines(&block, config, mark.tail_cut) {
+                line_number += 1;
+                if line.is_empty() {
+                    continue;
+                }
+                lines += 1;
+                let row = match formats.parse(line, extent) {
+                    Ok((event, format)) => fields(line_number, format.name, &event),
+                    Err(why) => {
+                        unparsed += 1;
+                        json!({ "line_number": line_number, "error": why.to_string() })
+                    }
+                };
+                match output {
+                    Output::Human => human(&mut out, &row, line)?,
+                    Output::Json | Output::Jsonl => print_json(&mut out, &row)?,
+                }
+            }
+        }
+    }
+    out.flush()?;
+    if output == Output::Human {
+        eprintln!("{lines} lines, {} understood, {unparsed} not", lines - unparsed);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The fields as logged; an absent one has no key.
+fn fields(line_number: u64, format: &str, event: &Event<'_>) -> Value {
+    let mut row = Map::new();
+    row.insert("line_number".into(), line_number.into());
+    row.insert("format".into(), format.into());
+    row.insert("kind".into(), event.kind.as_str().into());
+    if let Some(time) = event.time {
+        row.insert("time".into(), time.to_string().into());
+    }
+    if let Some(address) = event.source_ip {
+        row.insert("source_ip".into(), address.to_string().into());
+    }
+    let Kind::Http(http) = &event.kind;
+    let mut text = |name: &str, value: &[u8]| {
+        if !value.is_empty() {
+            row.insert(name.into(), String::from_utf8_lossy(value).into());
+        }
+    };
+    text("method", http.method);
+    text("uri", http.uri);
+    text("path", http.path());
+    text("protocol", http.protocol);
+    text("referer", http.referer);
+    text("user_agent", http.user_agent);
+    text("user", http.user);
+    text("host", http.host);
+    if http.status > 0 {
+        row.insert("status".into(), http.status.into());
+    }
+    if let Some(bytes) = http.bytes {
+        row.insert("bytes".into(), bytes.into());
+    }
+    Value::Object(row)
+}
+
+fn human(out: &mut impl Write, row: &Value, line: &[u8]) -> anyhow::Result<()> {
+    let Some(row) = row.as_object() else { return Ok(()) };
+    if let Some(why) = row.get("error").and_then(Value::as_str) {
+        writeln!(out, "{:>6}  not understood: {why}: {}", row["line_number"], printable(line, 160))?;
+        return Ok(());
+    }
+    write!(out, "{:>6}", row["line_number"])?;
+    for (name, value) in row.iter().filter(|(name, _)| *name != "line_number") {
+        match value.as_str() {
+            Some(text) => write!(out, "  {name}={}", printable(text.as_bytes(), 300))?,
+            None => write!(out, "  {name}={value}")?,
+        }
+    }
+    writeln!(out)?;
+    Ok(())
+}

@@ -1,0 +1,80 @@
+use std::io::Write;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::{FAILED, Output, load_rules, print_json, stdout};
+use crate::config::Config;
+use crate::event::printable;
+use crate::pipeline::replay::{self, Ruleset, Trial};
+
+#[derive(clap::Subcommand)]
+pub enum Verb {
+    /// Every rule and window that is switched on.
+    List,
+    /// Try every rule on its own examples and on ordinary requests. Exits 1 if one fails.
+    Test,
+}
+
+pub fn run(verb: &Verb, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+    let rules = load_rules(config)?;
+    let mut out = stdout();
+    match verb {
+        Verb::Test => return test(&rules, output),
+        Verb::List => {
+            let of_rules = rules.rules.iter().map(|rule| {
+                let spec = &rule.spec;
+                let targets: Vec<&str> = spec.target.iter().map(|target| target.as_str()).collect();
+                json!({ "id": spec.id, "kind": "rule", "category": spec.category, "score": spec.score,
+                    "description": spec.description, "reference": spec.reference, "target": targets })
+            });
+            let of_windows = rules.windows.iter().map(|window| {
+                let spec = &window.spec;
+                json!({ "id": spec.id, "kind": "window", "category": spec.category, "score": spec.score,
+                    "description": spec.description, "reference": spec.reference,
+                    "capacity": spec.capacity, "leak_speed_secs": spec.leak_speed_secs })
+            });
+            let rows: Vec<_> = of_rules.chain(of_windows).collect();
+            match output {
+                Output::Json => print_json(&mut out, &rows)?,
+                Output::Jsonl => rows.iter().try_for_each(|row| print_json(&mut out, row))?,
+                Output::Human => {
+                    for row in &rows {
+                        let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+                        writeln!(
+                            out,
+                            "{:<32} {:<18} {:>2}  {}",
+                            text("id"),
+                            text("category"),
+                            row["score"],
+                            text("description")
+                        )?;
+                    }
+                }
+            }
+        }
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what failed (for programs: everything), and says how many were tried.
+fn test(rules: &Ruleset, output: Output) -> anyhow::Result<ExitCode> {
+    let trials = replay::trials(rules);
+    let failed = trials.iter().filter(|trial| !trial.passed).count();
+    let row = |trial: &Trial| json!({ "rule_id": trial.rule_id, "kind": trial.kind.as_str(), "example": trial.example, "passed": trial.passed });
+    let mut out = stdout();
+    match output {
+        Output::Json => print_json(&mut out, &trials.iter().map(row).collect::<Vec<_>>())?,
+        Output::Jsonl => trials.iter().try_for_each(|trial| print_json(&mut out, &row(trial)))?,
+        Output::Human => {
+            for trial in trials.iter().filter(|trial| !trial.passed) {
+                let example = printable(trial.example.as_bytes(), 300);
+                writeln!(out, "FAILED  {} on its {} example {example}", trial.rule_id, trial.kind.as_str())?;
+            }
+            writeln!(out, "{} examples tried, {failed} failed", trials.len())?;
+        }
+    }
+    out.flush()?;
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}

@@ -1,0 +1,205 @@
+use std::io::{IsTerminal, Write};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::{Output, load_rules, print_json, stdout};
+use crate::config::Config;
+use crate::event::{Action, Category, Finding, Timestamp, printable};
+use crate::pipeline::replay::{self, Found, Totals};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Logs, merged by time; `-` is standard input.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// A name of `palisade config formats`, or `auto`.
+    #[arg(long, default_value = "auto")]
+    format: String,
+}
+
+/// One flagged line, as scripts read it.
+#[derive(Serialize)]
+struct Row<'a> {
+    file: &'a str,
+    line_number: Option<u64>,
+    offset: u64,
+    time: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_ip: Option<IpAddr>,
+    method: &'a str,
+    uri: &'a str,
+    status: u16,
+    user_agent: &'a str,
+    category: Category,
+    rule_ids: Vec<&'a str>,
+    score: u8,
+    decision: Action,
+    decided_by: &'a str,
+    reason: &'a str,
+}
+
+#[derive(Serialize)]
+struct WouldBlock {
+    source_ip: String,
+    line_number: Option<u64>,
+    time: Timestamp,
+    category: Category,
+    score: u8,
+    duration_secs: u64,
+    /// What the gate says to it, where it can tell without looking at the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    lines: u64,
+    parsed: u64,
+    unparsed: u64,
+    overlong: u64,
+    flagged: u64,
+    clients: usize,
+    would_block: Vec<WouldBlock>,
+    bytes: u64,
+    seconds: f64,
+}
+
+pub fn run(arguments: &Arguments, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+    let rules = load_rules(config)?;
+    let started = Instant::now();
+    let bar = progress_bar(&arguments.files);
+    let mut out = stdout();
+    let mut scratch = replay::Scratch::new();
+    let mut clients = std::collections::HashSet::new();
+    let mut would_block = vec![];
+    let mut each = |found: &Found<'_>| -> anyhow::Result<()> {
+        clients.insert(found.record.client);
+        // Building the finding costs more than finding it: only for those who look at it.
+        if output == Output::Json && found.settled.ban_secs.is_none() {
+            return Ok(());
+        }
+        let Some(finding) = found.finding(&mut scratch) else { return Ok(()) };
+        if let (Some(client), Some(duration_secs)) = (finding.client, found.settled.ban_secs) {
+            would_block.push(WouldBlock {
+                source_ip: finding.source_ip.map(|address| address.to_string()).unwrap_or_default(),
+                line_number: finding.line_number,
+                time: finding.time,
+                category: finding.category,
+                score: finding.score,
+                duration_secs,
+                refused: replay::standing_refusal(client.network(), &config.client),
+            });
+        }
+        match output {
+            Output::Jsonl => print_json(&mut out, &row(&finding))?,
+            Output::Human => writeln!(out, "{}", one_line(&finding))?,
+            Output::Json => {}
+        }
+        Ok(())
+    };
+    let totals = replay::scan(config, &rules, &arguments.files, &arguments.format, &mut each, &mut |bytes| {
+        bar.set_position(bytes);
+    })?;
+    bar.finish_and_clear();
+    let clients = clients.len() - usize::from(clients.contains(&0));
+    let Totals { lines, parsed, unparsed, overlong, flagged, bytes } = totals;
+    let seconds = started.elapsed().as_secs_f64();
+    let summary = Summary { lines, parsed, unparsed, overlong, flagged, clients, would_block, bytes, seconds };
+    match output {
+        Output::Human => human_summary(&mut out, &summary)?,
+        Output::Json => print_json(&mut out, &summary)?,
+        Output::Jsonl => print_json(&mut out, &serde_json::json!({ "summary": summary }))?,
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(finding: &Finding) -> Row<'_> {
+    Row {
+        file: &finding.file,
+        line_number: finding.line_number,
+        offset: finding.offset,
+        time: finding.time,
+        source_ip: finding.source_ip,
+        method: &finding.method,
+        uri: &finding.uri,
+        status: finding.status,
+        user_agent: &finding.user_agent,
+        category: finding.category,
+        rule_ids: finding.rule_ids.iter().map(|id| &**id).collect(),
+        score: finding.score,
+        decision: finding.action,
+        decided_by: finding.verdict.decided_by.as_str(),
+        reason: &finding.verdict.reasoning,
+    }
+}
+
+/// A finding for people: when, who, what, why.
+pub fn one_line(finding: &Finding) -> String {
+    let client = finding.source_ip.map_or("-".into(), |address| address.to_string());
+    format!(
+        "{} {:<7} {:>2}/10 {client:<15} {} {} → {} ({})",
+        finding.time,
+        finding.action.as_str(),
+        finding.score,
+        finding.method,
+        printable(finding.uri.as_bytes(), 120),
+        finding.status,
+        finding.verdict.reasoning,
+    )
+}
+
+fn human_summary(out: &mut impl Write, summary: &Summary) -> anyhow::Result<()> {
+    let rate = summary.lines as f64 / summary.seconds.max(1e-9);
+    writeln!(
+        out,
+        "\n{} lines in {:.2} s ({:.0} a second): {} understood, {} not, {} flagged, {} suspicious clients.",
+        summary.lines, summary.seconds, rate, summary.parsed, summary.unparsed, summary.flagged, summary.clients
+    )?;
+    if summary.would_block.is_empty() {
+        writeln!(out, "Nobody would have been blocked.")?;
+        return Ok(());
+    }
+    writeln!(out, "Would have blocked:")?;
+    for block in &summary.would_block {
+        let refused = block.refused.map_or(String::new(), |why| format!("  (the gate refuses: {why})"));
+        writeln!(
+            out,
+            "  {} {:<39} {} {}/10 for {}{refused}",
+            block.time,
+            block.source_ip,
+            block.category,
+            block.score,
+            duration(block.duration_secs)
+        )?;
+    }
+    Ok(())
+}
+
+/// `secs` for people: the largest unit that divides it.
+pub fn duration(secs: u64) -> String {
+    match secs {
+        _ if secs > 0 && secs.is_multiple_of(86_400) => format!("{} d", secs / 86_400),
+        _ if secs > 0 && secs.is_multiple_of(3600) => format!("{} h", secs / 3600),
+        _ if secs > 0 && secs.is_multiple_of(60) => format!("{} min", secs / 60),
+        _ => format!("{secs} s"),
+    }
+}
+
+/// A bar on a terminal, else nothing.
+fn progress_bar(files: &[PathBuf]) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let total: u64 = files.iter().filter_map(|path| path.metadata().ok()).map(|metadata| metadata.len()).sum();
+    let bar = ProgressBar::new(total);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {percent}% {binary_bytes_per_sec} {eta} left") {
+        bar.set_style(style);
+    }
+    bar
+}

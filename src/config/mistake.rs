@@ -1,0 +1,143 @@
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::event::printable;
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Built in.
+    Default,
+    /// A file. Line and column (in bytes) count from 1; 0 means the file as a whole.
+    File { path: String, line: usize, column: usize },
+    /// The environment variable of this name.
+    Environment(String),
+}
+
+impl Origin {
+    /// Line and column in the file, 0 for what has none.
+    pub(super) fn position(&self) -> (usize, usize) {
+        match self {
+            Origin::File { line, column, .. } => (*line, *column),
+            _ => (0, 0),
+        }
+    }
+
+    pub(super) fn line(&self) -> usize {
+        self.position().0
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File { path, line: 0, .. } => f.write_str(path),
+            Origin::File { path, line, .. } => write!(f, "{path}:{line}"),
+            Origin::Environment(name) => f.write_str(name),
+        }
+    }
+}
+
+/// One thing that is wrong, and the way out where it can be told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mistake {
+    pub origin: Origin,
+    /// Such as `thresholds.block`; of an item in a list, the list's, such as `source.path`. Empty
+    /// where a whole file is meant.
+    pub key: String,
+    pub message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = if self.key.is_empty() { String::new() } else { format!("{}: ", self.key) };
+        let line = format!("{}: {key}{}", self.origin, self.message);
+        f.write_str(&printable(line.as_bytes(), 1000))
+    }
+}
+
+/// Every mistake of all files and the environment, in their order. Printed one a line; of more
+/// than a hundred (somebody named a log) the rest as their number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mistakes(pub Vec<Mistake>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 100;
+        for (index, mistake) in self.0.iter().take(SHOWN).enumerate() {
+            let newline = if index == 0 { "" } else { "\n" };
+            write!(f, "{newline}{mistake}")?;
+        }
+        match self.0.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "\n… and {more} more mistakes"),
+        }
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+/// `; did you mean "…"?` with the candidate closest to `name`, or nothing if none is close.
+pub(super) fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+    match nearest(name, candidates) {
+        Some(candidate) => format!("; did you mean {candidate:?}?"),
+        None => String::new(),
+    }
+}
+
+/// The candidate that was probably meant: about a third of its characters differ at most, or
+/// `name` is its beginning.
+fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // No name is this long, and the distance takes quadratic time.
+    if name.len() > 64 {
+        return None;
+    }
+    let name = name.to_lowercase();
+    let close = |candidate: &&str| {
+        let length = name.chars().count().max(candidate.chars().count());
+        distance(&name, candidate) <= (length + 1) / 3 || (name.len() >= 3 && candidate.starts_with(&name))
+    };
+    candidates.into_iter().filter(close).min_by_key(|candidate| distance(&name, candidate))
+}
+
+/// Levenshtein's distance: insertions, deletions and replacements of one character.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut left = i + 1;
+        let mut next = vec![left];
+        for (y, above) in b.iter().zip(row.windows(2)) {
+            let replaced = above[0] + usize::from(x != *y);
+            left = replaced.min(above[1] + 1).min(left + 1);
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn a_slip_finds_the_name_that_was_meant() {
+        let names = ["flag", "block", "certain", "nftables", "dry_run"];
+        for (name, expected) in [
+            ("blok", Some("block")),
+            ("blcok", Some("block")),
+            ("Flag", Some("flag")),
+            ("dry-run", Some("dry_run")),
+            ("nft", Some("nftables")),
+            ("certainly", Some("certain")),
+            ("act", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(name, names), expected, "{name}");
+        }
+    }
+}

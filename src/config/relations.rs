@@ -1,0 +1,98 @@
+//! What must hold between values that are each allowed by themselves, and between the
+//! configuration and what the other rooms register.
+
+use std::collections::HashSet;
+use std::fmt::Display;
+
+use super::check::quoted;
+use super::mistake::{Mistake, Origin, did_you_mean};
+use super::{Config, Known};
+
+/// Adds a mistake for everything that does not hold. A key that has a mistake already is not
+/// compared with others: its value is not the one that was meant.
+pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known<'_>, mistakes: &mut Vec<Mistake>) {
+    let mut report = Report { origins, mistakes, found: vec![] };
+
+    let thresholds = &config.thresholds;
+    report.in_order(("thresholds.flag", thresholds.flag), ("thresholds.block", thresholds.block));
+    report.in_order(("thresholds.block", thresholds.block), ("thresholds.certain", thresholds.certain));
+    report.in_order(("thresholds.monitor", thresholds.monitor), ("thresholds.act", thresholds.act));
+    let respond = &config.respond;
+    report.in_order(
+        ("respond.block_duration_secs", respond.block_duration_secs),
+        ("respond.max_block_duration_secs", respond.max_block_duration_secs),
+    );
+
+    if respond.names.is_empty() && !report.is_suspect("respond.use") {
+        report.add("respond.use", "respond.use", format!("names no responder; known are {}", list(known.responders)));
+    }
+    for name in &respond.names {
+        if !known.responders.contains(&name.as_str()) {
+            report.add("respond.use", "respond.use", unknown("responder", name, known.responders));
+        }
+    }
+
+    let mut paths = HashSet::new();
+    for (index, source) in config.source.iter().enumerate() {
+        let at = |name: &str| format!("source[{index}].{name}");
+        if source.format != "auto" && !known.formats.contains(&source.format.as_str()) {
+            report.add("source.format", &at("format"), unknown("log format", &source.format, known.formats));
+        }
+        if source.path.is_empty() {
+            report.add("source.path", &at("path"), "names no file".to_owned());
+        }
+        if let Err(error) = glob::Pattern::new(&source.path) {
+            let place = error.pos + 1;
+            report.add("source.path", &at("path"), format!("no valid pattern: {} (character {place})", error.msg));
+        }
+        if !paths.insert(&source.path) {
+            report.add(
+                "source.path",
+                &at("path"),
+                format!("{} is followed already; remove one of the two", quoted(&source.path)),
+            );
+        }
+    }
+    let found = report.found;
+    mistakes.extend(found);
+}
+
+struct Report<'a> {
+    origins: &'a [(String, Origin)],
+    mistakes: &'a [Mistake],
+    found: Vec<Mistake>,
+}
+
+impl Report<'_> {
+    fn in_order<T: PartialOrd + Display>(&mut self, (low_key, low): (&str, T), (high_key, high): (&str, T)) {
+        if low > high && !self.is_suspect(low_key) && !self.is_suspect(high_key) {
+            // The default cannot be to blame.
+            let key = if self.origin(high_key) == Origin::Default { low_key } else { high_key };
+            self.add(key, key, format!("needs {low_key} <= {high_key}, but {low} is more than {high}"));
+        }
+    }
+
+    fn is_suspect(&self, key: &str) -> bool {
+        // A key-less mistake is one of a whole file, which may have said anything.
+        self.mistakes.iter().any(|mistake| key.starts_with(&mistake.key))
+    }
+
+    /// A mistake at `key`, whose value comes from where the value at `path` does.
+    fn add(&mut self, key: &str, path: &str, message: String) {
+        self.found.push(Mistake { origin: self.origin(path), key: key.to_owned(), message });
+    }
+
+    fn origin(&self, path: &str) -> Origin {
+        let found = self.origins.iter().find(|(other, _)| other == path);
+        found.map_or(Origin::Default, |(_, origin)| origin.clone())
+    }
+}
+
+fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+    let hint = did_you_mean(name, known.iter().copied());
+    format!("no {what} is called {}{hint} (known: {})", quoted(name), list(known))
+}
+
+fn list(names: &[&str]) -> String {
+    names.join(", ")
+}

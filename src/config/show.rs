@@ -1,0 +1,36 @@
+use super::compose::{effective, lines};
+use super::{Loaded, Origin, check, schema};
+
+/// The configuration in effect as TOML, which reads back as the same one. Each value says where
+/// it comes from: `# default`, `# from FILE:LINE` or `# from PALISADE__…`.
+pub fn show(loaded: &Loaded) -> String {
+    let text = match effective(&loaded.config) {
+        Ok(text) => text,
+        Err(error) => return format!("# cannot be shown as TOML: {error}\n"),
+    };
+    let keys = lines(&text);
+    let mut out = String::with_capacity(text.len() * 2);
+    let mut next = keys.iter().peekable();
+    for (index, line) in text.lines().enumerate() {
+        out.push_str(line);
+        if let Some((key, _)) = next.next_if(|(_, at)| *at == index + 1) {
+            // A comment would end up inside a string of several lines.
+            if !line.ends_with("\"\"\"") && !line.ends_with("'''") {
+                out.push_str(&format!("  # {}", origin(loaded, key)));
+            }
+        }
+        out.push('\n');
+    }
+    let unset = check::keys(&schema()).into_iter().filter(|key| !key.contains("[]"));
+    let unset: Vec<String> = unset.filter(|key| !keys.iter().any(|(other, _)| other == key)).collect();
+    if !unset.is_empty() {
+        out.push_str(&format!("\n# not set: {}\n", unset.join(", ")));
+    }
+    out
+}
+
+fn origin(loaded: &Loaded, key: &str) -> String {
+    let origins = loaded.origins.iter().filter(|(other, origin)| other == key && *origin != Origin::Default);
+    let origins: Vec<String> = origins.map(|(_, origin)| origin.to_string()).collect();
+    if origins.is_empty() { "default".to_owned() } else { format!("from {}", origins.join(", ")) }
+}

@@ -1,0 +1,470 @@
+//! The one owner of decisions. Every proposal — of rules, of an operator, of bans from before a
+//! restart — comes here, passes the gate, is carried out, and is recorded: in that order, which is
+//! safe because carrying out and recording are both idempotent.
+
+mod operator;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc as sync;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use tokio::sync::{mpsc, watch};
+
+use crate::config::{Config, Mode};
+use crate::decide::{Blasts, Permit, Refusal, Surroundings, gate};
+use crate::event::{Action, Decision, DecisionState, FileMark, Finding, Proposal, Proposer, Status, Timestamp, shown};
+use crate::memory::Memory;
+use crate::pipeline::reader::{Control, ReaderStatus, Report};
+use crate::record::{self, Store};
+use crate::respond::{RespondError, Responder};
+use crate::show::Request;
+use crate::tail::Waker;
+
+/// Proposals that wait for the next minute; beyond it the oldest are given up, and that is said.
+const MAX_HELD: usize = 10_000;
+/// Reports not yet recorded because the store fails. At the bound nothing more is read: the log
+/// files are the queue.
+const MAX_UNRECORDED: usize = 256;
+/// Until what failed is tried again; twice as long each time, up to [`MAX_RETRY`].
+const RETRY: Duration = Duration::from_secs(1);
+const MAX_RETRY: Duration = Duration::from_secs(60);
+/// Findings said in the log in one second; the others are counted.
+const SAID_PER_SEC: u32 = 20;
+
+/// What was done and must be recorded.
+#[derive(Default)]
+struct Done {
+    at: Timestamp,
+    new_files: Vec<FileMark>,
+    findings: Vec<Finding>,
+    decisions: Vec<Decision>,
+    checkpoint: Option<(Vec<FileMark>, Vec<u8>)>,
+}
+
+/// What a [`Decider`] works with.
+pub struct Given {
+    pub config: Config,
+    pub store: Arc<Store>,
+    pub memory: Arc<Memory>,
+    pub responder: Box<dyn Responder>,
+    pub surroundings: watch::Receiver<Surroundings>,
+    /// Networks of `allow add`; the surroundings task reads them.
+    pub allowed: watch::Sender<Vec<IpNet>>,
+    pub reader: watch::Receiver<ReaderStatus>,
+    pub controls: sync::Sender<Control>,
+    pub waker: Waker,
+    pub status: Status,
+}
+
+/// The gate's keeper.
+pub struct Decider {
+    given: Given,
+    blasts: Blasts,
+    /// Bans in force, by target.
+    active: HashMap<IpNet, Permit>,
+    /// Ids of those that the responder failed to carry out.
+    pending: Vec<String>,
+    held: VecDeque<Proposal>,
+    unrecorded: VecDeque<Done>,
+    /// What is wrong now, by part.
+    troubles: HashMap<&'static str, String>,
+    retry_at: Instant,
+    retry_after: Duration,
+    /// Findings said in the log in this second, and those left unsaid.
+    said: u32,
+    unsaid: u32,
+    /// Everything from before the start has been read again.
+    caught_up: bool,
+    reconciled: bool,
+}
+
+impl Decider {
+    pub fn new(given: Given) -> Decider {
+        Decider {
+            given,
+            blasts: Blasts::default(),
+            active: HashMap::new(),
+            pending: vec![],
+            held: VecDeque::new(),
+            unrecorded: VecDeque::new(),
+            troubles: HashMap::new(),
+            retry_at: Instant::now(),
+            retry_after: RETRY,
+            said: 0,
+            unsaid: 0,
+            caught_up: false,
+            reconciled: false,
+        }
+    }
+
+    /// Makes the firewall ready and puts back the bans that were in force.
+    pub async fn restore(&mut self) -> anyhow::Result<()> {
+        self.start_responder().await;
+        let now = Timestamp::now();
+        let simulated = self.given.config.mode == Mode::DryRun;
+        let live = self.given.store.live_decisions(now).await?;
+        let (ours, others): (Vec<_>, Vec<_>) = live.into_iter().partition(|decision| decision.simulated == simulated);
+        if simulated && !others.is_empty() {
+            tracing::warn!(
+                bans = others.len(),
+                "bans from enforce mode are still in the firewall and run out there; enforce mode and `palisade unban --all` lift them"
+            );
+        }
+        let mut restored = vec![];
+        for decision in ours {
+            // What was held goes on waiting for its minute; what was in force is no new block.
+            let held = decision.state == DecisionState::Held;
+            let proposal = Proposal {
+                id: decision.id,
+                target: decision.target,
+                proposer: if held { Proposer::Rules } else { Proposer::Restored },
+                ground: decision.ground,
+                at: now,
+                duration_secs: now.secs_until(decision.expires_at),
+                offences: decision.offences,
+            };
+            if held {
+                self.hold(proposal);
+                continue;
+            }
+            match self.ask(&proposal, now) {
+                Ok(permit) => restored.push(permit),
+                Err(refusal) if refusal.is_temporary() => self.hold(proposal),
+                Err(refusal) => {
+                    tracing::info!(client = shown(proposal.target), refusal = %refusal, "a ban from before the restart is not put back");
+                    self.given
+                        .store
+                        .set_state(&[proposal.id], DecisionState::Lifted, &refusal.to_string(), now)
+                        .await?;
+                }
+            }
+        }
+        if !restored.is_empty() {
+            tracing::info!(bans = restored.len(), "bans from before the restart are back");
+        }
+        self.apply(restored, now).await;
+        Ok(())
+    }
+
+    /// Works until nobody can send reports any more, then records what is left.
+    pub async fn run(mut self, mut reports: mpsc::Receiver<Report>, mut requests: mpsc::Receiver<Request>) {
+        let mut ticks = tokio::time::interval(RETRY);
+        let mut batch = Vec::new();
+        let mut requests_open = true;
+        loop {
+            tokio::select! {
+                biased;
+                request = requests.recv(), if requests_open => match request {
+                    Some(Request { command, reply }) => {
+                        let answer = self.obey(command).await;
+                        // The asker may have gone.
+                        let _ = reply.send(answer);
+                    }
+                    None => requests_open = false,
+                },
+                count = reports.recv_many(&mut batch, 16), if self.unrecorded.len() < MAX_UNRECORDED => {
+                    if count == 0 {
+                        break;
+                    }
+                    self.take(std::mem::take(&mut batch)).await;
+                }
+                _ = ticks.tick() => self.tick().await,
+            }
+        }
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !self.record().await && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        if !self.unrecorded.is_empty() {
+            tracing::error!("the store did not take what was found last; it will be found again at the next start");
+        }
+    }
+
+    /// Acts on what the reader found, then records it.
+    async fn take(&mut self, reports: Vec<Report>) {
+        let now = Timestamp::now();
+        let mut done = Done { at: now, ..Done::default() };
+        let mut found = vec![];
+        for report in reports {
+            done.new_files.extend(report.new_files);
+            found.extend(report.findings);
+            // The last one holds for all before it.
+            done.checkpoint = report.checkpoint.or(done.checkpoint);
+            self.caught_up |= report.caught_up;
+        }
+        if !done.new_files.is_empty() {
+            // A file must be known before what was found in it is acted on.
+            let new_files = std::mem::take(&mut done.new_files);
+            self.unrecorded.push_back(Done { at: now, new_files, ..Done::default() });
+            self.record().await;
+        }
+        let mut permits = vec![];
+        for (finding, proposal) in found {
+            self.given.status.findings += 1;
+            self.given.memory.remember(&finding);
+            self.tell(&finding);
+            if let Some(proposal) = proposal {
+                done.decisions.extend(self.propose(proposal, &mut permits, now).await);
+            }
+            done.findings.push(finding);
+        }
+        let applied = self.apply(permits, now).await;
+        if !applied {
+            done.decisions.iter_mut().filter(|decision| decision.state == DecisionState::Active).for_each(|decision| {
+                decision.state = DecisionState::Pending;
+            });
+        }
+        self.unrecorded.push_back(done);
+        self.record().await;
+        if self.caught_up && !self.reconciled {
+            self.reconciled = true;
+            self.reconcile().await;
+        }
+    }
+
+    /// Says a finding in the log; of a flood, only some.
+    fn tell(&mut self, finding: &Finding) {
+        if self.said >= SAID_PER_SEC {
+            self.unsaid += 1;
+            return;
+        }
+        self.said += 1;
+        tracing::info!(
+            source_ip = finding.source_ip.map_or("-".into(), |address| address.to_string()),
+            category = finding.category.as_str(),
+            score = finding.score,
+            decision = finding.action.as_str(),
+            method = finding.method,
+            uri = finding.uri,
+            status = finding.status,
+            "{}",
+            if finding.action == Action::Block { "attack" } else { "suspicious" }
+        );
+    }
+
+    /// Asks the gate for one proposal; gives the decision to record, if it is a new one.
+    async fn propose(&mut self, proposal: Proposal, permits: &mut Vec<Permit>, now: Timestamp) -> Option<Decision> {
+        // Lines read again after a restart propose what was decided then: the record stands.
+        if !self.caught_up
+            && let Ok(Some(known)) = self.given.store.decision(&proposal.id).await
+        {
+            tracing::debug!(id = known.id, "already decided");
+            return None;
+        }
+        let target = proposal.target;
+        let mut decision = self.decision(&proposal, now);
+        match self.ask(&proposal, now) {
+            Ok(permit) => {
+                decision.expires_at = permit.expires_at();
+                decision.state = DecisionState::Active;
+                self.given.status.blocks += 1;
+                let said = if decision.simulated { "would block" } else { "blocking" };
+                tracing::warn!(client = shown(target), until = %decision.expires_at, reason = decision.ground.reason, "{said}");
+                permits.push(permit);
+            }
+            Err(refusal) if refusal.is_temporary() => {
+                decision.state = DecisionState::Held;
+                decision.note = refusal.to_string();
+                self.given.status.held += 1;
+                tracing::warn!(client = shown(target), refusal = %refusal, "not blocked yet");
+                self.hold(proposal);
+            }
+            Err(refusal) => {
+                decision.state = DecisionState::Refused;
+                decision.note = refusal.to_string();
+                self.given.status.refused += 1;
+                tracing::warn!(client = shown(target), refusal = %refusal, "not blocked");
+            }
+        }
+        Some(decision)
+    }
+
+    fn decision(&self, proposal: &Proposal, now: Timestamp) -> Decision {
+        Decision {
+            id: proposal.id.clone(),
+            target: proposal.target,
+            proposer: proposal.proposer,
+            ground: proposal.ground.clone(),
+            created_at: now,
+            expires_at: proposal.at.plus_secs(proposal.duration_secs),
+            simulated: self.given.config.mode == Mode::DryRun,
+            state: DecisionState::Pending,
+            note: String::new(),
+            offences: proposal.offences,
+        }
+    }
+
+    fn ask(&mut self, proposal: &Proposal, now: Timestamp) -> Result<Permit, Refusal> {
+        let surroundings = self.given.surroundings.borrow();
+        gate(proposal, &surroundings, &mut self.blasts, self.given.config.respond.max_blocks_per_min, now)
+    }
+
+    fn hold(&mut self, proposal: Proposal) {
+        if self.held.len() == MAX_HELD {
+            self.held.pop_front();
+            self.troubles.insert("held", format!("more than {MAX_HELD} blocks are held; the oldest are given up"));
+        }
+        self.held.push_back(proposal);
+    }
+
+    /// Carries permits out. False when the responder failed: they stay in force here and are
+    /// carried out when it works again.
+    async fn apply(&mut self, permits: Vec<Permit>, now: Timestamp) -> bool {
+        if permits.is_empty() {
+            return true;
+        }
+        let applied = self.given.responder.apply(&permits, now).await;
+        if applied.is_err() {
+            self.pending.extend(permits.iter().map(|permit| permit.id().to_owned()));
+        }
+        self.active.extend(permits.into_iter().map(|permit| (permit.target(), permit)));
+        self.responded(applied)
+    }
+
+    /// Notes whether the responder did what it was told; says a new trouble once.
+    fn responded(&mut self, result: Result<(), RespondError>) -> bool {
+        let Err(error) = result else { return true };
+        let trouble = format!("{}: {error}", self.given.responder.name());
+        if self.troubles.get("respond") != Some(&trouble) {
+            tracing::error!("nobody is being blocked: {trouble}");
+            self.retry_after = RETRY;
+        }
+        self.troubles.insert("respond", trouble);
+        self.retry_at = Instant::now() + self.retry_after;
+        self.retry_after = (self.retry_after * 2).min(MAX_RETRY);
+        false
+    }
+
+    async fn start_responder(&mut self) -> bool {
+        let networks = self.passing();
+        let started = match self.given.responder.start().await {
+            Ok(()) => self.given.responder.allow(&networks).await,
+            failed => failed,
+        };
+        self.responded(started)
+    }
+
+    /// Networks that pass whatever is held.
+    fn passing(&self) -> Vec<IpNet> {
+        let client = &self.given.config.client;
+        let mut networks = [client.allow.as_slice(), &client.trusted_proxies, &self.given.allowed.borrow()].concat();
+        networks.sort();
+        networks.dedup();
+        networks
+    }
+
+    /// Records what was done, oldest first. False when something is left.
+    async fn record(&mut self) -> bool {
+        while let Some(done) = self.unrecorded.front() {
+            let batch = record::Batch {
+                at: done.at,
+                new_files: &done.new_files,
+                findings: &done.findings,
+                decisions: &done.decisions,
+                checkpoint: done.checkpoint.as_ref().map(|(marks, state)| record::Checkpoint { marks, state }),
+            };
+            if let Err(error) = self.given.store.commit(&batch).await {
+                if self.troubles.insert("store", error.to_string()).is_none() {
+                    tracing::error!("{error}; what was found waits in memory");
+                }
+                return false;
+            }
+            self.unrecorded.pop_front();
+        }
+        if self.troubles.remove("store").is_some() {
+            tracing::info!("the store takes records again");
+        }
+        true
+    }
+
+    /// Once a second: what ended, what was held, what failed.
+    async fn tick(&mut self) {
+        let now = Timestamp::now();
+        if !self.unrecorded.is_empty() {
+            self.record().await;
+        }
+        self.active.retain(|_, permit| now.secs_until(permit.expires_at()) > 0);
+        if self.unsaid > 0 {
+            tracing::info!(findings = self.unsaid, "more findings than are said here");
+        }
+        (self.said, self.unsaid) = (0, 0);
+        if let Err(error) = self.given.store.expire(now).await {
+            tracing::debug!("cannot mark what expired: {error}");
+        }
+        if self.troubles.contains_key("respond") && Instant::now() >= self.retry_at {
+            self.repair(now).await;
+        }
+        if !self.held.is_empty() {
+            self.retry_held(now).await;
+        }
+    }
+
+    /// After the responder failed: makes it ready again and puts back everything in force, since
+    /// nobody knows what it still holds.
+    async fn repair(&mut self, now: Timestamp) {
+        if !self.start_responder().await {
+            return;
+        }
+        let permits: Vec<Permit> = self.active.values().cloned().collect();
+        if !permits.is_empty() {
+            let applied = self.given.responder.apply(&permits, now).await;
+            if !self.responded(applied) {
+                return;
+            }
+        }
+        self.troubles.remove("respond");
+        tracing::info!(bans = permits.len(), responder = self.given.responder.name(), "the responder works again");
+        let ids = std::mem::take(&mut self.pending);
+        if let Err(error) = self.given.store.set_state(&ids, DecisionState::Active, "", now).await {
+            tracing::warn!("cannot record that pending bans are active: {error}");
+        }
+    }
+
+    async fn retry_held(&mut self, now: Timestamp) {
+        let mut permits = vec![];
+        let mut settled: Vec<(String, DecisionState, String)> = vec![];
+        while let Some(proposal) = self.held.pop_front() {
+            match self.ask(&proposal, now) {
+                Ok(permit) => {
+                    settled.push((proposal.id, DecisionState::Active, String::new()));
+                    permits.push(permit);
+                }
+                Err(refusal) if refusal.is_temporary() => {
+                    self.held.push_front(proposal);
+                    break;
+                }
+                Err(refusal) => settled.push((proposal.id, DecisionState::Refused, refusal.to_string())),
+            }
+        }
+        self.given.status.blocks += permits.len() as u64;
+        self.apply(permits, now).await;
+        for (id, state, note) in settled {
+            if let Err(error) = self.given.store.set_state(&[id], state, &note, now).await {
+                tracing::warn!("cannot record what became of a held block: {error}");
+            }
+        }
+    }
+
+    /// Once everything was read again: lets go what the backend holds and nobody decided.
+    async fn reconcile(&mut self) {
+        match self.given.responder.held().await {
+            Ok(held) => {
+                let strays: Vec<IpNet> = held
+                    .into_iter()
+                    .map(|outcome| outcome.target)
+                    .filter(|target| !self.active.contains_key(target))
+                    .collect();
+                if strays.is_empty() {
+                    return;
+                }
+                match self.given.responder.lift(&strays).await {
+                    Ok(()) => tracing::info!(bans = strays.len(), "the firewall held what nobody decided: lifted"),
+                    Err(error) => tracing::warn!("cannot lift what nobody decided: {error}"),
+                }
+            }
+            Err(error) => tracing::warn!("cannot ask the firewall what it holds: {error}"),
+        }
+    }
+}

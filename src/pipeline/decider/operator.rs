@@ -1,0 +1,171 @@
+//! What an operator tells the decider, and what it answers.
+
+use std::net::IpAddr;
+use std::sync::mpsc as sync;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde_json::{Value, json};
+
+use super::{Decider, Done};
+use crate::event::{ClientKey, DecisionState, Ground, Proposal, Proposer, Status, Timestamp, digest, shown};
+use crate::pipeline::reader::Control;
+use crate::show::{self, Command, Problem};
+
+impl Decider {
+    pub(super) async fn obey(&mut self, command: Command) -> Result<Value, Problem> {
+        let now = Timestamp::now();
+        match command {
+            Command::Status => Ok(json!(self.current_status())),
+            Command::Ban { target, duration_secs, reason } => self.ban(target, duration_secs, reason, now).await,
+            Command::Unban { target } => self.unban(target, "by an operator", now).await,
+            Command::Allow { network, note } => {
+                self.given.store.allow_add(network, &note, now).await?;
+                self.allow_changed(now).await?;
+                let lifted = self.unban(Some(network), "allowlisted", now).await?;
+                Ok(json!({ "network": shown(network), "note": note, "lifted": lifted["lifted"] }))
+            }
+            Command::Disallow { network } => {
+                if !self.given.store.allow_remove(network).await? {
+                    return Err(Problem::NotFound(format!("{network} is not on the allowlist of `allow add`")));
+                }
+                self.allow_changed(now).await?;
+                // What it did while it was allowed is no ban that runs.
+                let client = ClientKey::of(network.addr(), self.given.config.client.v6_prefix);
+                let _ = self.given.controls.send(Control::Pardon(client));
+                self.given.waker.wake();
+                Ok(json!({ "network": shown(network) }))
+            }
+            Command::Client { address } => Ok(self.client(address)),
+        }
+    }
+
+    async fn ban(
+        &mut self,
+        target: IpNet,
+        secs: Option<u64>,
+        reason: String,
+        now: Timestamp,
+    ) -> Result<Value, Problem> {
+        let id = digest(&[b"operator", target.to_string().as_bytes(), &now.0.to_le_bytes()]);
+        let proposal = Proposal {
+            id,
+            target: target.trunc(),
+            proposer: Proposer::Operator,
+            ground: Ground { reason, ..Ground::default() },
+            at: now,
+            duration_secs: secs.unwrap_or(self.given.config.respond.block_duration_secs),
+            offences: 0,
+        };
+        let permit = self
+            .ask(&proposal, now)
+            .map_err(|refusal| Problem::Refused(format!("{} is not blocked: {refusal}", shown(target))))?;
+        let mut decision = self.decision(&proposal, now);
+        decision.state =
+            if self.apply(vec![permit], now).await { DecisionState::Active } else { DecisionState::Pending };
+        self.given.status.blocks += 1;
+        let answer = show::decision(&decision);
+        self.unrecorded.push_back(Done { at: now, decisions: vec![decision], ..Done::default() });
+        self.record().await;
+        Ok(answer)
+    }
+
+    /// Lifts the bans that touch `target`, or all.
+    async fn unban(&mut self, target: Option<IpNet>, why: &str, now: Timestamp) -> Result<Value, Problem> {
+        let touches = |held: &IpNet| target.is_none_or(|target| target.contains(held) || held.contains(&target));
+        let lifted: Vec<IpNet> = self.active.keys().copied().filter(|held| touches(held)).collect();
+        self.held.retain(|proposal| !touches(&proposal.target));
+        let ids: Vec<String> =
+            lifted.iter().filter_map(|held| self.active.get(held)).map(|permit| permit.id().to_owned()).collect();
+        self.pending.retain(|id| !ids.contains(id));
+        // Also what is in the firewall without our knowledge, if it is named.
+        let named = target.filter(|target| !lifted.contains(target));
+        let all: Vec<IpNet> = lifted.iter().copied().chain(named).collect();
+        self.given
+            .responder
+            .lift(&all)
+            .await
+            .map_err(|error| Problem::Failed(format!("the firewall did not let go: {error}")))?;
+        for held in &lifted {
+            self.active.remove(held);
+            let client = ClientKey::of(held.addr(), self.given.config.client.v6_prefix);
+            // The reader may be gone while the daemon stops.
+            let _ = self.given.controls.send(Control::Pardon(client));
+            self.given.memory.forget(client);
+        }
+        self.given.waker.wake();
+        self.given.store.set_state(&ids, DecisionState::Lifted, why, now).await?;
+        tracing::info!(bans = lifted.len(), why, "lifted");
+        Ok(json!({ "lifted": lifted.into_iter().map(shown).collect::<Vec<_>>() }))
+    }
+
+    /// Lets the gate and the firewall know of the allowlist as it is now.
+    async fn allow_changed(&mut self, now: Timestamp) -> Result<(), Problem> {
+        let networks: Vec<IpNet> =
+            self.given.store.allow_list().await?.into_iter().map(|entry| entry.network).collect();
+        self.given.allowed.send_replace(networks.clone());
+        let passing = self.passing();
+        self.given.responder.allow(&passing).await.map_err(|error| Problem::Failed(error.to_string()))?;
+        // The gate must not wait for the next reading of the surroundings.
+        let mut changed = self.given.surroundings.clone();
+        let deadline = tokio::time::sleep(Duration::from_secs(2));
+        tokio::pin!(deadline);
+        while !networks.iter().all(|network| changed.borrow().allow.contains(network)) {
+            tokio::select! {
+                result = changed.changed() => if result.is_err() { break },
+                () = &mut deadline => break,
+            }
+        }
+        tracing::info!(networks = networks.len(), at = %now, "the allowlist changed");
+        Ok(())
+    }
+
+    fn client(&self, address: IpAddr) -> Value {
+        let client = ClientKey::of(address, self.given.config.client.v6_prefix);
+        let (reply, counted) = sync::channel();
+        let asked = self.given.controls.send(Control::Client(client, reply)).is_ok();
+        self.given.waker.wake();
+        let counted = asked.then(|| counted.recv_timeout(Duration::from_secs(2)).ok().flatten()).flatten();
+        let ban = self.active.get(&client.network());
+        let ban = ban.map(|permit| json!({ "id": permit.id(), "expires_at": permit.expires_at() }));
+        json!({ "client": client.to_string(), "counted": counted, "memory": self.given.memory.recall(client), "ban": ban })
+    }
+
+    fn current_status(&self) -> Status {
+        let reader = self.given.reader.borrow().clone();
+        let mut problems: Vec<String> = self.troubles.values().cloned().collect();
+        problems.extend(
+            reader
+                .sources
+                .iter()
+                .filter_map(|source| source.error.as_ref().map(|error| format!("{}: {error}", source.path.display()))),
+        );
+        problems.extend(
+            reader.sources.iter().filter(|source| source.lines >= 20 && source.parsed * 100 < source.lines * 95).map(
+                |source| {
+                    format!(
+                        "{}: {} of {} lines are not understood; set the source's format (`palisade config formats`)",
+                        source.path.display(),
+                        source.unparsed,
+                        source.lines
+                    )
+                },
+            ),
+        );
+        if let Some(why) = &self.given.surroundings.borrow().unreadable {
+            problems.push(format!("nothing is blocked: this host's own addresses and peers cannot be read: {why}"));
+        }
+        problems.sort();
+        Status {
+            healthy: problems.is_empty(),
+            problems,
+            lines: reader.lines,
+            parsed: reader.parsed,
+            unparsed: reader.unparsed,
+            gaps: reader.gaps,
+            sources: reader.sources,
+            active: self.active.len(),
+            ..self.given.status.clone()
+        }
+    }
+}

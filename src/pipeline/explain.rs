@@ -1,0 +1,115 @@
+//! One line through the daemon's own road, step by step.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::judge::{Batch, Judge, LineLimits, Origin, look, standing_refusal};
+use super::replay::formats;
+use crate::config::Config;
+use crate::detect::{Ruleset, Scratch, views};
+use crate::event::{Kind, printable};
+use crate::parse::trim_line;
+
+/// What became of a line, and the step that settled it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explanation {
+    /// Whom the line is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_ip: Option<IpAddr>,
+    pub steps: Vec<Step>,
+    /// `block`, `monitor` or `none`.
+    pub decision: &'static str,
+    pub because: String,
+}
+
+/// What one room made of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Step {
+    pub room: &'static str,
+    pub said: String,
+    pub details: Vec<String>,
+}
+
+/// Explains `line` as the first that is known of its client.
+///
+/// # Errors
+/// There is no such format.
+pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8]) -> anyhow::Result<Explanation> {
+    let line = trim_line(line);
+    let mut steps = vec![];
+    let mut step = |room, said: String, details| steps.push(Step { room, said, details });
+    let formats = formats(format, "", line)?;
+    let limits = LineLimits::of(config);
+    let (head, extent) = limits.extent(line, 0);
+    let event = match formats.parse(head, extent) {
+        Err(why) => {
+            step("parse", format!("not understood: {why}"), vec![]);
+            let because = format!("the line was not understood: {why}");
+            return Ok(Explanation { source_ip: None, steps, decision: "none", because });
+        }
+        Ok((event, format)) => {
+            let Kind::Http(http) = &event.kind;
+            let mut details = vec![];
+            let mut detail = |name: &str, value: &[u8]| {
+                if !value.is_empty() {
+                    details.push(format!("{name}: {}", printable(value, 400)));
+                }
+            };
+            detail("client", event.source_ip.map_or(String::new(), |address| address.to_string()).as_bytes());
+            detail("time", event.time.map_or(String::new(), |time| time.to_string()).as_bytes());
+            detail("method", http.method);
+            detail("uri", http.uri);
+            detail("status", http.status.to_string().as_bytes());
+            detail("referrer", http.referer);
+            detail("user agent", http.user_agent);
+            step("parse", format!("understood as {}", format.name), details);
+            event
+        }
+    };
+    let source_ip = event.source_ip;
+    let Kind::Http(http) = &event.kind;
+    let views = views(http.uri).into_iter().map(|(name, text)| format!("{name}: {}", printable(&text, 400)));
+    step("decode", "what the server was sent".into(), views.collect());
+    let mut scratch = Scratch::new();
+    let mut batch = Batch::default();
+    look(rules, &formats, limits, &mut scratch, head, (line.len() - head.len()) as u64, &mut batch);
+    let mut judge = Judge::new(config, rules.clone());
+    let Some(record) = batch.records.first() else {
+        return Ok(Explanation { source_ip, steps, decision: "none", because: "the line was not understood".into() });
+    };
+    let hits = batch.hits_of(record);
+    let evidence = rules.evidence(&event, &mut scratch, hits);
+    let details = evidence
+        .iter()
+        .map(|piece| format!("{} +{}: {} has {:?}", piece.rule_id, piece.score, piece.target, piece.matched));
+    let details: Vec<String> = details.collect();
+    step("detect", format!("{} rules match, {} of 10 together", details.len(), record.score), details);
+    let Some(settled) = judge.settle(record, hits) else {
+        let because = format!("{} is below thresholds.flag = {}", record.score, config.thresholds.flag);
+        step("decide", because.clone(), vec![]);
+        return Ok(Explanation { source_ip, steps, decision: "none", because });
+    };
+    let origin = Origin { file: &"-".into(), generation: 0, offset: 0, line_number: Some(1), tail_cut: 0 };
+    let finding = judge.finding(&origin, &formats, line, hits, &settled, &mut scratch);
+    let sum = finding.as_ref().map_or(String::new(), |finding| finding.verdict.reasoning.clone());
+    let thresholds = &config.thresholds;
+    let because = match settled.action.as_str() {
+        "block" => format!("{sum} reaches thresholds.block = {}", thresholds.block),
+        _ => {
+            format!("{sum} reaches thresholds.flag = {}, not thresholds.block = {}", thresholds.flag, thresholds.block)
+        }
+    };
+    step("decide", format!("score {} of 10: {}", settled.counted.score, settled.action.as_str()), vec![]);
+    if let (Some(client), Some(secs)) = (finding.and_then(|finding| finding.client), settled.ban_secs) {
+        let said = match standing_refusal(client.network(), &config.client) {
+            Some(refusal) => format!("would refuse to block {client}: {refusal}"),
+            None => format!(
+                "would let {client} be blocked for {secs} s, unless it is an address of this host, its gateway, resolver or SSH peer"
+            ),
+        };
+        step("gate", said, vec![]);
+    }
+    Ok(Explanation { source_ip, steps, decision: settled.action.as_str(), because })
+}

@@ -1,0 +1,297 @@
+//! The hot path: bytes → decisions. [`look`] matches lines and keeps nothing, so it may run on any
+//! core; [`Judge::settle`] counts and decides, in file order. Neither allocates for a benign line,
+//! takes a lock or awaits.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::config::Config;
+use crate::decide::{self, ClientConfig, Durations, Surroundings, Thresholds};
+use crate::detect::{self, Counted, Counter, Hit, MethodClass, Record, Ruleset, Scratch};
+use crate::event::{
+    Action, ClientKey, DecidedBy, Event, Finding, Ground, Kind, Proposal, Proposer, Timestamp, printable,
+};
+use crate::parse::{Extent, Formats, trim_line};
+use crate::triage;
+
+/// Bytes of a logged field that a finding keeps.
+const KEPT_BYTES: usize = 2048;
+/// Lines kept as samples of what was not understood.
+const SAMPLES: usize = 3;
+
+/// What [`look`] found in one block of lines. Reused from block to block.
+#[derive(Default)]
+pub struct Batch {
+    pub records: Vec<Record>,
+    pub hits: Vec<Hit>,
+    pub lines: u64,
+    pub parsed: u64,
+    pub unparsed: u64,
+    /// Lines of which only the head was judged.
+    pub overlong: u64,
+    /// Where the first lines are that were not understood.
+    pub samples: Vec<(u32, u32)>,
+}
+
+impl Batch {
+    fn clear(&mut self) {
+        self.records.clear();
+        self.hits.clear();
+        self.samples.clear();
+        (self.lines, self.parsed, self.unparsed, self.overlong) = (0, 0, 0, 0);
+    }
+
+    /// The hits of one of its records.
+    pub fn hits_of(&self, record: &Record) -> &[Hit] {
+        let from = record.first_hit as usize;
+        &self.hits[from..from + usize::from(record.hits)]
+    }
+}
+
+/// How [`look`] reads lines.
+#[derive(Clone, Copy)]
+pub struct LineLimits {
+    pub v6_prefix: u8,
+    pub max_line_bytes: usize,
+}
+
+impl LineLimits {
+    pub fn of(config: &Config) -> LineLimits {
+        LineLimits { v6_prefix: config.client.v6_prefix, max_line_bytes: config.detect.max_line_bytes as usize }
+    }
+
+    /// `line`, or its head if it is too long or was cut before.
+    pub fn extent(self, line: &[u8], tail_cut: u64) -> (&[u8], Extent) {
+        if line.len() > self.max_line_bytes {
+            (&line[..self.max_line_bytes], Extent::Head)
+        } else if tail_cut > 0 {
+            (line, Extent::Head)
+        } else {
+            (line, Extent::Whole)
+        }
+    }
+}
+
+/// Parses and matches the lines of `bytes` into `batch`. `tail_cut`: bytes of the one line in
+/// `bytes` that were too many to read. Blank lines count as lines and nothing else.
+pub fn look(
+    rules: &Ruleset,
+    formats: &Formats,
+    limits: LineLimits,
+    scratch: &mut Scratch,
+    bytes: &[u8],
+    tail_cut: u64,
+    batch: &mut Batch,
+) {
+    batch.clear();
+    let mut start = 0;
+    while start < bytes.len() {
+        let end = memchr::memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at + 1);
+        let (line, extent) = limits.extent(trim_line(&bytes[start..end]), tail_cut);
+        batch.lines += 1;
+        batch.overlong += u64::from(extent == Extent::Head);
+        match formats.parse(line, extent) {
+            Ok((event, _)) => {
+                batch.parsed += 1;
+                let record = observe(rules, limits, scratch, &event, &mut batch.hits);
+                batch.records.push(Record { start: start as u32, len: line.len() as u32, ..record });
+            }
+            Err(_) if line.is_empty() => {}
+            Err(_) => {
+                batch.unparsed += 1;
+                if batch.samples.len() < SAMPLES {
+                    batch.samples.push((start as u32, line.len() as u32));
+                }
+            }
+        }
+        start = end;
+    }
+}
+
+#[inline]
+fn observe(
+    rules: &Ruleset,
+    limits: LineLimits,
+    scratch: &mut Scratch,
+    event: &Event<'_>,
+    hits: &mut Vec<Hit>,
+) -> Record {
+    let Kind::Http(http) = &event.kind;
+    let first_hit = hits.len();
+    let score = rules.examine(event, scratch, hits);
+    Record {
+        client: event.source_ip.map_or(0, |address| ClientKey::of(address, limits.v6_prefix).bits()),
+        time_secs: event.time.map_or(0, |time| u32::try_from(time.secs()).unwrap_or(0)),
+        start: 0,
+        len: 0,
+        path_hash: detect::hash(http.path()),
+        first_hit: first_hit as u32,
+        hits: (hits.len() - first_hit) as u16,
+        status: http.status,
+        score,
+        method: MethodClass::of(http.method),
+    }
+}
+
+/// Counts and decides. One owner feeds it lines in order.
+pub struct Judge {
+    pub rules: Arc<Ruleset>,
+    pub counter: Counter,
+    thresholds: Thresholds,
+    durations: Durations,
+    limits: LineLimits,
+    /// Of the last line that stated a time: it holds for the next that states none.
+    time_secs: u32,
+}
+
+/// What became of a line that is a finding.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    pub counted: Counted,
+    pub action: Action,
+    pub decided_by: DecidedBy,
+    /// Length in seconds of the new ban that this line starts.
+    pub ban_secs: Option<u64>,
+}
+
+impl Judge {
+    pub fn new(config: &Config, rules: Arc<Ruleset>) -> Judge {
+        Judge {
+            rules,
+            counter: Counter::new(&config.detect, config.thresholds.flag, config.client.v6_prefix),
+            thresholds: config.thresholds.clone(),
+            durations: Durations {
+                first_secs: config.respond.block_duration_secs,
+                max_secs: config.respond.max_block_duration_secs,
+            },
+            limits: LineLimits::of(config),
+            time_secs: 0,
+        }
+    }
+
+    /// Takes new settings and rules; what was counted stays. Windows that changed start afresh.
+    pub fn reload(&mut self, config: &Config, rules: Arc<Ruleset>) {
+        let fresh = Judge::new(config, rules);
+        let counter = std::mem::replace(self, fresh).counter;
+        self.counter.take_over(counter);
+    }
+
+    /// Counts one line and decides, before the gate.
+    #[inline]
+    pub fn settle(&mut self, record: &Record, hits: &[Hit]) -> Option<Settled> {
+        let mut record = *record;
+        if record.time_secs == 0 {
+            record.time_secs = self.time_secs;
+        }
+        self.time_secs = record.time_secs;
+        let counted = self.counter.count(&record, hits, &self.rules)?;
+        let (action, decided_by) = decide::action(counted.score, counted.flagged, &self.thresholds);
+        let new = action == Action::Block && record.client != 0 && !counted.banned;
+        let ban_secs = new.then(|| decide::ban_secs(counted.offences, self.durations));
+        if let Some(secs) = ban_secs {
+            self.counter.ban(record.client, record.time_secs, secs);
+        }
+        Some(Settled { counted, action, decided_by, ban_secs })
+    }
+
+    /// The finding that a settled line is, in full: parsed once more, now that it matters.
+    /// `None` if `line` cannot be parsed, which [`look`] has ruled out.
+    pub fn finding(
+        &self,
+        origin: &Origin<'_>,
+        formats: &Formats,
+        line: &[u8],
+        hits: &[Hit],
+        settled: &Settled,
+        scratch: &mut Scratch,
+    ) -> Option<Finding> {
+        let (line, extent) = self.limits.extent(line, origin.tail_cut);
+        let (event, _) = formats.parse(line, extent).ok()?;
+        let Kind::Http(http) = &event.kind;
+        let mut evidence = self.rules.evidence(&event, scratch, hits);
+        evidence.sort_by_key(|piece| std::cmp::Reverse(piece.score));
+        let windows = settled.counted.overflowed.iter().map(|&index| &self.rules.windows[index].spec);
+        let strongest_window = windows.clone().max_by_key(|window| window.score);
+        let strongest_rule =
+            hits.iter().map(|hit| &self.rules.rules[usize::from(hit.rule)].spec).max_by_key(|rule| rule.score);
+        let category = match (strongest_rule, strongest_window) {
+            (Some(rule), Some(window)) if window.score > rule.score => window.category,
+            (Some(rule), _) => rule.category,
+            (None, window) => window?.category,
+        };
+        let mut sum: Vec<String> = evidence.iter().map(|piece| format!("{} +{}", piece.rule_id, piece.score)).collect();
+        sum.extend(windows.clone().map(|window| format!("{} +{}", window.id, window.score)));
+        if settled.counted.from_history > 0 {
+            sum.push(format!("earlier findings +{}", settled.counted.from_history));
+        }
+        if settled.decided_by == DecidedBy::Cache {
+            sum.push("the client is flagged".into());
+        }
+        let rule_ids =
+            evidence.iter().map(|piece| piece.rule_id.clone()).chain(windows.map(|window| window.id.as_str().into()));
+        Some(Finding {
+            file: origin.file.clone(),
+            generation: origin.generation,
+            offset: origin.offset,
+            line_number: origin.line_number,
+            time: event.time.unwrap_or(Timestamp(i64::from(self.time_secs) * 1000)),
+            source_ip: event.source_ip,
+            client: event.source_ip.map(|address| ClientKey::of(address, self.limits.v6_prefix)),
+            method: kept(http.method),
+            uri: kept(http.uri),
+            status: http.status,
+            user_agent: kept(http.user_agent),
+            referer: kept(http.referer),
+            category,
+            rule_ids: rule_ids.collect(),
+            score: settled.counted.score,
+            action: settled.action,
+            verdict: triage::rules_alone(settled.counted.score, settled.decided_by, sum.join(", ")),
+            evidence,
+        })
+    }
+}
+
+/// Where a line was read.
+pub struct Origin<'a> {
+    pub file: &'a Arc<str>,
+    pub generation: u64,
+    pub offset: u64,
+    pub line_number: Option<u64>,
+    pub tail_cut: u64,
+}
+
+/// The ban that a finding starts, for the gate.
+pub fn proposal(finding: &Finding, settled: &Settled) -> Option<Proposal> {
+    let client = finding.client?;
+    Some(Proposal {
+        id: finding.decision_id(client),
+        target: client.network(),
+        proposer: Proposer::Rules,
+        ground: Ground {
+            finding_id: Some(finding.id()),
+            category: Some(finding.category),
+            score: finding.score,
+            reason: finding.verdict.reasoning.clone(),
+        },
+        at: finding.time,
+        duration_secs: settled.ban_secs?,
+        offences: settled.counted.offences,
+    })
+}
+
+/// What the gate would say of `target` knowing nothing of the host: for `scan` and `explain`.
+pub fn standing_refusal(target: IpNet, client: &ClientConfig) -> Option<&'static str> {
+    let surroundings = Surroundings {
+        allow: client.allow.clone(),
+        trusted_proxies: client.trusted_proxies.clone(),
+        block_private: client.block_private,
+        ..Surroundings::default()
+    };
+    decide::gate::standing(target, &surroundings).err().map(|refusal| refusal.as_str())
+}
+
+fn kept(text: &[u8]) -> String {
+    printable(text, KEPT_BYTES)
+}

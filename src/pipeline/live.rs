@@ -1,0 +1,243 @@
+//! The daemon: follows logs, decides, acts, records, answers over its socket, until it is told to
+//! stop. Starts and stops what `reader` and `decider` are.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc as sync;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use ipnet::IpNet;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use super::decider::{Decider, Given};
+use super::reader::{Control, REPORTS, Reader, ReaderStatus};
+use super::{replay, surroundings};
+use crate::config::{Config, Mode};
+use crate::decide::{ClientConfig, Surroundings};
+use crate::detect::Ruleset;
+use crate::event::{Status, Timestamp};
+use crate::memory::Memory;
+use crate::plugin;
+use crate::record::Store;
+use crate::respond::{self, Responder};
+use crate::show::{self, Backend, Request};
+use crate::tail::{Limits, SourceConfig, Start, Tailer};
+
+/// Where distributions put the logs of nginx and Apache.
+pub const USUAL_LOGS: [&str; 4] = [
+    "/var/log/nginx/*access*.log",
+    "/var/log/apache2/*access*.log",
+    "/var/log/httpd/*access_log",
+    "/var/log/httpd/*access*.log",
+];
+
+/// The surroundings are read this often.
+const SURROUNDINGS_SECS: u64 = 10;
+/// Old rows are deleted this often.
+const PRUNE_SECS: u64 = 3600;
+/// A stop must be done by then.
+const STOP_SECS: u64 = 30;
+
+/// What is followed: as configured, else where distributions put the logs.
+pub fn sources(config: &Config) -> Vec<SourceConfig> {
+    if !config.source.is_empty() {
+        return config.source.clone();
+    }
+    let usual = |path: &&str| SourceConfig { path: (*path).into(), format: "auto".into(), start: Start::End };
+    USUAL_LOGS.iter().map(usual).collect()
+}
+
+/// Runs until SIGTERM, SIGINT or `stop`. `reload` reads the configuration again, for SIGHUP.
+///
+/// # Errors
+/// It cannot start: the state directory, the database, the socket or a source is unusable.
+pub async fn run(
+    config: Config,
+    rules: Arc<Ruleset>,
+    reload: impl Fn() -> anyhow::Result<Config>,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let store = Arc::new(Store::open(&config.state_dir, &config.store).await?);
+    if let Some(aside) = store.damaged() {
+        tracing::error!(aside = %aside.display(), "the database was damaged and is kept aside; a new one is started");
+    }
+    let sources = sources(&config);
+    let limits = Limits { max_line_bytes: config.detect.max_line_bytes as usize, ..Limits::default() };
+    let tailer = Tailer::open(&sources, store.marks().await?, limits)?;
+    let waker = tailer.waker();
+    let state = store.snapshot().await?;
+    let (reader, restored) = Reader::new(&config, rules.clone(), tailer, sources.clone(), state.as_deref());
+    if let Err(error) = restored {
+        tracing::error!("what was counted before the start is lost: {error:#}");
+    }
+    let allowed: Vec<IpNet> = store.allow_list().await?.into_iter().map(|entry| entry.network).collect();
+    let (allowed, allowed_seen) = watch::channel(allowed);
+    let (surroundings, surroundings_seen) = watch::channel(surroundings_now(&config.client, &allowed_seen).await);
+    let (status, status_seen) = watch::channel(ReaderStatus::default());
+    let (controls, controls_taken) = sync::channel();
+    let (reports, reports_taken) = mpsc::channel(REPORTS);
+    let (commands, commands_taken) = mpsc::channel::<Request>(64);
+    let listener = listen(&config.socket).await?;
+    let mut decider = Decider::new(Given {
+        responder: responder(&config)?,
+        config: config.clone(),
+        store: store.clone(),
+        memory: Arc::new(Memory::new(&config.memory)),
+        surroundings: surroundings_seen,
+        allowed,
+        reader: status_seen,
+        controls: controls.clone(),
+        waker: waker.clone(),
+        status: Status {
+            version: env!("CARGO_PKG_VERSION"),
+            mode: config.mode.as_str(),
+            started_at: Timestamp::now(),
+            rules: rules.rules.len() + rules.windows.len(),
+            ..Status::default()
+        },
+    });
+    decider.restore().await?;
+    let watching = tokio::spawn(watch_surroundings(config.client.clone(), allowed_seen, surroundings));
+    let pruning = tokio::spawn(prune(store.clone()));
+    let backend = Backend { commands, store: store.clone(), v6_prefix: config.client.v6_prefix };
+    let serving = tokio::spawn(async move { axum::serve(listener, show::router(backend)).await });
+    let reading = std::thread::Builder::new()
+        .name("reader".into())
+        .spawn(move || reader.run(&controls_taken, &reports, &status))
+        .context("cannot start the reading thread")?;
+    let deciding = tokio::spawn(decider.run(reports_taken, commands_taken));
+    tracing::info!(mode = config.mode.as_str(), socket = %config.socket.display(), "palisade runs");
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = &mut stop => break,
+            _ = hangup.recv() => match reload().and_then(|config| Ok((replay::load_rules(&config)?, config))) {
+                Ok((rules, config)) => {
+                    // The reader may be about to end.
+                    let _ = controls.send(Control::Reload(Box::new(config), Arc::new(rules)));
+                    waker.wake();
+                    tracing::info!("rules and thresholds are read again; other settings need a restart");
+                }
+                Err(error) => tracing::error!("the old configuration stays in force: {error:#}"),
+            },
+        }
+    }
+    tracing::info!("stopping");
+    serving.abort();
+    watching.abort();
+    pruning.abort();
+    let _ = controls.send(Control::Stop);
+    waker.wake();
+    let ended = tokio::time::timeout(Duration::from_secs(STOP_SECS), deciding).await;
+    // A socket that is gone already is as good.
+    let _ = std::fs::remove_file(&config.socket);
+    match ended {
+        Err(_) => {
+            bail!("not everything could be recorded within {STOP_SECS} s; it will be read again at the next start")
+        }
+        Ok(Err(panic)) => bail!("the decider failed: {panic}"),
+        Ok(Ok(())) => {}
+    }
+    if reading.join().is_err() {
+        bail!("the reading thread failed");
+    }
+    store.close().await;
+    tracing::info!("stopped; bans in force run out in the firewall");
+    Ok(())
+}
+
+/// What carries out blocks: nothing in dry run.
+fn responder(config: &Config) -> anyhow::Result<Box<dyn Responder>> {
+    let name = match (config.mode, config.respond.names.as_slice()) {
+        (Mode::DryRun, _) => "dry_run",
+        (Mode::Enforce, [name]) => name,
+        (Mode::Enforce, names) => bail!("respond.use must name exactly one responder for now, not {}", names.len()),
+    };
+    let kind = plugin::find(respond::KINDS, name).with_context(|| format!("no responder is called {name:?}"))?;
+    Ok((kind.build)())
+}
+
+async fn surroundings_now(client: &ClientConfig, allowed: &watch::Receiver<Vec<IpNet>>) -> Surroundings {
+    let (client, allowed) = (client.clone(), allowed.borrow().clone());
+    let read = tokio::task::spawn_blocking(move || surroundings::read(&client, &allowed, Timestamp::now()));
+    read.await.unwrap_or_else(|error| Surroundings { unreadable: Some(error.to_string()), ..Surroundings::default() })
+}
+
+/// Keeps the surroundings fresh, at once when the allowlist changes.
+async fn watch_surroundings(
+    client: ClientConfig,
+    mut allowed: watch::Receiver<Vec<IpNet>>,
+    surroundings: watch::Sender<Surroundings>,
+) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(SURROUNDINGS_SECS)) => {}
+            changed = allowed.changed() => if changed.is_err() { return },
+        }
+        surroundings.send_replace(surroundings_now(&client, &allowed).await);
+    }
+}
+
+async fn prune(store: Arc<Store>) {
+    loop {
+        match store.prune(Timestamp::now()).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "old rows deleted"),
+            Err(error) => tracing::warn!("cannot delete old rows: {error}"),
+        }
+        tokio::time::sleep(Duration::from_secs(PRUNE_SECS)).await;
+    }
+}
+
+/// Listens on the socket, which its owner and group may use. One left behind by a crash is
+/// replaced; one that answers is another daemon's.
+async fn listen(path: &Path) -> anyhow::Result<UnixListener> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    let shown = path.display();
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o750)
+            .create(directory)
+            .with_context(|| format!("cannot make {} for the socket; set `socket`", directory.display()))?;
+    }
+    if UnixStream::connect(path).await.is_ok() {
+        bail!("another palisade answers on {shown}; stop it, or set `socket`");
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()) => {
+            std::fs::remove_file(path).with_context(|| format!("cannot replace the old socket {shown}"))?;
+        }
+        Ok(_) => bail!("{shown} is there and is no socket; set `socket`"),
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(path).with_context(|| format!("cannot listen on {shown}; set `socket`"))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
+        .with_context(|| format!("cannot set the permissions of {shown}"))?;
+    Ok(listener)
+}
+
+/// The names of all responders.
+pub fn responder_names() -> Vec<&'static str> {
+    respond::KINDS.iter().map(|kind| kind.name).collect()
+}
+
+/// One file, followed from its beginning.
+pub fn whole_file(path: &Path) -> SourceConfig {
+    SourceConfig { path: path.display().to_string(), format: "auto".into(), start: Start::Beginning }
+}
+
+/// The files that `sources` match now.
+pub fn present(sources: &[SourceConfig]) -> Vec<PathBuf> {
+    let files = sources.iter().filter_map(|source| glob::glob(&source.path).ok()).flatten();
+    files.filter_map(Result::ok).filter(|path| path.is_file()).collect()
+}

@@ -1,0 +1,435 @@
+//! Offline: the daemon's own road over files, without a socket, a state directory or an action.
+//! Lines are matched on all cores and counted in order by one.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, bail};
+
+use super::judge::{Batch, Judge, LineLimits, Origin, Settled, look};
+use crate::config::Config;
+use crate::detect::Record;
+use crate::event::Finding;
+use crate::parse::{self, Extent, Formats, trim_line};
+
+pub use super::explain::{Explanation, explain};
+pub use super::judge::standing_refusal;
+pub use crate::detect::{Ruleset, Scratch, Trial, trials};
+
+/// Bytes of a block that is matched at once.
+const BLOCK_BYTES: usize = 128 * 1024;
+
+/// What a replay counted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Totals {
+    pub lines: u64,
+    pub parsed: u64,
+    pub unparsed: u64,
+    pub overlong: u64,
+    pub flagged: u64,
+    pub bytes: u64,
+}
+
+/// A finding on the way to the caller. The text is looked at only if the caller wants it.
+pub struct Found<'a> {
+    judge: &'a Judge,
+    origin: Origin<'a>,
+    formats: &'a Formats,
+    line: &'a [u8],
+    batch: &'a Batch,
+    pub record: &'a Record,
+    pub settled: &'a Settled,
+}
+
+impl Found<'_> {
+    /// The finding in full.
+    pub fn finding(&self, scratch: &mut Scratch) -> Option<Finding> {
+        let hits = self.batch.hits_of(self.record);
+        self.judge.finding(&self.origin, self.formats, self.line, hits, self.settled, scratch)
+    }
+}
+
+/// Reads `files` (`-` is standard input) through the daemon's own road, several files merged by
+/// log time. Calls `each` for every finding, in order, and `progress` with the bytes read so far.
+///
+/// # Errors
+/// A file that cannot be opened or read, or a format that does not exist.
+pub fn scan(
+    config: &Config,
+    rules: &Arc<Ruleset>,
+    files: &[PathBuf],
+    format: &str,
+    each: &mut dyn FnMut(&Found<'_>) -> anyhow::Result<()>,
+    progress: &mut dyn FnMut(u64),
+) -> anyhow::Result<Totals> {
+    let limits = LineLimits::of(config);
+    let mut judge = Judge::new(config, rules.clone());
+    let mut totals = Totals::default();
+    let mut streams = vec![];
+    for path in files {
+        streams.push(Stream::open(path, format, limits.max_line_bytes)?);
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let mut pool = Pool::start(scope, rules, limits, cores);
+        loop {
+            let mut next: Option<(usize, u32)> = None;
+            for (index, stream) in streams.iter_mut().enumerate() {
+                stream.fill(&mut pool)?;
+                if let Some(time) = stream.head_time()
+                    && next.is_none_or(|(_, earliest)| time < earliest)
+                {
+                    next = Some((index, time));
+                }
+            }
+            let Some((index, _)) = next else { break };
+            // With one file the whole block goes at once; with several, up to the next one's time.
+            let until = if streams.len() == 1 { u32::MAX } else { second_earliest(&streams, index) };
+            pool.spare.extend(streams[index].settle(&mut judge, until, &mut totals, each)?);
+            progress(totals.bytes);
+        }
+        Ok(totals)
+    })
+}
+
+fn second_earliest(streams: &[Stream], first: usize) -> u32 {
+    let others = streams.iter().enumerate().filter(|(index, _)| *index != first);
+    others.filter_map(|(_, stream)| stream.head_time()).min().unwrap_or(u32::MAX)
+}
+
+/// The formats of a file: the one called `format`, or for `auto` those of its first lines.
+///
+/// # Errors
+/// There is no such format.
+pub fn formats(format: &str, path: &str, head: &[u8]) -> anyhow::Result<Formats> {
+    if format == "auto" {
+        let lines = head.split(|&byte| byte == b'\n').map(trim_line).filter(|line| !line.is_empty());
+        return Ok(Formats::learn(path, lines));
+    }
+    Formats::named(format)
+        .with_context(|| format!("no format is called {format:?}; `palisade config formats` lists them"))
+}
+
+/// Every log format that is built in.
+pub fn format_kinds() -> &'static [parse::Format] {
+    parse::KINDS
+}
+
+/// The lines of a block, as the daemon would parse them.
+pub fn lines<'a>(block: &'a [u8], config: &Config, tail_cut: u64) -> impl Iterator<Item = (&'a [u8], Extent)> {
+    let limits = LineLimits::of(config);
+    block.split_inclusive(|&byte| byte == b'\n').map(move |line| limits.extent(trim_line(line), tail_cut))
+}
+
+/// The rules of this configuration: the built-in ones and those of its `rules_dir`.
+///
+/// # Errors
+/// Everything that is wrong in any rule file, a line each, or a file that cannot be read.
+pub fn load_rules(config: &Config) -> anyhow::Result<Ruleset> {
+    let mut files = vec![];
+    if let Some(directory) = &config.detect.rules_dir {
+        let failed = || format!("cannot read the rules directory {}", directory.display());
+        let mut paths: Vec<PathBuf> = std::fs::read_dir(directory)
+            .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+            .with_context(failed)?;
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml" || extension == "json"));
+        paths.sort();
+        for path in paths {
+            let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            files.push((path.display().to_string(), text));
+        }
+    }
+    Ruleset::new(&files, &config.detect.disable).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        BadRules(lines.join("\n")).into()
+    })
+}
+
+/// Everything that is wrong in the rule files, a line each.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadRules(String);
+
+/// Opens a log; `-` is standard input.
+///
+/// # Errors
+/// It cannot be opened, or is a directory; the message names it.
+pub fn open(path: &Path) -> anyhow::Result<Box<dyn Read + Send>> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdin()));
+    }
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        bail!("{} is a directory; name the log files in it", path.display());
+    }
+    Ok(Box::new(file))
+}
+
+/// Cuts what it reads into blocks of whole lines. Of a line longer than the limit the head is a
+/// block of its own.
+pub struct Blocks {
+    source: Box<dyn Read + Send>,
+    carry: Vec<u8>,
+    offset: u64,
+    max_line_bytes: usize,
+}
+
+/// Where a block was.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct BlockMark {
+    pub offset: u64,
+    /// Bytes of its one line that were left out.
+    pub tail_cut: u64,
+}
+
+impl Blocks {
+    pub fn new(source: Box<dyn Read + Send>, max_line_bytes: usize) -> Blocks {
+        Blocks { source, carry: Vec::new(), offset: 0, max_line_bytes }
+    }
+
+    /// Fills `block` with the next whole lines; `None` at the end.
+    ///
+    /// # Errors
+    /// What reading gave.
+    pub fn next(&mut self, block: &mut Vec<u8>) -> io::Result<Option<BlockMark>> {
+        block.clear();
+        block.append(&mut self.carry);
+        let size = BLOCK_BYTES.max(self.max_line_bytes + 1);
+        let wanted = size.saturating_sub(block.len()) as u64;
+        let ended = (&mut self.source).take(wanted).read_to_end(block)? < wanted as usize;
+        let mark = BlockMark { offset: self.offset, tail_cut: 0 };
+        if let Some(last) = memchr::memrchr(b'\n', block) {
+            if !ended {
+                self.carry.extend_from_slice(&block[last + 1..]);
+                block.truncate(last + 1);
+            }
+        } else if !ended {
+            let total = block.len() as u64 + self.skip_line()?;
+            block.truncate(self.max_line_bytes);
+            self.offset += total;
+            return Ok(Some(BlockMark { tail_cut: total - block.len() as u64, ..mark }));
+        }
+        self.offset += block.len() as u64;
+        Ok((!block.is_empty()).then_some(mark))
+    }
+
+    /// Reads to the end of the line, keeps what follows, and returns how many bytes it was.
+    fn skip_line(&mut self) -> io::Result<u64> {
+        let mut skipped = 0;
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = self.source.read(&mut buffer)?;
+            if read == 0 {
+                return Ok(skipped);
+            }
+            if let Some(newline) = memchr::memchr(b'\n', &buffer[..read]) {
+                self.carry.extend_from_slice(&buffer[newline + 1..read]);
+                return Ok(skipped + newline as u64 + 1);
+            }
+            skipped += read as u64;
+        }
+    }
+}
+
+/// A block with what was found in it, on its way between threads; its memory is used again.
+#[derive(Default)]
+struct Block {
+    bytes: Vec<u8>,
+    mark: BlockMark,
+    batch: Batch,
+    /// The next record to settle.
+    at: usize,
+    /// Lines are numbered up to this byte, and so many newlines came before it.
+    numbered: (usize, u64),
+}
+
+impl Block {
+    /// Newlines in the block before byte `start`, which never goes back.
+    fn newlines_before(&mut self, start: usize) -> u64 {
+        let (to, newlines) = self.numbered;
+        let more = memchr::memchr_iter(b'\n', &self.bytes[to..start]).count() as u64;
+        self.numbered = (start, newlines + more);
+        newlines + more
+    }
+}
+
+/// One file: blocks being matched ahead, and the one being counted.
+struct Stream {
+    name: Arc<str>,
+    path: PathBuf,
+    blocks: Blocks,
+    formats: Arc<Formats>,
+    ahead: VecDeque<Receiver<Block>>,
+    current: Option<Block>,
+    /// The first block, read to learn the formats.
+    first: Option<Block>,
+    ended: bool,
+    /// Lines before the current block.
+    lines: u64,
+}
+
+impl Stream {
+    fn open(path: &Path, format: &str, max_line_bytes: usize) -> anyhow::Result<Stream> {
+        let mut blocks = Blocks::new(open(path)?, max_line_bytes);
+        let mut first = Block::default();
+        let mark = blocks.next(&mut first.bytes).with_context(|| format!("cannot read {}", path.display()))?;
+        first.mark = mark.unwrap_or_default();
+        let name: Arc<str> = path.display().to_string().into();
+        let formats = Arc::new(formats(format, &name, &first.bytes)?);
+        Ok(Stream {
+            name,
+            path: path.to_owned(),
+            blocks,
+            formats,
+            ahead: VecDeque::new(),
+            current: None,
+            first: mark.map(|_| first),
+            ended: mark.is_none(),
+            lines: 0,
+        })
+    }
+
+    /// Has a record ready in `current` unless the file is at its end.
+    fn fill(&mut self, pool: &mut Pool) -> anyhow::Result<()> {
+        loop {
+            while !self.ended && self.ahead.len() < pool.ahead {
+                let mut block = match self.first.take() {
+                    Some(first) => first,
+                    None => {
+                        let mut block = pool.spare.pop().unwrap_or_default();
+                        let read = self.blocks.next(&mut block.bytes);
+                        match read.with_context(|| format!("cannot read {}", self.path.display()))? {
+                            Some(mark) => block.mark = mark,
+                            None => {
+                                self.ended = true;
+                                break;
+                            }
+                        }
+                        block
+                    }
+                };
+                (block.at, block.numbered) = (0, (0, 0));
+                self.ahead.push_back(pool.submit(block, &self.formats));
+            }
+            if self.current.is_some() {
+                return Ok(());
+            }
+            let Some(next) = self.ahead.pop_front() else { return Ok(()) };
+            self.current = Some(next.recv().context("a matching thread ended early")?);
+        }
+    }
+
+    fn head_time(&self) -> Option<u32> {
+        let block = self.current.as_ref()?;
+        Some(block.batch.records.get(block.at).map_or(0, |record| record.time_secs))
+    }
+
+    /// Settles the current block's records up to `until` (log time). Gives the block back when it
+    /// is done with.
+    fn settle(
+        &mut self,
+        judge: &mut Judge,
+        until: u32,
+        totals: &mut Totals,
+        each: &mut dyn FnMut(&Found<'_>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Option<Block>> {
+        let Some(block) = &mut self.current else { return Ok(None) };
+        while let Some(&record) = block.batch.records.get(block.at) {
+            if record.time_secs > until {
+                return Ok(None);
+            }
+            block.at += 1;
+            let Some(settled) = judge.settle(&record, block.batch.hits_of(&record)) else { continue };
+            totals.flagged += 1;
+            let start = record.start as usize;
+            let line_number = self.lines + 1 + block.newlines_before(start);
+            each(&Found {
+                judge,
+                origin: Origin {
+                    file: &self.name,
+                    generation: 0,
+                    offset: block.mark.offset + u64::from(record.start),
+                    line_number: Some(line_number),
+                    tail_cut: block.mark.tail_cut,
+                },
+                formats: &self.formats,
+                line: &block.bytes[start..start + record.len as usize],
+                batch: &block.batch,
+                record: &record,
+                settled: &settled,
+            })?;
+        }
+        totals.lines += block.batch.lines;
+        totals.parsed += block.batch.parsed;
+        totals.unparsed += block.batch.unparsed;
+        totals.overlong += block.batch.overlong;
+        totals.bytes += block.bytes.len() as u64 + block.mark.tail_cut;
+        self.lines += block.batch.lines;
+        Ok(self.current.take())
+    }
+}
+
+/// Threads that match blocks. With one core the caller's thread does it itself.
+struct Pool {
+    jobs: Option<Sender<Job>>,
+    alone: Option<(Arc<Ruleset>, LineLimits, Scratch)>,
+    /// Blocks of one file that are matched ahead of counting.
+    ahead: usize,
+    spare: Vec<Block>,
+}
+
+struct Job {
+    block: Block,
+    formats: Arc<Formats>,
+    done: Sender<Block>,
+}
+
+impl Pool {
+    fn start<'scope>(
+        scope: &'scope std::thread::Scope<'scope, '_>,
+        rules: &Arc<Ruleset>,
+        limits: LineLimits,
+        cores: usize,
+    ) -> Pool {
+        if cores == 1 {
+            return Pool { jobs: None, alone: Some((rules.clone(), limits, Scratch::new())), ahead: 1, spare: vec![] };
+        }
+        let (jobs, queue) = channel::<Job>();
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..cores {
+            let (queue, rules) = (queue.clone(), rules.clone());
+            scope.spawn(move || {
+                let mut scratch = Scratch::new();
+                loop {
+                    let job = queue.lock().ok().and_then(|queue| queue.recv().ok());
+                    let Some(Job { mut block, formats, done }) = job else { return };
+                    let Block { bytes, mark, batch, .. } = &mut block;
+                    look(&rules, &formats, limits, &mut scratch, bytes, mark.tail_cut, batch);
+                    // Nobody waits any more when the scan has failed.
+                    let _ = done.send(block);
+                }
+            });
+        }
+        Pool { jobs: Some(jobs), alone: None, ahead: cores + 1, spare: vec![] }
+    }
+
+    fn submit(&mut self, mut block: Block, formats: &Arc<Formats>) -> Receiver<Block> {
+        let (done, result) = channel();
+        match (&self.jobs, &mut self.alone) {
+            (Some(jobs), _) => {
+                let _ = jobs.send(Job { block, formats: formats.clone(), done });
+            }
+            (None, Some((rules, limits, scratch))) => {
+                let Block { bytes, mark, batch, .. } = &mut block;
+                look(rules, formats, *limits, scratch, bytes, mark.tail_cut, batch);
+                let _ = done.send(block);
+            }
+            (None, None) => {}
+        }
+        result
+    }
+}

@@ -1,0 +1,232 @@
+//! The road from bytes to decisions, as `scan` and the daemon walk it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::judge::{Batch, Judge, LineLimits, look};
+use super::replay::{self, Blocks, Ruleset, Scratch};
+use crate::config::Config;
+use crate::event::{Action, ClientKey, Finding};
+use crate::parse::Formats;
+
+const SQLI: &str = "/?id=1%27%20UNION%20SELECT%201,2";
+
+fn rules() -> Arc<Ruleset> {
+    static RULES: std::sync::LazyLock<Arc<Ruleset>> =
+        std::sync::LazyLock::new(|| Arc::new(Ruleset::new(&[], &[]).unwrap_or_else(|errors| panic!("{errors:?}"))));
+    RULES.clone()
+}
+
+/// A combined log line, `second` seconds after nine.
+fn line(second: u32, client: &str, uri: &str, status: u16) -> String {
+    let (hour, minute, second) = (9 + second / 3600, second / 60 % 60, second % 60);
+    format!(
+        "{client} - - [05/Jan/2026:{hour:02}:{minute:02}:{second:02} +0000] \"GET {uri} HTTP/1.1\" {status} 12 \"-\" \"Mozilla/5.0\"\n"
+    )
+}
+
+fn file(directory: &Path, name: &str, text: &[u8]) -> PathBuf {
+    let path = directory.join(name);
+    std::fs::File::create(&path).and_then(|mut file| file.write_all(text)).unwrap();
+    path
+}
+
+fn scan(config: &Config, files: &[PathBuf]) -> (Vec<Finding>, Vec<(u64, u64)>, replay::Totals) {
+    let (mut findings, mut bans, mut scratch) = (vec![], vec![], Scratch::new());
+    let totals = replay::scan(
+        config,
+        &rules(),
+        files,
+        "auto",
+        &mut |found| {
+            let finding = found.finding(&mut scratch).unwrap();
+            if let Some(secs) = found.settled.ban_secs {
+                bans.push((finding.line_number.unwrap(), secs));
+            }
+            findings.push(finding);
+            Ok(())
+        },
+        &mut |_| {},
+    );
+    (findings, bans, totals.unwrap())
+}
+
+#[test]
+fn an_attacker_is_banned_once_until_the_ban_ends_and_longer_the_next_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let attack = |second| line(second, "203.0.113.7", SQLI, 200);
+    let benign = line(1, "203.0.113.8", "/", 200);
+    let offset = benign.len() as u64;
+    let text = [benign, attack(2), attack(3), attack(4 * 3600 + 1), attack(4 * 3600 + 3)].concat();
+    let (findings, bans, totals) = scan(&Config::default(), &[file(directory.path(), "a.log", text.as_bytes())]);
+    assert_eq!(findings.len(), 4);
+    assert!(findings.iter().all(|finding| finding.action == Action::Block));
+    assert_eq!(bans, [(2, 4 * 3600), (5, 8 * 3600)], "the second ban starts when the first has ended");
+    assert_eq!((totals.lines, totals.parsed, totals.unparsed, totals.flagged), (5, 5, 0, 4));
+    assert_eq!(findings[0].offset, offset, "offsets are those of the line's first byte");
+}
+
+#[test]
+fn a_path_scan_is_found_by_its_window() {
+    let directory = tempfile::tempdir().unwrap();
+    let probes = |client: &str, step| -> String {
+        (0..40u32).map(|n| line(n * step, client, &format!("/probe-{n}.php"), 404)).collect()
+    };
+    let text = probes("203.0.113.7", 1) + &probes("203.0.113.8", 60);
+    let (findings, bans, _) = scan(&Config::default(), &[file(directory.path(), "a.log", text.as_bytes())]);
+    assert_eq!(bans.len(), 1, "the patient one is no scanner");
+    assert_eq!(findings[0].rule_ids[0].as_ref(), "http-path-scan");
+    assert_eq!(findings[0].source_ip, "203.0.113.7".parse().ok());
+}
+
+#[test]
+fn several_files_are_merged_by_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let odd: String =
+        (0..40).filter(|n| n % 2 == 1).map(|n| line(n, "203.0.113.7", &format!("/p{n}.php"), 404)).collect();
+    let even: String =
+        (0..40).filter(|n| n % 2 == 0).map(|n| line(n, "203.0.113.7", &format!("/p{n}.php"), 404)).collect();
+    let one: String = (0..40).map(|n| line(n, "203.0.113.7", &format!("/p{n}.php"), 404)).collect();
+    let files =
+        [file(directory.path(), "odd.log", odd.as_bytes()), file(directory.path(), "even.log", even.as_bytes())];
+    let (merged, ..) = scan(&Config::default(), &files);
+    let (whole, ..) = scan(&Config::default(), &[file(directory.path(), "one.log", one.as_bytes())]);
+    let times = |findings: &[Finding]| findings.iter().map(|finding| finding.time).collect::<Vec<_>>();
+    assert!(!whole.is_empty());
+    assert_eq!(times(&merged), times(&whole));
+}
+
+#[test]
+fn blocks_do_not_change_what_is_found() {
+    // Enough for several blocks on several threads, with an attack now and then and junk between.
+    let directory = tempfile::tempdir().unwrap();
+    let mut text = String::new();
+    let mut expected = vec![];
+    for n in 0..12_000u32 {
+        if n % 997 == 5 {
+            expected.push(u64::from(n) + 1);
+            text += &line(n, &format!("198.51.100.{}", n % 250), SQLI, 200);
+        } else if n % 1000 == 7 {
+            text += "\u{0}\u{1b}[31m junk\n";
+        } else {
+            text += &line(n, "203.0.113.8", &format!("/page/{n}?q=some+words%20here"), 200);
+        }
+    }
+    let path = file(directory.path(), "a.log", text.as_bytes());
+    let (findings, _, totals) = scan(&Config::default(), &[path]);
+    assert!(text.len() > 1_000_000);
+    assert_eq!(findings.iter().filter_map(|finding| finding.line_number).collect::<Vec<_>>(), expected);
+    for finding in &findings {
+        let at = usize::try_from(finding.offset).unwrap();
+        assert!(text[at..].starts_with("198.51.100."), "the offset is the line's");
+    }
+    assert_eq!((totals.lines, totals.unparsed, totals.bytes), (12_000, 12, text.len() as u64));
+}
+
+#[test]
+fn the_head_of_an_overlong_line_is_judged_and_the_rest_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let long = format!("{SQLI}{}", "x".repeat(5 << 20));
+    let text = line(1, "203.0.113.7", &long, 200) + &line(2, "203.0.113.8", SQLI, 200);
+    let (findings, _, totals) = scan(&Config::default(), &[file(directory.path(), "a.log", text.as_bytes())]);
+    assert_eq!(findings.iter().map(|finding| finding.line_number).collect::<Vec<_>>(), [Some(1), Some(2)]);
+    assert_eq!(findings[1].offset, text.find("203.0.113.8").unwrap() as u64);
+    assert_eq!((totals.lines, totals.overlong, totals.bytes), (2, 1, text.len() as u64));
+}
+
+#[test]
+fn blocks_hold_whole_lines_at_their_offsets() {
+    let text = [b"a\n\nbb\r\n".as_slice(), &vec![b'x'; 3 << 20], b"\nlast"].concat();
+    let mut blocks = Blocks::new(Box::new(std::io::Cursor::new(text.clone())), 1024);
+    let (mut block, mut seen) = (vec![], vec![]);
+    while let Some(mark) = blocks.next(&mut block).unwrap() {
+        assert_eq!(block, text[mark.offset as usize..mark.offset as usize + block.len()]);
+        seen.push((mark.offset, block.len(), mark.tail_cut));
+    }
+    assert_eq!(seen, [(0, 7, 0), (7, 1024, (3 << 20) + 1 - 1024), ((3 << 20) + 8, 4, 0)]);
+}
+
+/// A log in which much happens: weak and strong signals, windows, several clients.
+fn eventful() -> String {
+    let mut text = String::new();
+    for n in 0..160u32 {
+        let client = ["203.0.113.7", "203.0.113.8", "2001:db8:1:2::9"][n as usize % 3];
+        text += &match n % 7 {
+            0 => line(n, client, &format!("/missing-{n}.php"), 404),
+            1 => line(n, client, "/login", 401),
+            2 => line(n, client, &format!("/p?q=it%27s+{n}"), 200),
+            3 if n % 21 == 3 => line(n, client, SQLI, 200),
+            4 => "not a log line\n".to_owned(),
+            _ => line(n, client, &format!("/gone/{n}"), 404),
+        };
+    }
+    text
+}
+
+/// A table small enough to make hundreds of.
+fn small() -> Config {
+    let mut config = Config::default();
+    config.detect.max_clients = 1024;
+    config
+}
+
+/// Judges `text` with what `judge` has counted so far.
+fn judged(judge: &mut Judge, text: &str) -> Vec<(u32, u8, Action, Option<u64>)> {
+    let config = Config::default();
+    let formats = Formats::named("nginx_combined").unwrap();
+    let (mut scratch, mut batch) = (Scratch::new(), Batch::default());
+    look(&judge.rules.clone(), &formats, LineLimits::of(&config), &mut scratch, text.as_bytes(), 0, &mut batch);
+    let mut found = vec![];
+    for record in &batch.records {
+        if let Some(settled) = judge.settle(record, batch.hits_of(record)) {
+            found.push((record.time_secs, settled.counted.score, settled.action, settled.ban_secs));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_restart_at_any_line_finds_the_same() {
+    let config = small();
+    let text = eventful();
+    let whole = judged(&mut Judge::new(&config, rules()), &text);
+    assert!(whole.iter().any(|found| found.3.is_some()) && whole.len() > 5, "{whole:?}");
+    for (cut, _) in text.match_indices('\n') {
+        let (before, after) = text.split_at(cut + 1);
+        let mut first = Judge::new(&config, rules());
+        let mut found = judged(&mut first, before);
+        let mut second = Judge::new(&config, rules());
+        second.counter.restore(&first.counter.save()).unwrap();
+        found.extend(judged(&mut second, after));
+        assert_eq!(found, whole, "restarted after byte {cut}");
+    }
+}
+
+#[test]
+fn damaged_state_is_refused_whole() {
+    let config = small();
+    let mut judge = Judge::new(&config, rules());
+    judged(&mut judge, &eventful());
+    let state = judge.counter.save();
+    for cut in [0, 5, state.len() / 2, state.len() - 1] {
+        let mut fresh = Judge::new(&config, rules());
+        assert!(fresh.counter.restore(&state[..cut]).is_err());
+        assert_eq!(fresh.counter.save(), Judge::new(&config, rules()).counter.save(), "nothing was taken up");
+    }
+}
+
+#[test]
+fn who_was_pardoned_starts_afresh_but_stays_known() {
+    let config = small();
+    let mut judge = Judge::new(&config, rules());
+    let client = ClientKey::of("203.0.113.7".parse().unwrap(), 64);
+    let bans =
+        |found: Vec<(u32, u8, Action, Option<u64>)>| found.iter().filter_map(|found| found.3).collect::<Vec<_>>();
+    assert_eq!(bans(judged(&mut judge, &line(1, "203.0.113.7", SQLI, 200))), [4 * 3600]);
+    assert_eq!(bans(judged(&mut judge, &line(2, "203.0.113.7", SQLI, 200))), [0; 0], "it is banned");
+    judge.counter.pardon(client);
+    assert_eq!(bans(judged(&mut judge, &line(3, "203.0.113.7", SQLI, 200))), [8 * 3600], "an old offender");
+    judge.counter.forget_bans();
+    assert_eq!(bans(judged(&mut judge, &line(4, "203.0.113.7", SQLI, 200))), [16 * 3600]);
+}

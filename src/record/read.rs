@@ -1,0 +1,288 @@
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::os::unix::ffi::OsStringExt;
+
+use ipnet::IpNet;
+use serde::Serialize;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row};
+
+use super::insert::network_text;
+use super::{Store, StoreError};
+use crate::event::{Category, ClientKey, Decision, DecisionState, FileMark, Ground, Proposer, Timestamp};
+
+/// A recorded finding, as the API and the command line show it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FindingRow {
+    pub id: String,
+    pub file: String,
+    pub generation: u64,
+    pub offset: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line_number: Option<u64>,
+    pub time: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_ip: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    pub method: String,
+    pub uri: String,
+    pub status: u16,
+    pub user_agent: String,
+    pub referer: String,
+    pub category: String,
+    pub score: u8,
+    pub rule_ids: serde_json::Value,
+    pub evidence: serde_json::Value,
+    /// Before the gate. `decision`, as in the output of `scan`.
+    #[serde(rename = "decision")]
+    pub action: String,
+    pub verdict: String,
+    pub confidence: u8,
+    pub decided_by: String,
+    pub reasoning: String,
+    pub recorded_at: Timestamp,
+}
+
+/// Which decisions to list; the default is all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DecisionFilter {
+    pub state: Option<DecisionState>,
+    /// Exactly this target.
+    pub target: Option<IpNet>,
+}
+
+/// A network that the operator added to those never blocked.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AllowEntry {
+    pub network: IpNet,
+    pub note: String,
+    pub created_at: Timestamp,
+}
+
+/// One entry of the change feed: a row was added, or a decision changed its state.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// Grows by one with each change, so a reader that finds a number missing has fallen behind
+    /// what is kept and must read the tables.
+    pub seq: i64,
+    pub kind: ChangeKind,
+    /// Of the finding or decision.
+    pub id: String,
+    pub at: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    Finding,
+    Decision,
+}
+
+impl Store {
+    /// Where reading of each file resumes, in the order in which the files came.
+    pub async fn marks(&self) -> Result<Vec<FileMark>, StoreError> {
+        self.read(QueryBuilder::new("SELECT * FROM marks ORDER BY id"), file_mark).await
+    }
+
+    /// The counting state that belongs to the last checkpoint.
+    pub async fn snapshot(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let rows = self.read(QueryBuilder::new("SELECT state FROM snapshot"), |row| row.try_get("state")).await?;
+        Ok(rows.into_iter().next())
+    }
+
+    /// Decisions that are pending, active or held and not over, oldest first, simulated ones
+    /// included. A row that cannot be understood is logged and left out, so that one bad row does
+    /// not keep the others from the firewall.
+    pub async fn live_decisions(&self, now: Timestamp) -> Result<Vec<Decision>, StoreError> {
+        let mut query =
+            QueryBuilder::new("SELECT * FROM decisions WHERE state IN ('pending', 'active', 'held') AND expires_at > ");
+        query.push_bind(now.0).push(" ORDER BY created_at, rowid");
+        Ok(self.understood(self.read(query, raw_decision).await?))
+    }
+
+    /// The decision with this id.
+    pub async fn decision(&self, id: &str) -> Result<Option<Decision>, StoreError> {
+        let mut query = QueryBuilder::new("SELECT * FROM decisions WHERE id = ");
+        query.push_bind(id);
+        let rows = self.read(query, raw_decision).await?;
+        rows.into_iter().next().map(|row| self.decode(row)).transpose()
+    }
+
+    /// The newest decisions that pass `filter`. Rows that cannot be understood are logged and left
+    /// out.
+    pub async fn decisions(&self, filter: DecisionFilter, limit: u32) -> Result<Vec<Decision>, StoreError> {
+        let mut query = QueryBuilder::new("SELECT * FROM decisions WHERE true");
+        if let Some(state) = filter.state {
+            query.push(" AND state = ").push_bind(state.as_str());
+        }
+        if let Some(target) = filter.target {
+            query.push(" AND target = ").push_bind(network_text(target));
+        }
+        query.push(" ORDER BY created_at DESC, rowid DESC LIMIT ").push_bind(limit);
+        Ok(self.understood(self.read(query, raw_decision).await?))
+    }
+
+    /// The newest findings, of all clients or of one.
+    pub async fn findings(&self, client: Option<ClientKey>, limit: u32) -> Result<Vec<FindingRow>, StoreError> {
+        let mut query = QueryBuilder::new("SELECT * FROM findings");
+        if let Some(client) = client {
+            query.push(" WHERE client = ").push_bind(client.to_string());
+        }
+        query.push(" ORDER BY time DESC, rowid DESC LIMIT ").push_bind(limit);
+        self.read(query, finding_row).await
+    }
+
+    /// The networks that the operator added to those never blocked.
+    pub async fn allow_list(&self) -> Result<Vec<AllowEntry>, StoreError> {
+        self.read(QueryBuilder::new("SELECT * FROM allow ORDER BY created_at, network"), allow_entry).await
+    }
+
+    /// Up to `limit` changes that followed the one numbered `after` (0: from the first kept).
+    pub async fn changes(&self, after: i64, limit: u32) -> Result<Vec<Change>, StoreError> {
+        let mut query = QueryBuilder::new("SELECT * FROM outbox WHERE seq > ");
+        query.push_bind(after).push(" ORDER BY seq LIMIT ").push_bind(limit);
+        self.read(query, change).await
+    }
+
+    async fn read<T>(
+        &self,
+        mut query: QueryBuilder<sqlx::Sqlite>,
+        decode: impl Fn(SqliteRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Vec<T>, StoreError> {
+        let rows = query.build().fetch_all(&self.readers).await.map_err(|source| self.failed(source))?;
+        rows.into_iter().map(|row| decode(row).map_err(|source| self.failed(source))).collect()
+    }
+
+    fn understood(&self, rows: Vec<RawDecision>) -> Vec<Decision> {
+        let decode = |row| self.decode(row).inspect_err(|error| tracing::error!("a decision is left out: {error}"));
+        rows.into_iter().filter_map(|row| decode(row).ok()).collect()
+    }
+
+    fn decode(&self, row: RawDecision) -> Result<Decision, StoreError> {
+        let unknown = |what: String| StoreError::Row { path: self.path.clone(), id: row.id.clone(), what };
+        let target = network(&row.target).ok_or_else(|| unknown(format!("target {:?}", row.target)))?;
+        let proposer = Proposer::parse(&row.proposer).ok_or_else(|| unknown(format!("proposer {:?}", row.proposer)))?;
+        let state = DecisionState::parse(&row.state).ok_or_else(|| unknown(format!("state {:?}", row.state)))?;
+        let category = match &row.category {
+            None => None,
+            Some(name) => Some(category(name).ok_or_else(|| unknown(format!("category {name:?}")))?),
+        };
+        let ground = Ground { finding_id: row.finding_id, category, score: row.score, reason: row.reason };
+        Ok(Decision {
+            id: row.id,
+            target,
+            proposer,
+            ground,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            simulated: row.simulated,
+            state,
+            note: row.note,
+            offences: row.offences,
+        })
+    }
+}
+
+/// A decision whose words have not been understood yet.
+struct RawDecision {
+    id: String,
+    target: String,
+    proposer: String,
+    finding_id: Option<String>,
+    category: Option<String>,
+    score: u8,
+    reason: String,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+    simulated: bool,
+    offences: u32,
+    state: String,
+    note: String,
+}
+
+fn raw_decision(row: SqliteRow) -> Result<RawDecision, sqlx::Error> {
+    Ok(RawDecision {
+        id: row.try_get("id")?,
+        target: row.try_get("target")?,
+        proposer: row.try_get("proposer")?,
+        finding_id: row.try_get("finding_id")?,
+        category: row.try_get("category")?,
+        score: row.try_get("score")?,
+        reason: row.try_get("reason")?,
+        created_at: Timestamp(row.try_get("created_at")?),
+        expires_at: Timestamp(row.try_get("expires_at")?),
+        simulated: row.try_get("simulated")?,
+        offences: row.try_get("offences")?,
+        state: row.try_get("state")?,
+        note: row.try_get("note")?,
+    })
+}
+
+fn finding_row(row: SqliteRow) -> Result<FindingRow, sqlx::Error> {
+    let json = |column: &str| {
+        let text: String = row.try_get(column)?;
+        serde_json::from_str(&text).map_err(|error| sqlx::Error::Decode(error.into()))
+    };
+    Ok(FindingRow {
+        rule_ids: json("rule_ids")?,
+        evidence: json("evidence")?,
+        id: row.try_get("id")?,
+        file: row.try_get("file")?,
+        generation: row.try_get::<i64, _>("generation")?.cast_unsigned(),
+        offset: row.try_get::<i64, _>("byte_offset")?.cast_unsigned(),
+        line_number: row.try_get::<Option<i64>, _>("line_number")?.map(i64::cast_unsigned),
+        time: Timestamp(row.try_get("time")?),
+        source_ip: row.try_get("source_ip")?,
+        client: row.try_get("client")?,
+        method: row.try_get("method")?,
+        uri: row.try_get("uri")?,
+        status: row.try_get("status")?,
+        user_agent: row.try_get("user_agent")?,
+        referer: row.try_get("referer")?,
+        category: row.try_get("category")?,
+        score: row.try_get("score")?,
+        action: row.try_get("action")?,
+        verdict: row.try_get("verdict")?,
+        confidence: row.try_get("confidence")?,
+        decided_by: row.try_get("decided_by")?,
+        reasoning: row.try_get("reasoning")?,
+        recorded_at: Timestamp(row.try_get("recorded_at")?),
+    })
+}
+
+fn file_mark(row: SqliteRow) -> Result<FileMark, sqlx::Error> {
+    let number = |column: &str| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
+    Ok(FileMark {
+        path: OsString::from_vec(row.try_get("path")?).into(),
+        device: number("device")?,
+        inode: number("inode")?,
+        generation: number("generation")?,
+        offset: number("byte_offset")?,
+        head_len: row.try_get("head_len")?,
+        head_hash: number("head_hash")?,
+    })
+}
+
+fn allow_entry(row: SqliteRow) -> Result<AllowEntry, sqlx::Error> {
+    let text: String = row.try_get("network")?;
+    let network = network(&text).ok_or_else(|| sqlx::Error::Decode(format!("{text:?} is no network").into()))?;
+    Ok(AllowEntry { network, note: row.try_get("note")?, created_at: Timestamp(row.try_get("created_at")?) })
+}
+
+fn change(row: SqliteRow) -> Result<Change, sqlx::Error> {
+    let kind = match row.try_get::<String, _>("kind")?.as_str() {
+        "finding" => ChangeKind::Finding,
+        "decision" => ChangeKind::Decision,
+        other => return Err(sqlx::Error::Decode(format!("{other:?} is no kind of change").into())),
+    };
+    Ok(Change { seq: row.try_get("seq")?, kind, id: row.try_get("id")?, at: Timestamp(row.try_get("at")?) })
+}
+
+fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+fn category(name: &str) -> Option<Category> {
+    Category::ALL.iter().copied().find(|category| category.as_str() == name)
+}

@@ -1,0 +1,216 @@
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use sqlx::{Connection, SqliteConnection, SqlitePool};
+
+use super::{StoreConfig, StoreError, insert, open};
+use crate::event::{Decision, DecisionState, FileMark, Finding, Timestamp};
+
+/// The local database, `palisade.db` in the state directory. One daemon at a time has it.
+///
+/// A call that is cancelled while it writes has written everything or nothing.
+#[derive(Debug)]
+pub struct Store {
+    pub(super) path: PathBuf,
+    pub(super) writer: SqlitePool,
+    pub(super) readers: SqlitePool,
+    config: StoreConfig,
+    damaged: Option<PathBuf>,
+    /// Declared last: dropped after the connections.
+    lock: File,
+}
+
+/// What is made durable together.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Batch<'a> {
+    pub at: Timestamp,
+    /// Files seen for the first time, or again after truncation: their generation must outlive a
+    /// crash before anything found in them is recorded.
+    pub new_files: &'a [FileMark],
+    pub findings: &'a [Finding],
+    pub decisions: &'a [Decision],
+    pub checkpoint: Option<Checkpoint<'a>>,
+}
+
+/// Where reading resumes and the counting state that belongs to exactly that place.
+#[derive(Clone, Copy, Debug)]
+pub struct Checkpoint<'a> {
+    /// Replace all marks.
+    pub marks: &'a [FileMark],
+    pub state: &'a [u8],
+}
+
+/// What a commit added: rows that were there already are neither counted nor changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recorded {
+    pub new_findings: u64,
+    pub new_decisions: u64,
+}
+
+impl Store {
+    /// Opens the database in `state_dir`, creating both as needed, and brings it to this version's
+    /// schema. A damaged database is moved aside and a new one started: see [`Store::damaged`].
+    ///
+    /// # Errors
+    /// The directory cannot be written, another daemon has it, or the database is a newer
+    /// version's.
+    pub async fn open(state_dir: &Path, config: &StoreConfig) -> Result<Store, StoreError> {
+        let lock = open::lock(state_dir)?;
+        let path = state_dir.join("palisade.db");
+        let (writer, damaged) = open::writer(&path).await?;
+        let readers = open::readers(&path);
+        Ok(Store { path, writer, readers, config: config.clone(), damaged, lock })
+    }
+
+    /// Where the database that was found damaged at start has been moved, if one was.
+    pub fn damaged(&self) -> Option<&Path> {
+        self.damaged.as_deref()
+    }
+
+    /// Writes all of `batch` in one transaction. Replaying a batch changes nothing.
+    ///
+    /// # Errors
+    /// Nothing of the batch was written.
+    pub async fn commit(&self, batch: &Batch<'_>) -> Result<Recorded, StoreError> {
+        self.write(async |connection| {
+            let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+            let recorded = Recorded {
+                new_findings: insert::findings(&mut tx, batch.findings, batch.at).await?,
+                new_decisions: insert::decisions(&mut tx, batch.decisions, batch.at).await?,
+            };
+            insert::marks(&mut tx, batch.new_files).await?;
+            if let Some(checkpoint) = &batch.checkpoint {
+                sqlx::query("DELETE FROM marks").execute(&mut *tx).await?;
+                insert::marks(&mut tx, checkpoint.marks).await?;
+                sqlx::query("INSERT OR REPLACE INTO snapshot (id, at, state) VALUES (1, ?, ?)")
+                    .bind(batch.at.0)
+                    .bind(checkpoint.state)
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            tx.commit().await?;
+            Ok(recorded)
+        })
+        .await
+    }
+
+    /// Moves decisions to `state`, with `note` as the reason; gives how many moved. A decision that
+    /// has ended (expired, lifted, refused) stays ended, so that a late confirmation cannot revive
+    /// a ban that somebody lifted.
+    pub async fn set_state(
+        &self,
+        ids: &[String],
+        state: DecisionState,
+        note: &str,
+        at: Timestamp,
+    ) -> Result<u64, StoreError> {
+        self.write(async |connection| {
+            let query = sqlx::query(
+                "UPDATE decisions SET state = ?, note = ?, changed_at = ? \
+                 WHERE id IN (SELECT value FROM json_each(?)) AND state IN ('pending', 'active', 'held')",
+            );
+            let query = query.bind(state.as_str()).bind(note).bind(at.0).bind(insert::json(&ids)?);
+            Ok(query.execute(connection).await?.rows_affected())
+        })
+        .await
+    }
+
+    /// Marks live decisions whose time is over as expired; gives how many.
+    pub async fn expire(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.write(async |connection| {
+            let query = sqlx::query(
+                "UPDATE decisions SET state = 'expired', changed_at = ?1 \
+                 WHERE state IN ('pending', 'active', 'held') AND expires_at <= ?1",
+            );
+            Ok(query.bind(now.0).execute(connection).await?.rows_affected())
+        })
+        .await
+    }
+
+    /// Adds `network` to the networks that are never blocked, or replaces its note.
+    pub async fn allow_add(&self, network: IpNet, note: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.write(async |connection| {
+            let query = sqlx::query(
+                "INSERT INTO allow (network, note, created_at) VALUES (?, ?, ?) \
+                 ON CONFLICT (network) DO UPDATE SET note = excluded.note",
+            );
+            query.bind(insert::network_text(network)).bind(note).bind(now.0).execute(connection).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Takes `network` off that list; whether it was on it.
+    pub async fn allow_remove(&self, network: IpNet) -> Result<bool, StoreError> {
+        self.write(async |connection| {
+            let query = sqlx::query("DELETE FROM allow WHERE network = ?").bind(insert::network_text(network));
+            Ok(query.execute(connection).await?.rows_affected() > 0)
+        })
+        .await
+    }
+
+    /// Deletes what is older than `keep_days` (findings by their own time, decisions by when they
+    /// ended; live ones stay) and the oldest changes beyond `max_outbox_rows`; gives the number of
+    /// rows. In short transactions, so that commits go on between them.
+    pub async fn prune(&self, now: Timestamp) -> Result<u64, StoreError> {
+        const OLD_FINDINGS: &str =
+            "DELETE FROM findings WHERE rowid IN (SELECT rowid FROM findings WHERE time < ? LIMIT 1000)";
+        const OLD_DECISIONS: &str = "DELETE FROM decisions WHERE rowid IN (SELECT rowid FROM decisions \
+             WHERE state IN ('expired', 'lifted', 'refused') AND changed_at < ? LIMIT 1000)";
+        const OLD_CHANGES: &str = "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox \
+             WHERE seq <= (SELECT max(seq) FROM outbox) - ? ORDER BY seq LIMIT 1000)";
+        let oldest = now.0.saturating_sub(i64::from(self.config.keep_days) * 86_400_000);
+        let mut deleted = 0;
+        for (sql, bound) in
+            [(OLD_FINDINGS, oldest), (OLD_DECISIONS, oldest), (OLD_CHANGES, i64::from(self.config.max_outbox_rows))]
+        {
+            loop {
+                let rows = self
+                    .write(async |connection| {
+                        let rows = sqlx::query(sql).bind(bound).execute(&mut *connection).await?.rows_affected();
+                        // Gives up to 4 MB of freed pages back to the file system.
+                        sqlx::query("PRAGMA incremental_vacuum(1024)").execute(connection).await?;
+                        Ok(rows)
+                    })
+                    .await?;
+                deleted += rows;
+                if rows < 1000 {
+                    break;
+                }
+            }
+        }
+        Ok(deleted)
+    }
+
+    /// Finishes what is under way, folds the write-ahead log into the database and lets go of the
+    /// state directory. Later calls fail.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+        // Unlocking can fail only where the file is closed already.
+        let _ = self.lock.unlock();
+    }
+
+    async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, StoreError> {
+        let mut connection = self.writer.acquire().await.map_err(|source| self.failed(source))?;
+        let done = work(&mut connection).await;
+        if done.is_err() {
+            // SQLite ends a transaction by itself on some errors (disk full, I/O) and sqlx does not
+            // notice: only a new connection is sure to be out of it.
+            connection.close_on_drop();
+        }
+        done.map_err(|source| self.failed(source))
+    }
+
+    pub(super) fn failed(&self, source: sqlx::Error) -> StoreError {
+        let error = StoreError::of(&self.path, source);
+        if matches!(error, StoreError::Damaged { .. }) {
+            open::mark_suspect(&self.path);
+        }
+        error
+    }
+}

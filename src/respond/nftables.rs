@@ -1,0 +1,114 @@
+//! Drops packets in the kernel through nft: a table of ours, `inet palisade`, that no other tool
+//! needs to know of. What it holds ends by the kernel's own timeouts, with or without us.
+
+mod process;
+mod script;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+
+use super::{Answer, MAX_SECS, RespondError, Responder};
+use crate::decide::Permit;
+use crate::event::{Outcome, Timestamp};
+use process::Nft;
+use script::BlockSet;
+
+/// The nftables responder. Needs nft and CAP_NET_ADMIN.
+pub struct Nftables {
+    nft: Nft,
+    /// The sets that the chain's rules look into.
+    sets: BTreeSet<BlockSet>,
+}
+
+impl Default for Nftables {
+    fn default() -> Self {
+        // Absolute first: an ordinary user's search path lacks /usr/sbin.
+        let places = ["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft", "/usr/local/sbin/nft"];
+        let program = places.into_iter().find(|place| std::path::Path::new(place).exists()).unwrap_or("nft");
+        Nftables::with_command(vec![program.into()])
+    }
+}
+
+impl Nftables {
+    /// The responder that runs `command` in place of nft, such as `ip netns exec NAME nft`.
+    pub fn with_command(command: Vec<String>) -> Nftables {
+        Nftables { nft: Nft::new(command), sets: BlockSet::ALWAYS.into() }
+    }
+
+    async fn make_table(&mut self) -> Result<(), RespondError> {
+        let mut sets = BTreeSet::from(BlockSet::ALWAYS);
+        sets.extend(self.nft.list(&["-t", "list", "sets", "inet"]).await?.into_iter().map(|(set, _)| set));
+        self.nft.run(&script::table(&sets)).await?;
+        self.sets = sets;
+        Ok(())
+    }
+
+    async fn shut_out(&mut self, permits: &[Permit], now: Timestamp) -> Result<(), RespondError> {
+        // By target: nft refuses a transaction that deletes the same element twice.
+        let mut wanted = BTreeMap::new();
+        for permit in permits {
+            wanted.insert(permit.target().trunc(), now.secs_until(permit.expires_at()).min(MAX_SECS));
+        }
+        let mut sets = self.sets.clone();
+        sets.extend(wanted.keys().map(BlockSet::of));
+        let mut script = String::new();
+        if sets.len() > self.sets.len() {
+            script.push_str(&script::table(&sets));
+        }
+        script.push_str(&script::block(&wanted));
+        self.nft.run(&script).await?;
+        self.sets = sets;
+        Ok(())
+    }
+
+    async fn let_go(&mut self, targets: &[IpNet]) -> Result<(), RespondError> {
+        let known = |target: &IpNet| self.sets.contains(&BlockSet::of(target));
+        let targets: BTreeSet<IpNet> = targets.iter().map(IpNet::trunc).filter(known).collect();
+        match self.nft.run(&script::lift(&targets)).await {
+            // A full set takes no `add`, not even one that is undone at once, and to open the
+            // gate must always be possible: one by one, without it.
+            Err(RespondError::Full { .. }) => {
+                for target in &targets {
+                    match self.nft.run(&script::delete(target)).await {
+                        Ok(()) | Err(RespondError::Lost) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(())
+            }
+            answer => answer,
+        }
+    }
+
+    async fn ask(&mut self) -> Result<Vec<Outcome>, RespondError> {
+        let sets = self.nft.list(&["list", "table", "inet", script::TABLE]).await?;
+        Ok(sets.into_iter().flat_map(|(_, held)| held).collect())
+    }
+}
+
+impl Responder for Nftables {
+    fn name(&self) -> &'static str {
+        "nftables"
+    }
+
+    fn start(&mut self) -> Answer<'_, ()> {
+        Box::pin(self.make_table())
+    }
+
+    fn apply<'a>(&'a mut self, permits: &'a [Permit], now: Timestamp) -> Answer<'a, ()> {
+        Box::pin(self.shut_out(permits, now))
+    }
+
+    fn lift<'a>(&'a mut self, targets: &'a [IpNet]) -> Answer<'a, ()> {
+        Box::pin(self.let_go(targets))
+    }
+
+    fn held(&mut self) -> Answer<'_, Vec<Outcome>> {
+        Box::pin(self.ask())
+    }
+
+    fn allow<'a>(&'a mut self, networks: &'a [IpNet]) -> Answer<'a, ()> {
+        Box::pin(async move { self.nft.run(&script::allow(networks)).await })
+    }
+}

@@ -1,0 +1,362 @@
+//! Runs nft: one long-lived interactive child for what is small and urgent (no fork a ban), a
+//! child of its own for what is large or is a question.
+
+use std::net::IpAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStderr, ChildStdin, Command};
+use tokio::time::timeout;
+
+use super::script::{BlockSet, SET_SIZE, TABLE};
+use crate::event::Outcome;
+use crate::respond::RespondError;
+
+/// Longest script that the interactive child is given, in bytes: about 150 bans. It takes a
+/// larger one four times as slowly as `nft -f` (its line editor reads byte by byte), and up to
+/// here a pipe takes the whole script at once.
+const MAX_LINE_BYTES: usize = 16 * 1024;
+
+/// Scripts that one interactive child is given. nft walks through its history of all lines at
+/// every line: 0.3 ms a ban at first, 1.6 ms after 12,000 (nft 1.0.6), and memory grows.
+const MAX_SCRIPTS: u32 = 250;
+
+/// For one short script.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// For a large script or a listing: 131,072 elements take a second or two, on a busy machine more.
+const LONG_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The one user of nft's command line.
+pub(super) struct Nft {
+    /// The program and its first arguments.
+    command: Vec<String>,
+    session: Option<Session>,
+}
+
+impl Nft {
+    pub(super) fn new(command: Vec<String>) -> Nft {
+        Nft { command, session: None }
+    }
+
+    /// Carries out `script`, one line of commands, as one transaction. An empty one is fine.
+    ///
+    /// Dropping the future kills the child that is at work.
+    pub(super) async fn run(&mut self, script: &str) -> Result<(), RespondError> {
+        if script.is_empty() {
+            return Ok(());
+        }
+        if script.len() > MAX_LINE_BYTES {
+            return self.once(&["-f", "-"], script).await.map(drop);
+        }
+        // A child that died since the last call is no failure of this one, and scripts may be
+        // carried out twice.
+        let kept = self.session.is_some();
+        match self.exchange(script).await {
+            Err(RespondError::Died { reason, .. }) if kept => {
+                tracing::warn!(%reason, "nft ended and is started again");
+                self.exchange(script).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// The block sets that `nft -j ARGUMENTS` lists, with what they hold.
+    pub(super) async fn list(&mut self, arguments: &[&str]) -> Result<Vec<(BlockSet, Vec<Outcome>)>, RespondError> {
+        let mut all = vec!["-j"];
+        all.extend(arguments);
+        let json = self.once(&all, "").await?;
+        listing(&json).map_err(|error| RespondError::Rejected {
+            program: self.program(),
+            message: format!("its listing cannot be read: {error}"),
+        })
+    }
+
+    async fn exchange(&mut self, script: &str) -> Result<(), RespondError> {
+        // Taken out for the while: a child whose answer was not read to its end is not used again.
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => self.open()?,
+        };
+        let answer = match timeout(DEADLINE, session.transact(script)).await {
+            Ok(answer) => answer,
+            Err(_) => return Err(RespondError::TimedOut { program: self.program(), secs: DEADLINE.as_secs() }),
+        };
+        let complaints = answer.map_err(|reason| RespondError::Died { program: self.program(), reason })?;
+        // The successor starts up while nobody waits for it. If it cannot, the next call says so.
+        self.session = if session.scripts < MAX_SCRIPTS { Some(session) } else { self.open().ok() };
+        if complaints.is_empty() { Ok(()) } else { Err(self.refusal(&complaints)) }
+    }
+
+    /// Runs nft once; gives what it printed.
+    async fn once(&self, arguments: &[&str], input: &str) -> Result<Vec<u8>, RespondError> {
+        let mut child = self.spawn(arguments, Stdio::piped())?;
+        let stdin = child.stdin.take();
+        let feed = async move {
+            if let Some(mut stdin) = stdin {
+                // If nft ends before it has read everything, its status says why.
+                let _ = stdin.write_all(input.as_bytes()).await;
+            }
+        };
+        // In this order: what is dropped early must kill nft before its input ends, or it would
+        // take half a script for a whole one.
+        let work = async { tokio::join!(child.wait_with_output(), feed).0 };
+        let output = match timeout(LONG_DEADLINE, work).await {
+            Ok(output) => output,
+            Err(_) => return Err(RespondError::TimedOut { program: self.program(), secs: LONG_DEADLINE.as_secs() }),
+        };
+        let output = output.map_err(|error| self.not_started(&error))?;
+        if output.status.success() {
+            Ok(output.stdout)
+        } else {
+            Err(self.refusal(&String::from_utf8_lossy(&output.stderr)))
+        }
+    }
+
+    fn open(&self) -> Result<Session, RespondError> {
+        // What it prints is never read: that a script was carried out shows on stderr.
+        let mut child = self.spawn(&["-i"], Stdio::null())?;
+        match (child.stdin.take(), child.stderr.take()) {
+            (Some(stdin), Some(stderr)) => Ok(Session { child, stdin, stderr: BufReader::new(stderr), scripts: 0 }),
+            _ => Err(RespondError::Died { program: self.program(), reason: "it has no pipes".into() }),
+        }
+    }
+
+    fn spawn(&self, arguments: &[&str], stdout: Stdio) -> Result<Child, RespondError> {
+        let mut parts = self.command.iter();
+        Command::new(parts.next().map_or("nft", String::as_str))
+            .args(parts)
+            .args(arguments)
+            // An interactive nft writes every line into ~/.nft.history, and reads it at start.
+            .env("HOME", "/dev/null")
+            .env("TERM", "dumb")
+            .env("LC_ALL", "C")
+            .stdin(Stdio::piped())
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| self.not_started(&error))
+    }
+
+    fn program(&self) -> String {
+        self.command.join(" ")
+    }
+
+    fn not_started(&self, error: &std::io::Error) -> RespondError {
+        let program = self.program();
+        match error.kind() {
+            std::io::ErrorKind::NotFound => RespondError::Missing { program },
+            std::io::ErrorKind::PermissionDenied => RespondError::NotPermitted { program },
+            _ => RespondError::Died { program, reason: error.to_string() },
+        }
+    }
+
+    /// What nft's complaints mean to us.
+    fn refusal(&self, complaints: &str) -> RespondError {
+        let program = self.program();
+        let says = |text: &str| complaints.contains(text);
+        match () {
+            () if says("Operation not permitted") => RespondError::NotPermitted { program },
+            () if says("Too many open files in system") => RespondError::Full { limit: SET_SIZE },
+            // Scripts name nothing that they have not made sure of, but for the table itself.
+            () if says("No such file or directory") => RespondError::Lost,
+            () => {
+                let line = complaints.lines().find(|line| is_complaint(line)).or(complaints.lines().next());
+                RespondError::Rejected { program, message: line.unwrap_or("no reason given").trim().into() }
+            }
+        }
+    }
+}
+
+/// One interactive nft.
+struct Session {
+    /// Before its pipes, because it is dropped first: nft must be dead when its input ends.
+    #[allow(dead_code, reason = "kept for its drop, which kills nft")]
+    child: Child,
+    stdin: ChildStdin,
+    stderr: BufReader<ChildStderr>,
+    /// Scripts sent so far.
+    scripts: u32,
+}
+
+impl Session {
+    /// Sends `script` and waits until it was carried out; gives nft's complaints, none if it did it.
+    ///
+    /// nft says nothing of success, and its two output streams have no common order. So a line
+    /// follows that it cannot understand: its complaint about that one comes on stderr after all
+    /// complaints about the script, and a script's transaction is over before the next line is read.
+    async fn transact(&mut self, script: &str) -> Result<String, String> {
+        self.scripts += 1;
+        let fence = format!("palisade_{}", self.scripts);
+        let lines = format!("{script}\n{fence}\n");
+        let write = async {
+            self.stdin.write_all(lines.as_bytes()).await?;
+            self.stdin.flush().await
+        };
+        let stderr = &mut self.stderr;
+        let read = async {
+            let mut said = String::new();
+            let mut line = Vec::new();
+            loop {
+                line.clear();
+                if stderr.read_until(b'\n', &mut line).await? == 0 {
+                    let last = said.lines().last().unwrap_or("its output ended").to_string();
+                    return Err(std::io::Error::other(last));
+                }
+                let text = String::from_utf8_lossy(&line);
+                if text.trim_end() == fence {
+                    return Ok(said);
+                }
+                said.push_str(&text);
+            }
+        };
+        // Both at once: a complaint repeats the script, and pipes are short.
+        let (read, write) = tokio::join!(read, write);
+        let said = read.map_err(|error| error.to_string())?;
+        write.map_err(|error| error.to_string())?;
+        // The last complaint is about the fence. What else nft repeats of the script, and its
+        // underlining, says nothing.
+        let mut complaints: Vec<&str> = said.lines().filter(|line| is_complaint(line)).collect();
+        complaints.pop();
+        Ok(complaints.join("\n"))
+    }
+}
+
+/// nft's messages read `Error: …` or `netlink: Error: …`; our scripts never do.
+fn is_complaint(line: &str) -> bool {
+    line.contains("Error: ")
+}
+
+fn listing(json: &[u8]) -> Result<Vec<(BlockSet, Vec<Outcome>)>, serde_json::Error> {
+    let listing: Listing = serde_json::from_slice(json)?;
+    let ours = listing.nftables.into_iter().filter_map(|object| object.set).filter(|set| set.table == TABLE);
+    Ok(ours
+        .filter_map(|set| {
+            let block_set = BlockSet::named(&set.name)?;
+            let held = set.elem.into_iter().filter_map(|element| match element {
+                Element::Timed { elem } => {
+                    Some(Outcome { target: block_set.target(elem.val)?, remaining_secs: elem.expires })
+                }
+                Element::Other(_) => None,
+            });
+            Some((block_set, held.collect()))
+        })
+        .collect())
+}
+
+/// What `nft -j list` prints, as far as we read it.
+#[derive(Deserialize)]
+struct Listing {
+    nftables: Vec<Object>,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    set: Option<Set>,
+}
+
+#[derive(Deserialize)]
+struct Set {
+    table: String,
+    name: String,
+    #[serde(default)]
+    elem: Vec<Element>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Element {
+    Timed {
+        elem: Timed,
+    },
+    /// An element of an allow set.
+    Other(serde::de::IgnoredAny),
+}
+
+#[derive(Deserialize)]
+struct Timed {
+    val: IpAddr,
+    /// Seconds.
+    expires: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_gives_targets_and_the_seconds_they_have_left() {
+        // As printed by nft 1.0.6.
+        let json = br#"{"nftables": [{"metainfo": {"version": "1.0.6", "json_schema_version": 1}},
+            {"table": {"family": "inet", "name": "palisade", "handle": 16}},
+            {"set": {"family": "inet", "name": "net4_24", "table": "palisade", "type": "ipv4_addr", "handle": 1,
+             "size": 131072, "flags": ["timeout"],
+             "elem": [{"elem": {"val": "198.51.100.0", "timeout": 315360, "expires": 315359}}]}},
+            {"set": {"family": "inet", "name": "block6", "table": "palisade", "type": "ipv6_addr", "handle": 3}},
+            {"set": {"family": "inet", "name": "block4", "table": "other", "type": "ipv4_addr", "handle": 3}},
+            {"set": {"family": "inet", "name": "allow4", "table": "palisade", "type": "ipv4_addr", "handle": 2,
+             "flags": ["interval"], "elem": [{"prefix": {"addr": "10.0.0.0", "len": 8}}, "192.0.2.1"]}}]}"#;
+        let held = Outcome { target: "198.51.100.0/24".parse().unwrap(), remaining_secs: 315_359 };
+        assert_eq!(listing(json).unwrap(), [(BlockSet::V4(24), vec![held]), (BlockSet::V6(64), vec![])]);
+    }
+
+    #[test]
+    fn complaints_of_nft_become_errors_that_name_the_way_out() {
+        let nft = Nft::new(vec!["/usr/sbin/nft".into()]);
+        for (complaint, expected, retryable) in [
+            (
+                "netlink: Error: cache initialization failed: Operation not permitted",
+                "`/usr/sbin/nft` may not change the firewall: run as root or with CAP_NET_ADMIN \
+                 (systemd: AmbientCapabilities=CAP_NET_ADMIN), or set mode = \"dry_run\"",
+                false,
+            ),
+            (
+                "/dev/stdin:1:1-17: Error: Could not process rule: Operation not supported\nadd table\n^^^",
+                "`/usr/sbin/nft` refused: /dev/stdin:1:1-17: Error: Could not process rule: Operation not supported",
+                false,
+            ),
+            (
+                "Error: Could not process rule: Too many open files in system",
+                "a firewall set is full (131072 targets): lift bans, shorten them, or ban networks instead of addresses",
+                true,
+            ),
+        ] {
+            let error = nft.refusal(complaint);
+            assert_eq!(error.to_string(), expected);
+            assert_eq!(error.is_retryable(), retryable);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_program_is_named() {
+        let error = Nft::new(vec!["/nonexistent/nft".into()]).run("add table inet palisade; ").await.unwrap_err();
+        assert!(error.to_string().contains("`/nonexistent/nft` is not installed"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_ends_at_once_is_reported_with_its_last_words() {
+        let shell = |script: &str| Nft::new(vec!["sh".into(), "-c".into(), script.into()]);
+        let error = shell("read line; echo 'no such namespace' >&2; exit 1").run("x; ").await.unwrap_err();
+        assert!(matches!(&error, RespondError::Died { reason, .. } if reason.contains("no such namespace")), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_hangs_is_given_up_and_killed() {
+        let pid_file = tempfile::NamedTempFile::new().unwrap();
+        let script = format!("echo $$ > {}; exec sleep 600", pid_file.path().display());
+        let mut nft = Nft::new(vec!["sh".into(), "-c".into(), script]);
+        let error = nft.run("x; ").await.unwrap_err();
+        assert!(matches!(error, RespondError::TimedOut { secs: 5, .. }) && error.is_retryable(), "{error}");
+        let pid = std::fs::read_to_string(pid_file.path()).unwrap();
+        let status = format!("/proc/{}/status", pid.trim());
+        let deadline = std::time::Instant::now() + DEADLINE;
+        // Gone, or killed and not yet reaped.
+        while std::fs::read_to_string(&status).is_ok_and(|status| !status.contains("State:\tZ")) {
+            assert!(std::time::Instant::now() < deadline, "it still runs");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}

@@ -1,0 +1,192 @@
+use std::net::IpAddr;
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use ipnet::IpNet;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::{Backend, Command, Problem, Request};
+use crate::event::{ClientKey, Decision, DecisionState, shown};
+use crate::record::{AllowEntry, DecisionFilter};
+
+/// Rows that a list gives unless asked for more or fewer.
+const ROWS: u32 = 100;
+/// Rows that a list gives at most.
+const MAX_ROWS: u32 = 100_000;
+
+/// The API, to be served on any listener.
+pub fn router(backend: Backend) -> Router {
+    Router::new()
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/decisions", get(decisions).post(ban).delete(unban_all))
+        .route("/api/v1/decisions/{*target}", axum::routing::delete(unban))
+        .route("/api/v1/findings", get(findings))
+        .route("/api/v1/clients/{address}", get(client))
+        .route("/api/v1/allow", get(allow_list).post(allow))
+        .route("/api/v1/allow/{*network}", axum::routing::delete(disallow))
+        .route("/api/v1/changes", get(changes))
+        .fallback(async || Problem::NotFound("no such path; the API is under /api/v1".into()))
+        .with_state(backend)
+}
+
+type Answer = Result<Json<Value>, Problem>;
+
+async fn tell(backend: &Backend, command: Command) -> Answer {
+    let stopping = || Problem::Failed("the daemon is stopping".into());
+    let (reply, answer) = oneshot::channel();
+    backend.commands.send(Request { command, reply }).await.map_err(|_| stopping())?;
+    answer.await.map_err(|_| stopping())?.map(Json)
+}
+
+async fn status(State(backend): State<Backend>) -> Answer {
+    tell(&backend, Command::Status).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    state: Option<String>,
+    target: Option<String>,
+    limit: Option<u32>,
+}
+
+/// The newest decisions first; `state=active` for bans in force.
+async fn decisions(State(backend): State<Backend>, Query(query): Query<ListQuery>) -> Answer {
+    let state = match query.state.as_deref() {
+        None => None,
+        Some(name) => Some(
+            DecisionState::parse(name)
+                .ok_or_else(|| Problem::Invalid(format!("{name:?} is no state of a decision")))?,
+        ),
+    };
+    let target = query.target.as_deref().map(network).transpose()?;
+    let filter = DecisionFilter { state, target };
+    let rows = backend.store.decisions(filter, rows(query.limit)).await?;
+    Ok(Json(rows.iter().map(decision).collect()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BanRequest {
+    target: String,
+    duration_secs: Option<u64>,
+    #[serde(default)]
+    reason: String,
+}
+
+async fn ban(State(backend): State<Backend>, Json(request): Json<BanRequest>) -> Answer {
+    let target = network(&request.target)?;
+    if request.duration_secs == Some(0) {
+        return Err(Problem::Invalid("duration_secs must be at least 1".into()));
+    }
+    tell(&backend, Command::Ban { target, duration_secs: request.duration_secs, reason: request.reason }).await
+}
+
+async fn unban(State(backend): State<Backend>, Path(target): Path<String>) -> Answer {
+    tell(&backend, Command::Unban { target: Some(network(&target)?) }).await
+}
+
+async fn unban_all(State(backend): State<Backend>) -> Answer {
+    tell(&backend, Command::Unban { target: None }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FindingsQuery {
+    client: Option<IpAddr>,
+    limit: Option<u32>,
+}
+
+async fn findings(State(backend): State<Backend>, Query(query): Query<FindingsQuery>) -> Answer {
+    let client = query.client.map(|address| ClientKey::of(address, backend.v6_prefix));
+    Ok(Json(json!(backend.store.findings(client, rows(query.limit)).await?)))
+}
+
+async fn client(State(backend): State<Backend>, Path(address): Path<String>) -> Answer {
+    let address = address.parse().map_err(|_| Problem::Invalid(format!("{address:?} is no IP address")))?;
+    tell(&backend, Command::Client { address }).await
+}
+
+async fn allow_list(State(backend): State<Backend>) -> Answer {
+    let entry = |entry: &AllowEntry| json!({ "network": shown(entry.network), "note": entry.note, "created_at": entry.created_at });
+    Ok(Json(backend.store.allow_list().await?.iter().map(entry).collect()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AllowRequest {
+    network: String,
+    #[serde(default)]
+    note: String,
+}
+
+async fn allow(State(backend): State<Backend>, Json(request): Json<AllowRequest>) -> Answer {
+    tell(&backend, Command::Allow { network: network(&request.network)?, note: request.note }).await
+}
+
+async fn disallow(State(backend): State<Backend>, Path(text): Path<String>) -> Answer {
+    tell(&backend, Command::Disallow { network: network(&text)? }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangesQuery {
+    #[serde(default)]
+    after: i64,
+    limit: Option<u32>,
+}
+
+/// What was recorded after a cursor, oldest first.
+async fn changes(State(backend): State<Backend>, Query(query): Query<ChangesQuery>) -> Answer {
+    Ok(Json(json!(backend.store.changes(query.after, rows(query.limit)).await?)))
+}
+
+/// A decision as the API shows it.
+pub fn decision(decision: &Decision) -> Value {
+    json!({
+        "id": decision.id,
+        "target": shown(decision.target),
+        "state": decision.state,
+        "simulated": decision.simulated,
+        "proposer": decision.proposer,
+        "category": decision.ground.category,
+        "score": decision.ground.score,
+        "reason": decision.ground.reason,
+        "finding_id": decision.ground.finding_id,
+        "created_at": decision.created_at,
+        "expires_at": decision.expires_at,
+        "offences": decision.offences,
+        "note": decision.note,
+    })
+}
+
+fn rows(limit: Option<u32>) -> u32 {
+    limit.unwrap_or(ROWS).min(MAX_ROWS)
+}
+
+/// An address or a network, canonical.
+fn network(text: &str) -> Result<IpNet, Problem> {
+    let invalid = || Problem::Invalid(format!("{text:?} is neither an IP address nor a network"));
+    match text.parse::<IpAddr>() {
+        Ok(address) => Ok(crate::event::canonical(address).into()),
+        Err(_) => text.parse::<IpNet>().map(|network| network.trunc()).map_err(|_| invalid()),
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let code = match &self {
+            Problem::Invalid(_) => StatusCode::BAD_REQUEST,
+            Problem::NotFound(_) => StatusCode::NOT_FOUND,
+            Problem::Refused(_) => StatusCode::CONFLICT,
+            Problem::Failed(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let body = json!({ "status": code.as_u16(), "title": code.canonical_reason(), "detail": self.to_string() });
+        (code, [("content-type", "application/problem+json")], body.to_string()).into_response()
+    }
+}

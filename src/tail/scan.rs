@@ -1,0 +1,196 @@
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, DirEntry, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::Start;
+use super::pattern::is_compressed;
+use super::reader::{FileId, Reader, explain, regular};
+use super::tailer::{Followed, Tailer};
+
+/// File times are those of the kernel's last tick, at 100 Hz up to this much behind the clock.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Which path holds the reader of a file.
+type Owners = HashMap<FileId, PathBuf>;
+
+impl Tailer {
+    /// Looks up every name again: finds new files, and those whose path leads elsewhere.
+    pub(super) fn scan(&mut self) {
+        self.names_changed = false;
+        let since = self.scanned.replace((Instant::now(), SystemTime::now())).map(|(_, clock)| clock);
+        self.find_paths(since);
+        let mut owners = Owners::new();
+        for (path, followed) in &self.followed {
+            owners.extend(followed.files.iter().map(|file| (file.id, path.clone())));
+        }
+        let paths: Vec<PathBuf> = self.followed.keys().cloned().collect();
+        for path in &paths {
+            self.look(path, since, &mut owners);
+        }
+        let patterns = &self.patterns;
+        self.followed.retain(|path, followed| {
+            let found = followed.leads_to.is_some() || followed.error.is_some();
+            let named = patterns.iter().any(|pattern| pattern.names(path));
+            found || named || !followed.files.is_empty()
+        });
+        self.watch_directories();
+    }
+
+    fn find_paths(&mut self, since: Option<SystemTime>) {
+        self.unlisted.clear();
+        for (source, pattern) in self.patterns.iter().enumerate() {
+            for path in pattern.paths() {
+                match path {
+                    Ok(path) => {
+                        let there = since.is_none() && path.symlink_metadata().is_ok();
+                        let start = if there { pattern.start } else { Start::Beginning };
+                        self.followed.entry(path).or_insert_with(|| Followed::new(source, start));
+                    }
+                    Err(error) => {
+                        self.unlisted.insert(error.path().to_path_buf(), explain(error.path(), error.error()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks where `path` leads now.
+    fn look(&mut self, path: &Path, since: Option<SystemTime>, owners: &mut Owners) {
+        let Some(followed) = self.followed.get_mut(path) else { return };
+        followed.error = None;
+        match fs::metadata(path).and_then(|metadata| regular(&metadata).map(|()| FileId::of(&metadata))) {
+            Ok(id) => {
+                if followed.leads_to != Some(id) {
+                    followed.current().into_iter().for_each(Reader::leave);
+                    followed.leads_to = Some(id);
+                }
+                match owners.get(&id).cloned() {
+                    None => self.adopt(path, since, owners),
+                    Some(owner) if owner == path => followed.files.sort_by_key(|file| file.id == id),
+                    Some(owner) => self.take_over(path, id, &owner, owners),
+                }
+            }
+            Err(error) => {
+                use io::ErrorKind::{InvalidInput, IsADirectory, NotADirectory, NotFound};
+                let vanished = error.kind() == NotFound;
+                if !vanished || self.patterns.iter().any(|pattern| pattern.names(path)) {
+                    followed.error = Some(explain(path, &error));
+                }
+                // What fails otherwise, such as a network file system, says nothing of the name.
+                if matches!(error.kind(), NotFound | NotADirectory | IsADirectory | InvalidInput) {
+                    followed.current().into_iter().for_each(Reader::leave);
+                    followed.leads_to = None;
+                    if !followed.files.is_empty() {
+                        self.adopt_missed(path, None, since, owners);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Opens the file that `path` leads to, and before it those that stood there unseen.
+    fn adopt(&mut self, path: &Path, since: Option<SystemTime>, owners: &mut Owners) {
+        let Some(start) = self.followed.get(path).map(|followed| followed.start) else { return };
+        let opened = Reader::open(path, start);
+        self.adopt_missed(path, opened.as_ref().ok(), since, owners);
+        let Some(followed) = self.followed.get_mut(path) else { return };
+        match opened {
+            // Replaced since it was looked at, by a file that is read already.
+            Ok(reader) if owners.contains_key(&reader.id) => {}
+            Ok(reader) => {
+                owners.insert(reader.id, path.to_path_buf());
+                followed.start = Start::Beginning;
+                followed.leads_to = Some(reader.id);
+                followed.files.push(reader);
+            }
+            Err(error) => followed.error = Some(explain(path, &error)),
+        }
+    }
+
+    /// Opens the files that came under `path` and were renamed again since the last look.
+    fn adopt_missed(&mut self, path: &Path, current: Option<&Reader>, since: Option<SystemTime>, owners: &mut Owners) {
+        let Some(since) = since.and_then(|since| since.checked_sub(TICK)) else { return };
+        let mut files = siblings(path);
+        files.retain(|(name, metadata)| {
+            let id = FileId::of(metadata);
+            current.is_none_or(|current| current.id != id)
+                && !owners.contains_key(&id)
+                && metadata.created().or_else(|_| metadata.modified()).is_ok_and(|born| born >= since)
+                && !self.patterns.iter().any(|pattern| pattern.matches(name))
+        });
+        if let Some(followed) = self.followed.get_mut(path) {
+            followed.push_unlike(open_in_order(files), current);
+            owners.extend(followed.files.iter().map(|file| (file.id, path.to_path_buf())));
+        }
+    }
+
+    /// A file read under another name that no longer leads to it goes on under this one. Until its
+    /// grace is over it stays, as what stands in the same row is read in order.
+    fn take_over(&mut self, path: &Path, id: FileId, owner: &Path, owners: &mut Owners) {
+        let grace = self.limits.grace;
+        let Some(from) = self.followed.get_mut(owner).filter(|from| from.leads_to != Some(id)) else { return };
+        let Some(at) = from.files.iter().position(|file| file.id == id && file.is_expired(grace)) else { return };
+        let reader = from.files.remove(at);
+        if let Some(followed) = self.followed.get_mut(path) {
+            followed.start = Start::Beginning;
+            followed.files.push(reader);
+            owners.insert(id, path.to_path_buf());
+        }
+    }
+
+    /// Directories where names of interest come and go; where a symlink leads, also those of its target.
+    fn watch_directories(&mut self) {
+        let mut wanted: BTreeSet<PathBuf> = self.patterns.iter().map(|pattern| pattern.directory()).collect();
+        for path in self.followed.keys() {
+            wanted.extend(homes(path).into_iter().filter_map(|home| Some(home.parent()?.to_path_buf())));
+        }
+        self.watch.directories(&wanted);
+    }
+}
+
+impl Followed {
+    /// Adds files found beside the path, except copies of ones that are read: someone's backup.
+    pub(super) fn push_unlike(&mut self, between: Vec<Reader>, current: Option<&Reader>) {
+        for reader in between {
+            let is_copy = |other: &Reader| other.head == reader.head && reader.head.len > 0;
+            if !current.is_some_and(is_copy) && !self.files.iter().any(is_copy) {
+                self.files.push(reader);
+            }
+        }
+    }
+}
+
+/// Opens what can be opened, from its beginning, in the order of last writing.
+pub(super) fn open_in_order(mut files: Vec<(PathBuf, Metadata)>) -> Vec<Reader> {
+    files.sort_by_key(|(_, metadata)| metadata.modified().ok());
+    files.iter().filter_map(|(name, _)| Reader::open(name, Start::Beginning).ok()).collect()
+}
+
+/// Regular, uncompressed files whose name begins with that of `path`, in its directory.
+pub(super) fn siblings(path: &Path) -> Vec<(PathBuf, Metadata)> {
+    let home = homes(path).pop().unwrap_or_default();
+    neighbours(&home)
+        .filter(|entry| is_sibling(entry, &home) && !is_compressed(&entry.path()))
+        .filter_map(|entry| Some((entry.path(), entry.metadata().ok().filter(Metadata::is_file)?)))
+        .collect()
+}
+
+/// Whether the name of `entry` begins with that of `path`, as the names that rotation gives do.
+pub(super) fn is_sibling(entry: &DirEntry, path: &Path) -> bool {
+    let base = path.file_name().unwrap_or_default();
+    entry.file_name().as_encoded_bytes().starts_with(base.as_encoded_bytes())
+}
+
+/// All entries of the directory that holds `path`.
+pub(super) fn neighbours(path: &Path) -> impl Iterator<Item = DirEntry> {
+    path.parent().and_then(|directory| fs::read_dir(directory).ok()).into_iter().flatten().filter_map(Result::ok)
+}
+
+/// `path`, then what it stands for when a symlink is on the way.
+pub(super) fn homes(path: &Path) -> Vec<PathBuf> {
+    let mut homes = vec![path.to_path_buf()];
+    homes.extend(fs::canonicalize(path).ok().filter(|real| real != path));
+    homes
+}

@@ -1,0 +1,163 @@
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::pattern::Pattern;
+use super::reader::{FileId, Reader, Sink};
+use super::wake::{Waker, Watch};
+use super::{Chunk, FileStatus, Limits, More, SourceConfig, Start};
+use crate::event::FileMark;
+
+/// How often all names are looked up again, whether or not the kernel announced a change.
+const SCAN: Duration = Duration::from_secs(1);
+/// Announced changes of names are taken together: a directory may be busy with other things.
+const SCAN_AT_MOST: Duration = Duration::from_millis(100);
+
+/// Follows all files of all sources.
+///
+/// A file is its inode and not its name. Under each followed path stands a row of open files, oldest
+/// first: those that were rotated away and may still grow, then the one the path leads to.
+pub struct Tailer {
+    pub(super) patterns: Vec<Pattern>,
+    pub(super) followed: BTreeMap<PathBuf, Followed>,
+    /// Directories that cannot be listed.
+    pub(super) unlisted: BTreeMap<PathBuf, String>,
+    pub(super) limits: Limits,
+    pub(super) watch: Watch,
+    pub(super) scanned: Option<(Instant, SystemTime)>,
+    pub(super) gaps: u64,
+    /// Announced since the last scan.
+    pub(super) names_changed: bool,
+    buffer: Vec<u8>,
+}
+
+/// What stands under one path.
+pub(super) struct Followed {
+    pub source: usize,
+    /// Where the next file that appears here is read from.
+    pub start: Start,
+    /// What the path led to when last looked at.
+    pub leads_to: Option<FileId>,
+    pub files: Vec<Reader>,
+    pub error: Option<String>,
+}
+
+impl Followed {
+    pub fn new(source: usize, start: Start) -> Followed {
+        Followed { source, start, leads_to: None, files: Vec::new(), error: None }
+    }
+
+    pub fn current(&mut self) -> Option<&mut Reader> {
+        self.files.iter_mut().find(|file| Some(file.id) == self.leads_to)
+    }
+}
+
+impl Tailer {
+    /// Finds what is there now. `resume`: the marks of the last run; each file goes on where its mark
+    /// says, also when it was renamed meanwhile; of several marks for one inode the last counts. Files and directories that do not exist are waited
+    /// for.
+    ///
+    /// # Errors
+    /// A glob that cannot be understood.
+    pub fn open(sources: &[SourceConfig], resume: Vec<FileMark>, limits: Limits) -> anyhow::Result<Tailer> {
+        let patterns = sources.iter().map(Pattern::parse).collect::<anyhow::Result<Vec<_>>>()?;
+        let block = limits.read_bytes.max(limits.max_line_bytes.saturating_add(1));
+        let mut tailer = Tailer {
+            patterns,
+            followed: BTreeMap::new(),
+            unlisted: BTreeMap::new(),
+            limits,
+            watch: Watch::new(),
+            scanned: None,
+            gaps: 0,
+            names_changed: false,
+            buffer: vec![0; block.saturating_add(1)],
+        };
+        tailer.resume(resume);
+        tailer.scan();
+        Ok(tailer)
+    }
+
+    /// Reads what is there now, at most one block of `read_bytes` from each file, and calls `each`
+    /// for every chunk. A file that was rotated away comes before the one that took its path. Says
+    /// whether more is waiting to be read.
+    pub fn read(&mut self, each: &mut dyn FnMut(Chunk<'_>)) -> More {
+        self.names_changed |= self.watch.take_names();
+        if self.until_scan().is_zero() {
+            self.scan();
+            self.finish(each);
+        }
+        let mut more = More::No;
+        for (path, followed) in &mut self.followed {
+            let mut sink = Sink { path, source: followed.source, limits: &self.limits, buffer: &mut self.buffer, each };
+            for file in &mut followed.files {
+                let left = file.read(&mut sink);
+                self.gaps += std::mem::take(&mut file.lost);
+                if left == More::Yes {
+                    more = More::Yes;
+                    break;
+                }
+            }
+        }
+        more
+    }
+
+    /// Blocks until something may have changed, `poll` or `timeout` is over, or a [`Waker`] was used.
+    pub fn wait(&mut self, timeout: Duration) {
+        self.watch.wait(timeout.min(self.limits.poll).min(self.until_scan()));
+    }
+
+    /// Ends [`wait`](Self::wait) early from another thread.
+    pub fn waker(&self) -> Waker {
+        self.watch.waker()
+    }
+
+    /// Where reading resumes, for every file still followed; of one path, the oldest file first.
+    pub fn marks(&self) -> Vec<FileMark> {
+        self.files().map(|(path, file)| file.mark(path)).collect()
+    }
+
+    /// Every followed file, and every path that cannot be followed with the reason.
+    pub fn statuses(&self) -> Vec<FileStatus> {
+        let broken = self.followed.iter().filter_map(|(path, followed)| Some((path, followed.error.as_ref()?)));
+        let broken = broken.chain(&self.unlisted).map(|(path, error)| FileStatus {
+            path: path.clone(),
+            generation: 0,
+            offset: 0,
+            behind_bytes: 0,
+            overlong: 0,
+            error: Some(error.clone()),
+        });
+        self.files().map(|(path, file)| file.status(path)).chain(broken).collect()
+    }
+
+    /// Bytes known to be lost: a file was truncated or gone before it was read to its end. A file
+    /// that went while nobody looked counts as one byte, as its size is not known.
+    pub fn gaps(&self) -> u64 {
+        self.gaps
+    }
+
+    fn files(&self) -> impl Iterator<Item = (&Path, &Reader)> {
+        self.followed.iter().flat_map(|(path, followed)| followed.files.iter().map(|file| (path.as_path(), file)))
+    }
+
+    fn until_scan(&self) -> Duration {
+        let Some((last, _)) = self.scanned else { return Duration::ZERO };
+        let pause = if self.names_changed { SCAN_AT_MOST } else { SCAN };
+        pause.saturating_sub(last.elapsed())
+    }
+
+    /// Takes leave of files that were rotated away and have not grown for the grace time. One that
+    /// is followed under its new name too is left for that path to take over.
+    pub(super) fn finish(&mut self, each: &mut dyn FnMut(Chunk<'_>)) {
+        let led_to: HashSet<FileId> = self.followed.values().filter_map(|followed| followed.leads_to).collect();
+        for (path, followed) in &mut self.followed {
+            let mut sink = Sink { path, source: followed.source, limits: &self.limits, buffer: &mut self.buffer, each };
+            followed.files.retain_mut(|file| {
+                let done = !led_to.contains(&file.id) && file.is_expired(self.limits.grace) && file.finish(&mut sink);
+                self.gaps += std::mem::take(&mut file.lost);
+                !done
+            });
+        }
+    }
+}
