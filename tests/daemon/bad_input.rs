@@ -31,8 +31,11 @@ fn problems(home: &Home) -> String {
 
 /// Attacks by their number.
 fn found(home: &Home) -> Vec<String> {
-    let number = |row: &Value| row["uri"].as_str().unwrap().split(['=', '&']).nth(1).unwrap().to_owned();
-    let mut found: Vec<String> = home.findings().iter().map(number).collect();
+    let number = |row: &Value| {
+        let attack = row["uri"].as_str()?.strip_prefix("/products?n=")?;
+        Some(attack.split('&').next()?.to_owned())
+    };
+    let mut found: Vec<String> = home.findings().iter().filter_map(number).collect();
     found.sort();
     found
 }
