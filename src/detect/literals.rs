@@ -9,29 +9,29 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 const MAX_LITERALS: usize = 512;
 const MAX_PRODUCT: usize = 320;
 /// Most characters of a class, and repetitions of a part, that are spelt out.
-const MAX_SPELT_OUT: usize = 16;
+const MAX_SPELT_OUT: usize = 26;
+/// Runs of parts that are followed at once.
+const MAX_RUNS: usize = 3;
 /// Longer literals are no better.
 const MAX_REPEATED: u32 = 8;
-/// A literal shorter than this would be seen everywhere.
-const MIN_LEN: usize = 2;
+
+/// Literals of which a text must contain one.
+type Set = Vec<Vec<u8>>;
 
 /// Lower-case literals such that every match of the pattern contains at least one of them, in any
 /// case; `None` when the pattern guarantees none that is long enough to be worth looking for.
-pub fn required(pattern: &Hir) -> Option<Vec<Vec<u8>>> {
+pub fn required(pattern: &Hir) -> Option<Set> {
     let mut best = best(pattern)?;
     best.iter_mut().for_each(|literal| *literal = shortest_telling(literal).to_vec());
     drop_longer(&mut best);
-    let shortest = best.iter().map(Vec::len).min()?;
-    (shortest >= MIN_LEN && best.len() <= MAX_LITERALS).then_some(best)
+    is_fit(&best).then_some(best)
 }
 
 /// The most telling set of literals of which each match contains one.
-fn best(hir: &Hir) -> Option<Vec<Vec<u8>>> {
+fn best(hir: &Hir) -> Option<Set> {
     match hir.kind() {
         HirKind::Capture(capture) => best(&capture.sub),
-        HirKind::Repetition(repetition) if repetition.min > 0 => {
-            at_least(hir).map_or_else(|| best(&repetition.sub), |[least, _]| Some(least))
-        }
+        HirKind::Repetition(repetition) if repetition.min > 0 => at_least(hir).or_else(|| best(&repetition.sub)),
         HirKind::Concat(parts) => concat(None, parts),
         HirKind::Alternation(_) => branches(None, hir),
         _ => whole(hir),
@@ -40,48 +40,45 @@ fn best(hir: &Hir) -> Option<Vec<Vec<u8>>> {
 
 /// The best set among those of the parts and those of adjacent parts spelt out together, after
 /// what `run` spells out.
-fn concat(mut run: Option<Vec<Vec<u8>>>, parts: &[Hir]) -> Option<Vec<Vec<u8>>> {
-    let mut candidates = Vec::new();
-    for part in parts {
-        match whole(part) {
-            Some(next) => {
-                let joined = run.as_ref().and_then(|run| product(run, &next));
-                candidates.extend(run.take());
-                run = joined.or(Some(next));
-            }
-            None => {
-                candidates.extend(run.clone());
-                run = match at_least(part) {
-                    Some([least, last]) => {
-                        candidates.extend(run.as_ref().and_then(|run| product(run, &least)));
-                        candidates.push(least);
-                        Some(last)
-                    }
-                    None => {
-                        candidates.extend(branches(run.take(), part));
-                        candidates.extend(best(part));
-                        None
-                    }
-                };
-            }
+fn concat(run: Option<Set>, parts: &[Hir]) -> Option<Set> {
+    let mut best_set: Option<Set> = None;
+    let mut offer = |set: &Set| {
+        if best_set.as_ref().is_none_or(|best| worth(set) >= worth(best)) {
+            best_set = Some(set.clone());
         }
+    };
+    // What the parts up to here spell out, from several parts on, the longest first.
+    let mut runs: Vec<Set> = run.into_iter().collect();
+    for part in parts {
+        if let Some(next) = whole(part) {
+            runs = runs.iter().filter_map(|run| product(run, &next)).collect();
+            runs.push(next);
+            if runs.len() > MAX_RUNS {
+                runs.remove(1);
+            }
+        } else if let Some(least) = at_least(part) {
+            runs.iter().filter_map(|run| product(run, &least)).for_each(|set| offer(&set));
+            offer(&least);
+            runs = vec![least];
+        } else {
+            runs.drain(..).map(Some).chain([None]).filter_map(|run| branches(run, part)).for_each(|set| offer(&set));
+        }
+        runs.iter().for_each(&mut offer);
     }
-    candidates.extend(run);
-    candidates.into_iter().max_by_key(|set| worth(set))
+    best_set
 }
 
-/// What a repetition without a small end spells out at least, and what it ends with.
-fn at_least(part: &Hir) -> Option<[Vec<Vec<u8>>; 2]> {
+/// What a repetition without a small end begins and ends with.
+fn at_least(part: &Hir) -> Option<Set> {
     let HirKind::Repetition(repetition) = part.kind() else { return None };
-    let last = whole(&repetition.sub).filter(|_| repetition.min > 0)?;
-    let times = repetition.min.min(MAX_REPEATED);
-    let least = (1..times).try_fold(last.clone(), |sofar, _| product(&sofar, &last)).unwrap_or_else(|| last.clone());
-    Some([least, last])
+    let once = whole(&repetition.sub).filter(|_| repetition.min > 0)?;
+    let more = 1..repetition.min.min(MAX_REPEATED);
+    Some(more.fold(once.clone(), |sofar, _| product(&sofar, &once).unwrap_or(sofar)))
 }
 
 /// The best set of a part that cannot be spelt out. What precedes an alternation belongs to each of
 /// its branches: the parser moves what they have in common before it.
-fn branches(run: Option<Vec<Vec<u8>>>, part: &Hir) -> Option<Vec<Vec<u8>>> {
+fn branches(run: Option<Set>, part: &Hir) -> Option<Set> {
     match part.kind() {
         HirKind::Capture(capture) => branches(run, &capture.sub),
         HirKind::Alternation(alternatives) => {
@@ -100,23 +97,25 @@ fn branches(run: Option<Vec<Vec<u8>>>, part: &Hir) -> Option<Vec<Vec<u8>>> {
 }
 
 /// Every string that `hir` matches, lower-cased, if they are few. Assertions match nothing wide.
-fn whole(hir: &Hir) -> Option<Vec<Vec<u8>>> {
+fn whole(hir: &Hir) -> Option<Set> {
     match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => Some(vec![Vec::new()]),
         HirKind::Literal(literal) => Some(vec![literal.0.to_ascii_lowercase()]),
         HirKind::Capture(capture) => whole(&capture.sub),
         HirKind::Class(class) => {
-            let mut bytes: Vec<u8> = match class {
-                Class::Bytes(class) => class.iter().flat_map(|range| range.start()..=range.end()).take(64).collect(),
+            let mut all: Set = match class {
+                Class::Bytes(class) => {
+                    let bytes = class.iter().flat_map(|range| range.start()..=range.end());
+                    bytes.take(2 * MAX_SPELT_OUT + 1).map(|byte| vec![byte.to_ascii_lowercase()]).collect()
+                }
                 Class::Unicode(class) => {
-                    let chars = class.iter().flat_map(|range| range.start()..=range.end()).take(64);
-                    chars.map(|c| u8::try_from(c).ok().filter(u8::is_ascii)).collect::<Option<_>>()?
+                    let chars = class.iter().flat_map(|range| range.start()..=range.end());
+                    chars.take(2 * MAX_SPELT_OUT + 1).map(|c| c.to_ascii_lowercase().to_string().into_bytes()).collect()
                 }
             };
-            bytes.make_ascii_lowercase();
-            bytes.sort_unstable();
-            bytes.dedup();
-            (bytes.len() <= MAX_SPELT_OUT).then(|| bytes.into_iter().map(|byte| vec![byte]).collect())
+            all.sort();
+            all.dedup();
+            (all.len() <= MAX_SPELT_OUT).then_some(all)
         }
         HirKind::Concat(parts) => parts.iter().try_fold(vec![Vec::new()], |sofar, part| product(&sofar, &whole(part)?)),
         HirKind::Alternation(branches) => {
@@ -141,7 +140,7 @@ fn whole(hir: &Hir) -> Option<Vec<Vec<u8>>> {
     }
 }
 
-fn product(left: &[Vec<u8>], right: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
+fn product(left: &[Vec<u8>], right: &[Vec<u8>]) -> Option<Set> {
     let mut all: Vec<_> = left.iter().flat_map(|a| right.iter().map(move |b| [a.as_slice(), b].concat())).collect();
     all.sort();
     all.dedup();
@@ -158,20 +157,36 @@ fn drop_longer(set: &mut Vec<Vec<u8>>) {
 
 /// The shortest piece of a literal that is seldom enough by itself: long ones cost memory for nothing.
 fn shortest_telling(literal: &[u8]) -> &[u8] {
-    let seldom = |piece: &&[u8]| piece.iter().map(|&byte| rarity(byte)).sum::<f64>() >= SELDOM_BITS;
-    (MIN_LEN..literal.len()).find_map(|len| literal.windows(len).find(seldom)).unwrap_or(literal)
+    let seldom = |piece: &&[u8]| bits(piece) >= SELDOM_BITS;
+    (3..literal.len()).find_map(|len| literal.windows(len).find(seldom)).unwrap_or(literal)
 }
 
 /// How seldom any literal of the set is in ordinary text, less what many literals cost.
 fn worth(set: &[Vec<u8>]) -> (bool, i32, std::cmp::Reverse<usize>) {
-    let fit = set.len() <= MAX_LITERALS && set.iter().all(|literal| literal.len() >= MIN_LEN);
-    let chance: f64 = set.iter().map(|literal| (-literal.iter().map(|&byte| rarity(byte)).sum::<f64>()).exp2()).sum();
+    let chance: f64 = set.iter().map(|literal| (-bits(literal)).exp2()).sum();
     let bits = (-chance.log2()).clamp(0.0, SELDOM_BITS) - set.len() as f64 / LITERALS_PER_BIT;
-    (fit, (bits * 4.0) as i32, std::cmp::Reverse(set.len()))
+    (is_fit(set), (bits * 4.0) as i32, std::cmp::Reverse(set.len()))
+}
+
+/// Whether looking for the set is worth while: a shorter literal would be seen everywhere, unless
+/// one of its two bytes is rare.
+fn is_fit(set: &[Vec<u8>]) -> bool {
+    let telling = |literal: &[u8]| match literal {
+        [a, b] => rarity(*a).max(rarity(*b)) >= RARE_BITS,
+        _ => literal.len() > 2,
+    };
+    !set.is_empty() && set.len() <= MAX_LITERALS && set.iter().all(|literal| telling(literal))
+}
+
+/// Bits that seeing the literal at some place tells, roughly.
+fn bits(literal: &[u8]) -> f64 {
+    literal.iter().map(|&byte| rarity(byte)).sum()
 }
 
 /// One place in a million is seldom enough.
 const SELDOM_BITS: f64 = 20.0;
+/// Bits of a byte that ordinary URIs seldom have.
+const RARE_BITS: f64 = 8.0;
 /// So many more literals may be taken for half as many false candidates.
 const LITERALS_PER_BIT: f64 = 32.0;
 
@@ -180,9 +195,9 @@ fn rarity(byte: u8) -> f64 {
     match byte {
         b'a'..=b'z' => 2.5,
         b'0'..=b'9' => 3.5,
-        b'/' | b'.' | b'-' | b'_' | b'=' | b'&' | b'?' => 4.0,
+        b'/' | b'.' | b'-' | b'_' | b'=' | b'&' | b'?' | b'%' | b'+' => 4.0,
         b' ' => 5.0,
-        _ => 8.0,
+        _ => RARE_BITS,
     }
 }
 
@@ -202,28 +217,30 @@ mod tests {
     #[test]
     fn what_a_match_must_contain() {
         for (pattern, expected) in [
-            (r"union\s+(all\s+)?select", "select"),
+            (r"union\s+(all\s+)?select_", "select_"),
             (r"\bselect\b.+\bfrom\b", "select"),
-            (r"(sleep|benchmark|pg_sleep)\s*\(", "benchmark sleep"),
+            (r"(sleep|benchmark|pg_sleep)\s*\(", "benchmar sleep"),
             (r"\.\./", "../"),
             (r"\.\.[/\\]", "../ ..\\"),
-            (r"(?:\.\./){2,}", "../../"),
+            (r"(?:\.\./){2,}", "../.."),
+            (r"\.{2,}[/\\]+x", "../ ..\\"),
+            (r"\.{24}", "....."),
             (r"a{3}b", "aaab"),
-            (r"/etc/(passwd|shadow)", "/etc/passwd /etc/shadow"),
+            (r"/etc/(passwd|shadow)", "/etc/pa /etc/sh"),
             (r"^/\.env$", "/.env"),
             (r"[a-z]+\d*", "-"),
             (r"x?", "-"),
             (r"(foo|b)", "-"),
-            (r"on[^a]+\s*=\s*", "on"),
+            (r"on[^a]+\s*=\s*", "-"),
+            (r"x{2}\.\.+y", "xx.."),
             (r"[;|] ?(id|ls)\b", "; id ; ls ;id ;ls | id | ls |id |ls"),
             (r"<(svg|x[a-z]*|\w+:b)>", ":b <svg <x"),
-            (r"\.\.+[/\\]+x", ".."),
-            (r"\.{24}", "........"),
-            (r"a\.+[^b]", "a."),
+            (r"<(svg|x[a-z]*|\w+:bc)>", ":bc <svg <x"),
             (r"or [01]=", "or 0= or 1="),
             (r"sleep\([0-9]", "sleep("),
             (r"(?:php|\.php)x", "phpx"),
-            (r"['x]\)?\)?#$", "'# ')# '))# x# x)# x))#"),
+            (r"['x]\)\)?#$", "')# ')) ))# x)#"),
+            (r"(?:and|or)[ '(]+[^a]", "and  and' and( or  or' or("),
         ] {
             assert_eq!(literals(pattern), expected, "{pattern}");
         }
