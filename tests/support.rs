@@ -1,4 +1,8 @@
-//! What several rooms' tests need: network namespaces of their own.
+//! What several tests need: network namespaces of their own, the program, a web server.
+
+pub mod daemon;
+pub mod log;
+pub mod web;
 
 use std::fs::File;
 use std::io::Write;

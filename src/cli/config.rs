@@ -61,7 +61,11 @@ pub fn run(verb: &Verb, place: &Place, output: Output) -> ExitCode {
     };
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => code,
-        Err(_) => ExitCode::FAILURE,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => code,
+        Err(error) => {
+            eprintln!("palisade: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

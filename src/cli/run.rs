@@ -66,7 +66,12 @@ fn start_log(config: &LogConfig) {
         LogLevel::Debug => Level::DEBUG,
     };
     let terminal = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        // It would say them on standard error, and panic when nobody reads that any more.
+        .log_internal_errors(false)
+        .with_target(false);
     // A second start in one process (tests) keeps the first.
     let _ = match config.format {
         LogFormat::Json => builder.json().try_init(),

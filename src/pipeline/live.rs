@@ -60,6 +60,10 @@ pub async fn run(
     reload: impl Fn() -> anyhow::Result<Config>,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    // First of all: whoever is told to stop while it starts stops in good order.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let store = Arc::new(Store::open(&config.state_dir, &config.store).await?);
     if let Some(aside) = store.damaged() {
         tracing::error!(aside = %aside.display(), "the database was damaged and is kept aside; a new one is started");
@@ -111,9 +115,6 @@ pub async fn run(
     let deciding = tokio::spawn(decider.run(reports_taken, commands_taken));
     tracing::info!(mode = config.mode.as_str(), socket = %config.socket.display(), "palisade runs");
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
     tokio::pin!(stop);
     loop {
         tokio::select! {

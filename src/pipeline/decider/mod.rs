@@ -30,6 +30,8 @@ const MAX_UNRECORDED: usize = 256;
 /// Until what failed is tried again; twice as long each time, up to [`MAX_RETRY`].
 const RETRY: Duration = Duration::from_secs(1);
 const MAX_RETRY: Duration = Duration::from_secs(60);
+/// So long a firewall that somebody flushed goes unnoticed at most.
+const LOOK: Duration = Duration::from_secs(10);
 /// Findings said in the log in one second; the others are counted.
 const SAID_PER_SEC: u32 = 20;
 
@@ -72,6 +74,8 @@ pub struct Decider {
     troubles: HashMap<&'static str, String>,
     retry_at: Instant,
     retry_after: Duration,
+    /// When the firewall was last asked for a sign of life.
+    looked_at: Instant,
     /// Findings said in the log in this second, and those left unsaid.
     said: u32,
     unsaid: u32,
@@ -92,6 +96,7 @@ impl Decider {
             troubles: HashMap::new(),
             retry_at: Instant::now(),
             retry_after: RETRY,
+            looked_at: Instant::now(),
             said: 0,
             unsaid: 0,
             caught_up: false,
@@ -112,8 +117,9 @@ impl Decider {
                 "bans from enforce mode are still in the firewall and run out there; enforce mode and `palisade unban --all` lift them"
             );
         }
-        let mut restored = vec![];
+        let (mut restored, mut pending) = (vec![], vec![]);
         for decision in ours {
+            let was_pending = decision.state == DecisionState::Pending;
             // What was held goes on waiting for its minute; what was in force is no new block.
             let held = decision.state == DecisionState::Held;
             let proposal = Proposal {
@@ -130,7 +136,10 @@ impl Decider {
                 continue;
             }
             match self.ask(&proposal, now) {
-                Ok(permit) => restored.push(permit),
+                Ok(permit) => {
+                    pending.extend(was_pending.then_some(proposal.id));
+                    restored.push(permit);
+                }
                 Err(refusal) if refusal.is_temporary() => self.hold(proposal),
                 Err(refusal) => {
                     tracing::info!(client = shown(proposal.target), refusal = %refusal, "a ban from before the restart is not put back");
@@ -144,7 +153,9 @@ impl Decider {
         if !restored.is_empty() {
             tracing::info!(bans = restored.len(), "bans from before the restart are back");
         }
-        self.apply(restored, now).await;
+        if self.apply(restored, now).await {
+            self.given.store.set_state(&pending, DecisionState::Active, "", now).await?;
+        }
         Ok(())
     }
 
@@ -247,9 +258,7 @@ impl Decider {
     /// Asks the gate for one proposal; gives the decision to record, if it is a new one.
     async fn propose(&mut self, proposal: Proposal, permits: &mut Vec<Permit>, now: Timestamp) -> Option<Decision> {
         // Lines read again after a restart propose what was decided then: the record stands.
-        if !self.caught_up
-            && let Ok(Some(known)) = self.given.store.decision(&proposal.id).await
-        {
+        if let Ok(Some(known)) = self.given.store.decision(&proposal.id).await {
             tracing::debug!(id = known.id, "already decided");
             return None;
         }
@@ -393,6 +402,12 @@ impl Decider {
         if let Err(error) = self.given.store.expire(now).await {
             tracing::debug!("cannot mark what expired: {error}");
         }
+        if self.looked_at.elapsed() >= LOOK {
+            self.looked_at = Instant::now();
+            let passing = self.passing();
+            let answer = self.given.responder.allow(&passing).await;
+            self.responded(answer);
+        }
         if self.troubles.contains_key("respond") && Instant::now() >= self.retry_at {
             self.repair(now).await;
         }
@@ -439,8 +454,9 @@ impl Decider {
             }
         }
         self.given.status.blocks += permits.len() as u64;
-        self.apply(permits, now).await;
+        let applied = self.apply(permits, now).await;
         for (id, state, note) in settled {
+            let state = if state == DecisionState::Active && !applied { DecisionState::Pending } else { state };
             if let Err(error) = self.given.store.set_state(&[id], state, &note, now).await {
                 tracing::warn!("cannot record what became of a held block: {error}");
             }

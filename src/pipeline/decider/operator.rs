@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::{Decider, Done};
+use crate::decide::Permit;
 use crate::event::{ClientKey, DecisionState, Ground, Proposal, Proposer, Status, Timestamp, digest, shown};
 use crate::pipeline::reader::Control;
 use crate::show::{self, Command, Problem};
@@ -74,18 +75,20 @@ impl Decider {
     async fn unban(&mut self, target: Option<IpNet>, why: &str, now: Timestamp) -> Result<Value, Problem> {
         let touches = |held: &IpNet| target.is_none_or(|target| target.contains(held) || held.contains(&target));
         let lifted: Vec<IpNet> = self.active.keys().copied().filter(|held| touches(held)).collect();
+        let waiting = self.held.iter().filter(|proposal| touches(&proposal.target)).map(|proposal| &*proposal.id);
+        let in_force = lifted.iter().filter_map(|held| self.active.get(held)).map(Permit::id);
+        let ids: Vec<String> = waiting.chain(in_force).map(str::to_owned).collect();
         self.held.retain(|proposal| !touches(&proposal.target));
-        let ids: Vec<String> =
-            lifted.iter().filter_map(|held| self.active.get(held)).map(|permit| permit.id().to_owned()).collect();
         self.pending.retain(|id| !ids.contains(id));
         // Also what is in the firewall without our knowledge, if it is named.
         let named = target.filter(|target| !lifted.contains(target));
         let all: Vec<IpNet> = lifted.iter().copied().chain(named).collect();
-        self.given
-            .responder
-            .lift(&all)
-            .await
-            .map_err(|error| Problem::Failed(format!("the firewall did not let go: {error}")))?;
+        let mut answer = self.given.responder.lift(&all).await;
+        if answer.is_err() {
+            self.repair(now).await;
+            answer = self.given.responder.lift(&all).await;
+        }
+        answer.map_err(|error| Problem::Failed(format!("the firewall did not let go: {error}")))?;
         for held in &lifted {
             self.active.remove(held);
             let client = ClientKey::of(held.addr(), self.given.config.client.v6_prefix);
@@ -105,7 +108,12 @@ impl Decider {
             self.given.store.allow_list().await?.into_iter().map(|entry| entry.network).collect();
         self.given.allowed.send_replace(networks.clone());
         let passing = self.passing();
-        self.given.responder.allow(&passing).await.map_err(|error| Problem::Failed(error.to_string()))?;
+        let mut answer = self.given.responder.allow(&passing).await;
+        if answer.is_err() {
+            self.repair(now).await;
+            answer = self.given.responder.allow(&passing).await;
+        }
+        answer.map_err(|error| Problem::Failed(error.to_string()))?;
         // The gate must not wait for the next reading of the surroundings.
         let mut changed = self.given.surroundings.clone();
         let deadline = tokio::time::sleep(Duration::from_secs(2));

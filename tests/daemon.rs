@@ -1,0 +1,8 @@
+//! The program by itself: killed and started again, without configuration, verb by verb, and fed
+//! with what no program should be fed.
+
+mod bad_input;
+mod bad_setup;
+mod restart;
+mod verbs;
+mod zero_config;

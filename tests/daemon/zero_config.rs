@@ -1,0 +1,93 @@
+//! `palisade run` and nothing else, on a machine of which only the directories of logs, state and
+//! sockets are make-believe: a mount namespace.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::support::daemon::{Daemon, Home, eventually, get};
+use crate::support::log::attack;
+use crate::support::namespaces_or_skip;
+
+/// A machine of its own kind: `prepare` has run in it, and then, `by` someone, the daemon.
+fn machine(by: &str, prepare: &str) -> Home {
+    let script = format!("mount -t tmpfs tmpfs /var/log && {prepare} && exec {by} \"$@\"");
+    Home::run_by(&["unshare", "--mount", "sh", "-ec", &script, "sh"])
+}
+
+/// The daemon on that machine without any configuration, and its root directory as seen from here.
+fn run(home: &Home) -> (Daemon, PathBuf) {
+    let daemon = home.spawn_command(home.bare_command(&["run"]));
+    let root = PathBuf::from(format!("/proc/{}/root", daemon.id()));
+    (daemon, root)
+}
+
+fn findings(socket: &std::path::Path) -> Vec<String> {
+    let rows = get(socket, "/api/v1/findings");
+    let rows = rows.as_ref().and_then(Value::as_array).into_iter().flatten();
+    rows.map(|row| row["file"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn it_finds_the_logs_of_nginx_and_apache_and_says_what_it_does() {
+    if !namespaces_or_skip("zero configuration as root") {
+        return;
+    }
+    let home = machine(
+        "",
+        "mount -t tmpfs tmpfs /var/lib && mount -t tmpfs tmpfs /run && mkdir /var/log/nginx /var/log/apache2 \
+         && touch /var/log/nginx/access.log /var/log/apache2/other_vhosts_access.log /var/log/nginx/error.log",
+    );
+    let (mut daemon, root) = run(&home);
+    daemon.says("following /var/log/nginx/access.log");
+    daemon.says("following /var/log/apache2/other_vhosts_access.log");
+    daemon.says("dry run: attackers are found and recorded, nobody is blocked");
+    daemon.says("set mode = \"enforce\" in /etc/palisade/palisade.toml");
+    daemon.says("palisade runs");
+    assert!(!daemon.said().contains("error.log"));
+    fs::write(root.join("var/log/nginx/access.log"), attack("203.0.113.7", 1)).unwrap();
+    let vhost = format!("shop.example:443 {}", attack("2001:db8::7", 2));
+    fs::write(root.join("var/log/apache2/other_vhosts_access.log"), vhost).unwrap();
+    let socket = root.join("run/palisade/palisade.sock");
+    let mut files = eventually("both are read", || Some(findings(&socket)).filter(|files| files.len() == 2));
+    files.sort();
+    assert_eq!(files, ["/var/log/apache2/other_vhosts_access.log", "/var/log/nginx/access.log"]);
+    assert!(root.join("var/lib/palisade/palisade.db").exists());
+    let status = get(&socket, "/api/v1/status").unwrap();
+    assert_eq!((&status["mode"], &status["healthy"]), (&"dry_run".into(), &true.into()), "{status:#}");
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[test]
+fn an_ordinary_user_with_nothing_to_follow_is_told_so_and_it_waits() {
+    if !namespaces_or_skip("zero configuration as an ordinary user") {
+        return;
+    }
+    let mut home = machine("setpriv --reuid 65534 --regid 65534 --clear-groups", "true");
+    for (variable, name) in [("XDG_STATE_HOME", "state-home"), ("XDG_RUNTIME_DIR", "runtime")] {
+        let path = home.path(name);
+        fs::create_dir(&path).unwrap();
+        std::os::unix::fs::chown(&path, Some(65534), Some(65534)).unwrap();
+        home.set(variable, path.display().to_string());
+    }
+    home.open_to_others();
+    let (mut daemon, root) = run(&home);
+    daemon.says("nothing to follow yet; waiting for /var/log/nginx/*access*.log, /var/log/apache2/");
+    daemon.says("palisade runs");
+    let socket = home.path("runtime/palisade.sock");
+    assert!(home.path("state-home/palisade/palisade.db").exists());
+    assert_eq!(findings(&socket), Vec::<String>::new());
+
+    fs::create_dir(root.join("var/log/nginx")).unwrap();
+    fs::write(root.join("var/log/nginx/shop.access.log"), attack("203.0.113.7", 1)).unwrap();
+    let files = eventually("the new file is read", || Some(findings(&socket)).filter(|files| !files.is_empty()));
+    assert_eq!(files, ["/var/log/nginx/shop.access.log"]);
+
+    // The verbs find the daemon where it is, without configuration too.
+    let output = home.bare_command(&["status"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("mode dry_run") && said.contains("shop.access.log"), "{said}");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(daemon.stop(), 0);
+}
