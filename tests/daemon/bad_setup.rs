@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::Stdio;
 
 use sqlx::{Connection, SqliteConnection};
 
@@ -237,18 +238,14 @@ fn on_a_full_disk_it_goes_on_says_so_and_records_when_there_is_space() {
 #[test]
 fn nobody_has_to_listen_to_the_daemon() {
     let home = home();
-    let mut child = home
-        .command(&["run"])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut command = home.command(&["run"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop((child.stdout.take(), child.stderr.take()));
+    let daemon = home.watch(child);
     append(&home, &attack("198.51.100.7", 1));
     eventually("it answers", || home.get("/api/v1/status"));
     finds(&home, 1);
     append(&home, &attack("198.51.100.8", 2));
     finds(&home, 2);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    assert_eq!(daemon.stop(), 0);
 }

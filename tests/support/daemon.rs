@@ -179,10 +179,14 @@ impl Home {
     }
 
     pub fn spawn_command(&self, mut command: Command) -> Daemon {
-        let log = self.path("palisade.log");
-        let file = File::options().create(true).append(true).open(&log).unwrap();
+        let file = File::options().create(true).append(true).open(self.path("palisade.log")).unwrap();
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
-        Daemon { child: command.spawn().unwrap(), log }
+        self.watch(command.spawn().unwrap())
+    }
+
+    /// A daemon that was started by other means.
+    pub fn watch(&self, child: Child) -> Daemon {
+        Daemon { child, log: self.path("palisade.log") }
     }
 }
 
