@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aho_corasick::automaton::{Automaton as _, StateID};
-use aho_corasick::dfa::DFA;
+use aho_corasick::nfa::contiguous::NFA;
 use aho_corasick::{Anchored, MatchKind};
 
 use super::rules::{Rule, Target};
@@ -72,7 +72,7 @@ const ODD: [bool; 256] = {
 
 /// One automaton over some literals.
 struct Automaton {
-    dfa: DFA,
+    nfa: NFA,
     /// Where every text begins.
     start: StateID,
     /// Per literal, the rules that need it.
@@ -81,25 +81,25 @@ struct Automaton {
 
 impl Automaton {
     fn over(literals: BTreeMap<&[u8], Vec<u16>>) -> Result<Automaton, String> {
-        let dfa = DFA::builder()
+        let nfa = NFA::builder()
             .ascii_case_insensitive(true)
             .match_kind(MatchKind::Standard)
             // Made for long texts with few matches; ours are short.
             .prefilter(false)
             .build(literals.keys())
             .map_err(|error| format!("the automaton over all literals cannot be built: {error}"))?;
-        let start = dfa.start_state(Anchored::No).map_err(|error| format!("the automaton does not start: {error}"))?;
-        Ok(Automaton { dfa, start, rules: literals.into_values().collect() })
+        let start = nfa.start_state(Anchored::No).map_err(|error| format!("the automaton does not start: {error}"))?;
+        Ok(Automaton { nfa, start, rules: literals.into_values().collect() })
     }
 
     /// The library's own search does the same with more questions at each byte.
     fn mark(&self, text: &[u8], candidates: &mut Vec<u16>) {
         let mut state = self.start;
         for &byte in text {
-            state = self.dfa.next_state(Anchored::No, state, byte);
-            if self.dfa.is_special(state) && self.dfa.is_match(state) {
-                for index in 0..self.dfa.match_len(state) {
-                    candidates.extend_from_slice(&self.rules[self.dfa.match_pattern(state, index).as_usize()]);
+            state = self.nfa.next_state(Anchored::No, state, byte);
+            if self.nfa.is_special(state) && self.nfa.is_match(state) {
+                for index in 0..self.nfa.match_len(state) {
+                    candidates.extend_from_slice(&self.rules[self.nfa.match_pattern(state, index).as_usize()]);
                 }
             }
         }
