@@ -1,4 +1,5 @@
 use std::io::{IsTerminal, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -87,7 +88,8 @@ fn demo(
     runtime: &tokio::runtime::Runtime,
 ) -> anyhow::Result<ExitCode> {
     let directory = std::env::temp_dir().join(format!("palisade-demo-{}", std::process::id()));
-    std::fs::create_dir_all(&directory)?;
+    // Nobody else may have put it there: it must not exist yet.
+    std::fs::DirBuilder::new().mode(0o700).create(&directory)?;
     let shown = demo_in(&directory, config, rules, runtime);
     std::fs::remove_dir_all(&directory)?;
     shown

