@@ -35,6 +35,17 @@ struct Arguments {
     verb: Verb,
 }
 
+/// What the verbs that read old logs are given.
+#[derive(clap::Args)]
+struct Logs {
+    /// Logs, merged by time; `-` is standard input.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// A name of `palisade config formats`, or `auto`.
+    #[arg(long, default_value = "auto")]
+    format: String,
+}
+
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
@@ -49,9 +60,9 @@ enum Verb {
     /// Follow logs, find attackers and shut them out: the daemon.
     Run(run::Arguments),
     /// Show what each line of a log is understood as, and what is not.
-    Parse(parse::Arguments),
+    Parse(Logs),
     /// Replay old logs: what would have been flagged and blocked. Never acts.
-    Scan(scan::Arguments),
+    Scan(Logs),
     /// Take one line through the daemon's own road, step by step.
     Explain(explain::Arguments),
     /// The rules, and whether they keep their own promises.

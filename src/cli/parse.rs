@@ -1,25 +1,14 @@
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
-use super::{Output, print_json, stdout};
+use super::{Logs, Output, print_json, stdout};
 use crate::config::Config;
 use crate::event::{Event, Kind, printable};
 use crate::pipeline::replay::{self, Blocks};
 
-#[derive(clap::Args)]
-pub struct Arguments {
-    /// Logs; `-` is standard input.
-    #[arg(required = true)]
-    files: Vec<PathBuf>,
-    /// A name of `palisade config formats`, or `auto`.
-    #[arg(long, default_value = "auto")]
-    format: String,
-}
-
-pub fn run(arguments: &Arguments, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+pub fn run(arguments: &Logs, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
     let mut out = stdout();
     let (mut lines, mut unparsed) = (0u64, 0u64);
     for path in &arguments.files {

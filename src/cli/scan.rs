@@ -7,20 +7,10 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::{Output, load_rules, print_json, stdout};
+use super::{Logs, Output, load_rules, print_json, stdout};
 use crate::config::Config;
 use crate::event::{Action, Category, Finding, Timestamp, printable};
 use crate::pipeline::replay::{self, Found, Totals};
-
-#[derive(clap::Args)]
-pub struct Arguments {
-    /// Logs, merged by time; `-` is standard input.
-    #[arg(required = true)]
-    files: Vec<PathBuf>,
-    /// A name of `palisade config formats`, or `auto`.
-    #[arg(long, default_value = "auto")]
-    format: String,
-}
 
 /// One flagged line, as scripts read it.
 #[derive(Serialize)]
@@ -69,7 +59,7 @@ struct Summary {
     seconds: f64,
 }
 
-pub fn run(arguments: &Arguments, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+pub fn run(arguments: &Logs, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
     let rules = load_rules(config)?;
     let started = Instant::now();
     let bar = progress_bar(&arguments.files);

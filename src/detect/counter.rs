@@ -110,12 +110,11 @@ pub struct Counter {
     half_life_secs: f32,
     flagged_secs: u32,
     flag: u8,
-    v6_prefix: u8,
 }
 
 impl Counter {
     /// `flag`: the score at which a line is a finding.
-    pub fn new(config: &DetectConfig, flag: u8, v6_prefix: u8) -> Counter {
+    pub fn new(config: &DetectConfig, flag: u8) -> Counter {
         let capacity = config.max_clients as usize;
         Counter {
             clients: Table::new(capacity, TABLE_SEED),
@@ -123,7 +122,6 @@ impl Counter {
             half_life_secs: config.half_life_secs as f32,
             flagged_secs: config.flagged_secs,
             flag,
-            v6_prefix,
         }
     }
 
@@ -197,11 +195,6 @@ impl Counter {
     /// What is known of a client.
     pub fn client(&self, client: ClientKey) -> Option<&Client> {
         self.clients.get(client.bits())
-    }
-
-    /// The key of `bits`, as it was counted.
-    pub fn key(&self, bits: u128) -> ClientKey {
-        ClientKey::from_bits(bits, self.v6_prefix)
     }
 
     /// Everything that later findings depend on, as bytes.

@@ -103,7 +103,7 @@ fn examine(rules: &Ruleset, request: &ExampleRequest, scratch: &mut Scratch) -> 
 
 /// Whether the window overflows anywhere in the sequence, counted from nothing.
 fn overflows(rules: &Ruleset, window: usize, repeated: &Repeated, scratch: &mut Scratch) -> bool {
-    let mut counter = Counter::new(&DetectConfig { max_clients: 1024, ..DetectConfig::default() }, FLAG, 64);
+    let mut counter = Counter::new(&DetectConfig { max_clients: 1024, ..DetectConfig::default() }, FLAG);
     let client = ClientKey::of(CLIENT.into(), 64).bits();
     (0..repeated.times).any(|n| {
         let mut request = repeated.request.request();

@@ -37,27 +37,3 @@ impl std::fmt::Display for Category {
         f.write_str(self.as_str())
     }
 }
-
-/// How bad a score is, for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    Informational,
-    Low,
-    Medium,
-    High,
-    Critical,
-}
-
-impl Severity {
-    /// The severity of a score from 1 to 10.
-    pub fn of(score: u8) -> Severity {
-        match score {
-            0..=2 => Severity::Informational,
-            3..=4 => Severity::Low,
-            5..=6 => Severity::Medium,
-            7..=8 => Severity::High,
-            _ => Severity::Critical,
-        }
-    }
-}

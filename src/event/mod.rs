@@ -9,7 +9,7 @@ mod source;
 mod status;
 mod time;
 
-pub use category::{Category, Severity};
+pub use category::Category;
 pub use client::{ClientKey, canonical, shown};
 pub use decision::{Decision, DecisionState, Ground, Outcome, Proposal, Proposer};
 pub use finding::{Action, DecidedBy, Evidence, Finding, Verdict, VerdictClass, digest};

@@ -159,7 +159,7 @@ impl Judge {
     pub fn new(config: &Config, rules: Arc<Ruleset>) -> Judge {
         Judge {
             rules,
-            counter: Counter::new(&config.detect, config.thresholds.flag, config.client.v6_prefix),
+            counter: Counter::new(&config.detect, config.thresholds.flag),
             thresholds: config.thresholds.clone(),
             durations: Durations {
                 first_secs: config.respond.block_duration_secs,

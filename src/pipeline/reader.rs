@@ -24,7 +24,7 @@ use crate::tail::{Chunk, More, SourceConfig, Tailer};
 const CHECKPOINT_SECS: u64 = 30;
 /// Status is published at most this often.
 const STATUS_MILLIS: u64 = 250;
-/// Lines of a file's head from which its formats are learned, in bytes.
+/// How much of a file's head its formats are learned from, in bytes.
 const HEAD_BYTES: u64 = 64 * 1024;
 /// Reports that may wait for the decider.
 pub const REPORTS: usize = 64;
