@@ -5,6 +5,8 @@
 
 use regex_syntax::hir::{Class, Hir, HirKind};
 
+use super::prefilter::is_odd;
+
 /// Most literals that one pattern may need, and that are spelt out of one part of it.
 const MAX_LITERALS: usize = 512;
 const MAX_PRODUCT: usize = 320;
@@ -16,15 +18,47 @@ const MAX_RUNS: usize = 3;
 const MAX_REPEATED: u32 = 8;
 
 /// Literals of which a text must contain one.
-type Set = Vec<Vec<u8>>;
+type Set = Vec<Literal>;
+
+/// The last bytes of what is spelt out: more would not be more telling.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Literal {
+    bytes: [u8; MAX_BYTES],
+    len: u8,
+}
+
+const MAX_BYTES: usize = 15;
+
+impl Literal {
+    fn new(text: &[u8]) -> Literal {
+        let mut literal = Literal { bytes: [0; MAX_BYTES], len: 0 };
+        literal.push(text);
+        literal
+    }
+
+    /// Appends `text`, lower-cased, at the cost of the first bytes.
+    fn push(&mut self, text: &[u8]) {
+        for &byte in text {
+            if usize::from(self.len) == MAX_BYTES {
+                self.bytes.rotate_left(1);
+                self.len -= 1;
+            }
+            self.bytes[usize::from(self.len)] = byte.to_ascii_lowercase();
+            self.len += 1;
+        }
+    }
+
+    fn text(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
 
 /// Lower-case literals such that every match of the pattern contains at least one of them, in any
 /// case; `None` when the pattern guarantees none that is long enough to be worth looking for.
-pub fn required(pattern: &Hir) -> Option<Set> {
-    let mut best = best(pattern)?;
-    best.iter_mut().for_each(|literal| *literal = shortest_telling(literal).to_vec());
-    drop_longer(&mut best);
-    is_fit(&best).then_some(best)
+pub fn required(pattern: &Hir) -> Option<Vec<Vec<u8>>> {
+    let mut set = best(pattern)?;
+    drop_longer(&mut set);
+    is_fit(&set).then(|| set.iter().map(|literal| literal.text().to_vec()).collect())
 }
 
 /// The most telling set of literals of which each match contains one.
@@ -61,6 +95,7 @@ fn concat(run: Option<Set>, parts: &[Hir]) -> Option<Set> {
             offer(&least);
             runs = vec![least];
         } else {
+            runs.truncate(1);
             runs.drain(..).map(Some).chain([None]).filter_map(|run| branches(run, part)).for_each(|set| offer(&set));
         }
         runs.iter().for_each(&mut offer);
@@ -99,25 +134,27 @@ fn branches(run: Option<Set>, part: &Hir) -> Option<Set> {
 /// Every string that `hir` matches, lower-cased, if they are few. Assertions match nothing wide.
 fn whole(hir: &Hir) -> Option<Set> {
     match hir.kind() {
-        HirKind::Empty | HirKind::Look(_) => Some(vec![Vec::new()]),
-        HirKind::Literal(literal) => Some(vec![literal.0.to_ascii_lowercase()]),
+        HirKind::Empty | HirKind::Look(_) => Some(vec![Literal::new(b"")]),
+        HirKind::Literal(literal) => Some(vec![Literal::new(&literal.0)]),
         HirKind::Capture(capture) => whole(&capture.sub),
         HirKind::Class(class) => {
             let mut all: Set = match class {
                 Class::Bytes(class) => {
                     let bytes = class.iter().flat_map(|range| range.start()..=range.end());
-                    bytes.take(2 * MAX_SPELT_OUT + 1).map(|byte| vec![byte.to_ascii_lowercase()]).collect()
+                    bytes.take(2 * MAX_SPELT_OUT + 1).map(|byte| Literal::new(&[byte])).collect()
                 }
                 Class::Unicode(class) => {
                     let chars = class.iter().flat_map(|range| range.start()..=range.end());
-                    chars.take(2 * MAX_SPELT_OUT + 1).map(|c| c.to_ascii_lowercase().to_string().into_bytes()).collect()
+                    chars.take(2 * MAX_SPELT_OUT + 1).map(|c| Literal::new(c.encode_utf8(&mut [0; 4]).as_bytes())).collect()
                 }
             };
             all.sort();
             all.dedup();
             (all.len() <= MAX_SPELT_OUT).then_some(all)
         }
-        HirKind::Concat(parts) => parts.iter().try_fold(vec![Vec::new()], |sofar, part| product(&sofar, &whole(part)?)),
+        HirKind::Concat(parts) => {
+            parts.iter().try_fold(vec![Literal::new(b"")], |sofar, part| product(&sofar, &whole(part)?))
+        },
         HirKind::Alternation(branches) => {
             let mut all = Vec::new();
             for branch in branches {
@@ -128,7 +165,7 @@ fn whole(hir: &Hir) -> Option<Set> {
         HirKind::Repetition(repetition) => {
             let max = repetition.max.filter(|&max| max as usize <= MAX_SPELT_OUT)?;
             let sub = whole(&repetition.sub)?;
-            let (mut power, mut all) = (vec![Vec::new()], Vec::new());
+            let (mut power, mut all) = (vec![Literal::new(b"")], Vec::new());
             for times in 0..=max {
                 if times >= repetition.min {
                     all.extend_from_slice(&power);
@@ -140,75 +177,84 @@ fn whole(hir: &Hir) -> Option<Set> {
     }
 }
 
-fn product(left: &[Vec<u8>], right: &[Vec<u8>]) -> Option<Set> {
-    let mut all: Vec<_> = left.iter().flat_map(|a| right.iter().map(move |b| [a.as_slice(), b].concat())).collect();
-    all.sort();
+fn product(left: &[Literal], right: &[Literal]) -> Option<Set> {
+    let mut all = Vec::with_capacity(left.len() * right.len());
+    for &start in left {
+        for end in right {
+            let mut both = start;
+            both.push(end.text());
+            all.push(both);
+        }
+    }
+    all.sort_unstable();
     all.dedup();
     (all.len() <= MAX_PRODUCT).then_some(all)
 }
 
 /// Drops literals that contain another one of the set: the other is seen wherever they are.
-fn drop_longer(set: &mut Vec<Vec<u8>>) {
-    set.sort();
+fn drop_longer(set: &mut Set) {
+    set.sort_unstable();
     set.dedup();
     let all = set.clone();
-    set.retain(|one| !all.iter().any(|other| other != one && memchr::memmem::find(one, other).is_some()));
-}
-
-/// The shortest piece of a literal that is seldom enough by itself: long ones cost memory for nothing.
-fn shortest_telling(literal: &[u8]) -> &[u8] {
-    let seldom = |piece: &&[u8]| bits(piece) >= SELDOM_BITS;
-    (3..literal.len()).find_map(|len| literal.windows(len).find(seldom)).unwrap_or(literal)
+    let is_there = |piece: &[u8]| all.binary_search(&Literal::new(piece)).is_ok();
+    set.retain(|literal| !(1..literal.text().len()).any(|len| literal.text().windows(len).any(is_there)));
 }
 
 /// How seldom any literal of the set is in ordinary text, less what many literals cost.
-fn worth(set: &[Vec<u8>]) -> (bool, i32, std::cmp::Reverse<usize>) {
-    let chance: f64 = set.iter().map(|literal| (-bits(literal)).exp2()).sum();
-    let bits = (-chance.log2()).clamp(0.0, SELDOM_BITS) - set.len() as f64 / LITERALS_PER_BIT;
+fn worth(set: &[Literal]) -> (bool, i32, std::cmp::Reverse<usize>) {
+    let chance: f32 = set.iter().map(|literal| chance(literal.text())).sum();
+    let bits = (-chance.log2()).clamp(0.0, SELDOM_BITS) - set.len() as f32 / LITERALS_PER_BIT;
     (is_fit(set), (bits * 4.0) as i32, std::cmp::Reverse(set.len()))
 }
 
-/// Whether looking for the set is worth while: a shorter literal would be seen everywhere, unless
-/// one of its two bytes is rare.
-fn is_fit(set: &[Vec<u8>]) -> bool {
+/// Whether looking for the set is worth while: a short literal would be seen everywhere, unless it
+/// is odd.
+fn is_fit(set: &[Literal]) -> bool {
     let telling = |literal: &[u8]| match literal {
-        [a, b] => rarity(*a).max(rarity(*b)) >= RARE_BITS,
-        _ => literal.len() > 2,
+        [] | [_] => false,
+        [a, b] => is_odd(literal) && CHANCES[usize::from(*a)].min(CHANCES[usize::from(*b)]) <= RARE,
+        [_, _, _] => is_odd(literal),
+        _ => true,
     };
-    !set.is_empty() && set.len() <= MAX_LITERALS && set.iter().all(|literal| telling(literal))
+    !set.is_empty() && set.len() <= MAX_LITERALS && set.iter().all(|literal| telling(literal.text()))
 }
 
-/// Bits that seeing the literal at some place tells, roughly.
-fn bits(literal: &[u8]) -> f64 {
-    literal.iter().map(|&byte| rarity(byte)).sum()
+/// The chance to see the literal at some place of ordinary text, roughly.
+pub fn chance(literal: &[u8]) -> f32 {
+    literal.iter().map(|&byte| CHANCES[usize::from(byte)]).product()
 }
 
-/// One place in a million is seldom enough.
-const SELDOM_BITS: f64 = 20.0;
-/// Bits of a byte that ordinary URIs seldom have.
-const RARE_BITS: f64 = 8.0;
+/// One place in a few hundred million is seldom enough.
+const SELDOM_BITS: f32 = 28.0;
 /// So many more literals may be taken for half as many false candidates.
-const LITERALS_PER_BIT: f64 = 32.0;
+const LITERALS_PER_BIT: f32 = 32.0;
+/// The chance of a byte that ordinary URIs seldom have.
+const RARE: f32 = 1.0 / 256.0;
 
-/// Bits that seeing this byte at some place of a URI tells, roughly.
-fn rarity(byte: u8) -> f64 {
-    match byte {
-        b'a'..=b'z' => 2.5,
-        b'0'..=b'9' => 3.5,
-        b'/' | b'.' | b'-' | b'_' | b'=' | b'&' | b'?' | b'%' | b'+' => 4.0,
-        b' ' => 5.0,
-        _ => RARE_BITS,
+/// The chance of each byte at some place of a URI, roughly.
+const CHANCES: [f32; 256] = {
+    let mut chances = [RARE; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        chances[byte] = match byte as u8 {
+            b'a'..=b'z' => 0.18,
+            b'0'..=b'9' => 0.09,
+            b'/' | b'.' | b'-' | b'_' | b'=' | b'&' | b'?' | b'%' | b'+' | b':' => 0.06,
+            b' ' => 0.03,
+            _ => RARE,
+        };
+        byte += 1;
     }
-}
+    chances
+};
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn literals(pattern: &str) -> String {
-        let parsed =
-            regex_syntax::ParserBuilder::new().case_insensitive(true).unicode(false).utf8(false).build().parse(pattern);
-        match required(&parsed.unwrap()) {
+        let parsed = super::super::rules::parse(pattern).unwrap();
+        match required(&parsed) {
             None => "-".into(),
             Some(set) => set.iter().map(|literal| String::from_utf8_lossy(literal)).collect::<Vec<_>>().join(" "),
         }
@@ -219,14 +265,14 @@ mod tests {
         for (pattern, expected) in [
             (r"union\s+(all\s+)?select_", "select_"),
             (r"\bselect\b.+\bfrom\b", "select"),
-            (r"(sleep|benchmark|pg_sleep)\s*\(", "benchmar sleep"),
+            (r"(sleep|benchmark|pg_sleep)\s*\(", "benchmark sleep"),
             (r"\.\./", "../"),
             (r"\.\.[/\\]", "../ ..\\"),
-            (r"(?:\.\./){2,}", "../.."),
+            (r"(?:\.\./){2,}", "../../"),
             (r"\.{2,}[/\\]+x", "../ ..\\"),
-            (r"\.{24}", "....."),
+            (r"\.{24}", "........"),
             (r"a{3}b", "aaab"),
-            (r"/etc/(passwd|shadow)", "/etc/pa /etc/sh"),
+            (r"/etc/(passwd|shadow)", "/etc/passwd /etc/shadow"),
             (r"^/\.env$", "/.env"),
             (r"[a-z]+\d*", "-"),
             (r"x?", "-"),
@@ -234,12 +280,12 @@ mod tests {
             (r"on[^a]+\s*=\s*", "-"),
             (r"x{2}\.\.+y", "xx.."),
             (r"[;|] ?(id|ls)\b", "; id ; ls ;id ;ls | id | ls |id |ls"),
-            (r"<(svg|x[a-z]*|\w+:b)>", ":b <svg <x"),
-            (r"<(svg|x[a-z]*|\w+:bc)>", ":bc <svg <x"),
+            (r"<(svg|x[a-z]*|\w+:b)>", "-"),
+            (r"<(svg|x[a-z]*|\w+:bc)>", "-"),
             (r"or [01]=", "or 0= or 1="),
             (r"sleep\([0-9]", "sleep("),
             (r"(?:php|\.php)x", "phpx"),
-            (r"['x]\)\)?#$", "')# ')) ))# x)#"),
+            (r"['x]\)\)?#$", "')# '))# x)# x))#"),
             (r"(?:and|or)[ '(]+[^a]", "and  and' and( or  or' or("),
         ] {
             assert_eq!(literals(pattern), expected, "{pattern}");

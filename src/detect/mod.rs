@@ -15,6 +15,10 @@ mod texts;
 mod trial;
 mod window;
 
+/// Ordinary requests, one a line, some with a tab and a user agent: what rules must not match, and
+/// what literals are rare in.
+const ORDINARY: &str = include_str!("ordinary.txt");
+
 pub use config::DetectConfig;
 pub use counter::{Client, Counted, Counter, DamagedState, MethodClass, Record};
 pub use rules::{BUILT_IN, Example, ExampleRequest, Rule, RuleError, RuleSpec};

@@ -1,107 +1,270 @@
 //! Looks for the literals of many rules at once, in one pass over a text.
+//!
+//! A literal is known by three of its bytes, those that ordinary requests have least. A text is
+//! hashed three bytes at a time, each place independent of the one before, and a bitmap that fits
+//! the first cache tells almost everywhere that nothing of that hash is wanted. An automaton over
+//! thousands of literals asks memory, and waits for the answer, at every byte.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
-use aho_corasick::automaton::{Automaton as _, StateID};
-use aho_corasick::nfa::contiguous::NFA;
-use aho_corasick::{Anchored, MatchKind};
+use foldhash::fast::FixedState;
 
+use super::ORDINARY;
+use super::decode::{Plus, decode};
+use super::literals::chance;
 use super::rules::{Rule, Target};
 
 /// Looks for all literals of the rules that look at some targets.
 pub struct Prefilter {
-    /// Literals of ordinary bytes alone.
-    plain: Automaton,
-    /// Literals with an odd byte, which few texts have at all: most never enter this one. Together
-    /// in one automaton they would need several times the memory, and caches are small.
-    odd: Automaton,
+    /// Literals of at least five bytes: wherever one begins, it covers four bytes at an even
+    /// place, so that every second place is enough.
+    long: Sieve<4, 2>,
+    /// Those of four bytes, which cover three.
+    short: Sieve<3, 2>,
+    /// [Odd](is_odd) ones of at least three bytes. Most texts are not odd and can have none.
+    odd: Sieve<3, 1>,
+    /// Odd ones of two bytes.
+    pairs: Sieve<2, 1>,
 }
 
 impl Prefilter {
     /// Over the literals of those `rules` that look at one of `targets`.
-    ///
-    /// # Errors
-    /// An automaton would be too big.
-    pub fn new(rules: &[Rule], targets: &[Target]) -> Result<Prefilter, String> {
-        let (mut plain, mut odd) = (BTreeMap::new(), BTreeMap::new());
+    pub fn new(rules: &[Rule], targets: &[Target]) -> Prefilter {
+        let (mut long, mut short, mut odd, mut pairs) = (vec![], vec![], vec![], vec![]);
         for (index, rule) in rules.iter().enumerate() {
             if !rule.spec.target.iter().any(|target| targets.contains(target)) {
                 continue;
             }
             for literal in &rule.literals {
-                let of_kind = if has_odd_byte(literal) { &mut odd } else { &mut plain };
-                of_kind.entry(literal.as_slice()).or_insert_with(Vec::new).push(index as u16);
+                let of_kind = match literal.len() {
+                    ..3 => &mut pairs,
+                    _ if is_odd(literal) => &mut odd,
+                    4 => &mut short,
+                    _ => &mut long,
+                };
+                of_kind.push((literal.as_slice(), index as u16));
             }
         }
-        Ok(Prefilter { plain: Automaton::over(plain)?, odd: Automaton::over(odd)? })
+        Prefilter { long: Sieve::over(&long), short: Sieve::over(&short), odd: Sieve::over(&odd), pairs: Sieve::over(&pairs) }
     }
 
     /// Appends the rules, one of whose literals is in `text`, possibly several times.
     #[inline]
     pub fn mark(&self, text: &[u8], candidates: &mut Vec<u16>) {
-        self.plain.mark(text, candidates);
-        if has_odd_byte(text) {
+        self.long.mark(text, candidates);
+        self.short.mark(text, candidates);
+        if is_odd(text) {
             self.odd.mark(text, candidates);
+            self.pairs.mark(text, candidates);
         }
     }
 }
 
-/// Whether any byte is none of those that ordinary decoded URIs are made of.
+/// Whether the text has a byte that ordinary URLs, decoded, seldom have, or the same sign twice in
+/// a row other than in `://`. Whatever contains an odd text is odd.
 #[inline]
-fn has_odd_byte(text: &[u8]) -> bool {
-    text.iter().fold(false, |any, &byte| any | ODD[usize::from(byte)])
-}
-
-const ODD: [bool; 256] = {
-    let mut odd = [true; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        if (byte as u8).is_ascii_alphanumeric() || byte >= 128 {
-            odd[byte] = false;
+pub fn is_odd(text: &[u8]) -> bool {
+    let mut rest = text;
+    while let Some(chunk) = rest.first_chunk() {
+        if is_odd_chunk(chunk) {
+            return true;
         }
-        byte += 1;
+        rest = &rest[LANES..];
     }
-    let signs = b"/.-_=&?+ ";
-    let mut at = 0;
-    while at < signs.len() {
-        odd[signs[at] as usize] = false;
-        at += 1;
-    }
-    odd
-};
-
-/// One automaton over some literals.
-struct Automaton {
-    nfa: NFA,
-    /// Where every text begins.
-    start: StateID,
-    /// Per literal, the rules that need it.
-    rules: Vec<Vec<u16>>,
+    let mut padded = [b'a'; LANES + 2];
+    padded[..rest.len()].copy_from_slice(rest);
+    is_odd_chunk(&padded)
 }
 
-impl Automaton {
-    fn over(literals: BTreeMap<&[u8], Vec<u16>>) -> Result<Automaton, String> {
-        let nfa = NFA::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            // Made for long texts with few matches; ours are short.
-            .prefilter(false)
-            .build(literals.keys())
-            .map_err(|error| format!("the automaton over all literals cannot be built: {error}"))?;
-        let start = nfa.start_state(Anchored::No).map_err(|error| format!("the automaton does not start: {error}"))?;
-        Ok(Automaton { nfa, start, rules: literals.into_values().collect() })
+/// Places that are looked at together.
+const LANES: usize = 16;
+
+/// [`is_odd`] for the first [`LANES`] bytes, and what begins at them. No branches: one instruction
+/// does it for all places.
+#[inline]
+fn is_odd_chunk(text: &[u8; LANES + 2]) -> bool {
+    let mut any = false;
+    for at in 0..LANES {
+        let (byte, next, third) = (text[at], text[at + 1], text[at + 2]);
+        let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+        let digit_or_sign = byte.wrapping_sub(b'-') <= b':' - b'-';
+        let other_sign = (byte == b'_') | (byte == b'=') | (byte == b'&') | (byte == b'?');
+        let sign_twice = (byte == next) & ((byte == b'-') | (byte == b'.') | other_sign);
+        // Whether two slashes at the start are odd depends on what is before: they are not.
+        let slashes = (byte != b':') & (next == b'/') & (third == b'/');
+        any |= !(letter | digit_or_sign | other_sign) | sign_twice | slashes;
+    }
+    any
+}
+
+/// Literals by `N` adjacent bytes of theirs, looked for at every `STEP`th place.
+struct Sieve<const N: usize, const STEP: usize> {
+    /// A bit for each hash of such bytes.
+    wanted: Box<[u64; WORDS]>,
+    /// The bits before each word: the n-th bit is of the n-th bucket.
+    before: Box<[u16; WORDS]>,
+    /// Where each bucket's literals begin.
+    buckets: Vec<u32>,
+    literals: Vec<Literal>,
+}
+
+const HASH_BITS: u32 = 17;
+const WORDS: usize = 1 << (HASH_BITS - 6);
+
+struct Literal {
+    /// Lower-case.
+    text: Vec<u8>,
+    /// Where in it the `N` bytes are.
+    at: usize,
+    rule: u16,
+}
+
+impl<const N: usize, const STEP: usize> Sieve<N, STEP> {
+    /// Over literals of at least `N + STEP - 1` bytes, each with a rule that needs it.
+    fn over(all: &[(&[u8], u16)]) -> Sieve<N, STEP> {
+        let mut placed = Vec::with_capacity(all.len() * STEP);
+        for &(text, rule) in all {
+            for first in 0..STEP {
+                let grams = text.windows(N).enumerate().skip(first).step_by(STEP);
+                let rarest = grams.min_by(|(_, one), (_, other)| commonness(one).total_cmp(&commonness(other)));
+                placed.extend(rarest.map(|(at, bytes)| (place(number(bytes), N), Literal { text: text.to_vec(), at, rule })));
+            }
+        }
+        placed.sort_by_key(|(place, _)| *place);
+        let mut new = Sieve {
+            wanted: Box::new([0; WORDS]),
+            before: Box::new([0; WORDS]),
+            buckets: vec![],
+            literals: Vec::with_capacity(placed.len()),
+        };
+        for ((word, bit), literal) in placed {
+            if new.wanted[word] & 1 << bit == 0 {
+                new.wanted[word] |= 1 << bit;
+                new.buckets.push(new.literals.len() as u32);
+            }
+            new.literals.push(literal);
+        }
+        new.buckets.push(new.literals.len() as u32);
+        for word in 1..WORDS {
+            new.before[word] = new.before[word - 1] + new.wanted[word - 1].count_ones() as u16;
+        }
+        new
     }
 
-    /// The library's own search does the same with more questions at each byte.
+    #[inline]
     fn mark(&self, text: &[u8], candidates: &mut Vec<u16>) {
-        let mut state = self.start;
-        for &byte in text {
-            state = self.nfa.next_state(Anchored::No, state, byte);
-            if self.nfa.is_special(state) && self.nfa.is_match(state) {
-                for index in 0..self.nfa.match_len(state) {
-                    candidates.extend_from_slice(&self.rules[self.nfa.match_pattern(state, index).as_usize()]);
+        if self.literals.is_empty() {
+            return;
+        }
+        let mut at = 0;
+        // Four bytes are one load; the last ones have none behind them.
+        while let Some(four) = text.get(at..).and_then(|rest| rest.first_chunk::<4>()) {
+            self.try_at(text, at, place(u32::from_le_bytes(*four), N), candidates);
+            at += STEP;
+        }
+        while let Some(bytes) = text.get(at..at + N) {
+            self.try_at(text, at, place(number(bytes), N), candidates);
+            at += STEP;
+        }
+    }
+
+    #[inline]
+    fn try_at(&self, text: &[u8], at: usize, (word, bit): (usize, u32), candidates: &mut Vec<u16>) {
+        if self.wanted[word] >> bit & 1 != 0 {
+            self.compare(text, at, word, bit, candidates);
+        }
+    }
+
+    /// Appends the rules of the bucket's literals that are in `text`, with their bytes at `at`.
+    #[inline(never)]
+    fn compare(&self, text: &[u8], at: usize, word: usize, bit: u32, candidates: &mut Vec<u16>) {
+        let in_word = self.wanted[word] & ((1 << bit) - 1);
+        let bucket = usize::from(self.before[word]) + in_word.count_ones() as usize;
+        for literal in &self.literals[self.buckets[bucket] as usize..self.buckets[bucket + 1] as usize] {
+            let here = at.checked_sub(literal.at).and_then(|from| text.get(from..from + literal.text.len()));
+            if here.is_some_and(|here| here.eq_ignore_ascii_case(&literal.text)) {
+                candidates.push(literal.rule);
+            }
+        }
+    }
+}
+
+/// Up to four bytes as a number.
+fn number(bytes: &[u8]) -> u32 {
+    bytes.iter().rev().fold(0, |number, &byte| number << 8 | u32::from(byte))
+}
+
+/// The word and the bit of the first `len` bytes, by a multiplicative hash. Letters in either case
+/// have the same.
+#[inline]
+fn place(bytes: u32, len: usize) -> (usize, u32) {
+    let gram = (bytes | 0x2020_2020) & u32::MAX >> (32 - 8 * len);
+    let hash = gram.wrapping_mul(0x9e37_79b1) >> (32 - HASH_BITS);
+    (hash as usize >> 6, hash & 63)
+}
+
+/// How often ordinary requests have these bytes; of those that they never have, how likely that is.
+fn commonness(bytes: &[u8]) -> f32 {
+    let chance = chance(bytes);
+    if bytes.len() < 3 {
+        return chance;
+    }
+    COMMON.get(bytes).map_or(chance, |&times| times as f32)
+}
+
+static COMMON: LazyLock<HashMap<Vec<u8>, u32, FixedState>> = LazyLock::new(|| {
+    let mut common = HashMap::with_hasher(FixedState::with_seed(0));
+    let mut decoded = vec![];
+    for line in ORDINARY.lines().filter(|line| !line.starts_with('#')) {
+        decoded.clear();
+        decode(line.as_bytes(), Plus::SpaceInQuery, &mut decoded);
+        decoded.make_ascii_lowercase();
+        for bytes in decoded.windows(3).chain(decoded.windows(4)) {
+            *common.entry(bytes.to_vec()).or_default() += 1;
+        }
+    }
+    common
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::rules::{Trust, load};
+
+    #[test]
+    fn a_literal_is_found_wherever_it_begins_in_any_case() {
+        for literal in ["/etc/passwd", "union", "self", "..x", "c//", "or 1=", "${"] {
+            let text = format!(
+                "[[rule]]\nid = 'x'\ncategory = 'other'\ndescription = 'd'\nreference = 'r'\ntarget = ['args']\nscore = 5\npattern = '{}'\nattack = ['/']\nbenign = ['/']",
+                regex_syntax::escape(literal)
+            );
+            let rules = load("x.toml", &text, Trust::Foreign).unwrap().rules;
+            let prefilter = Prefilter::new(&rules, &[Target::Args]);
+            let found = |text: &str| {
+                let mut found = vec![];
+                prefilter.mark(text.as_bytes(), &mut found);
+                !found.is_empty()
+            };
+            for before in 0..9 {
+                for after in 0..5 {
+                    let (before, after) = ("b".repeat(before), "a".repeat(after));
+                    let text = format!("{before}{}{after}", literal.to_uppercase());
+                    assert!(found(&text), "{text}");
+                    let without_end = &literal[..literal.len() - 1];
+                    assert!(!found(&format!("{before}{without_end}{after}")), "{text}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_is_odd() {
+        for text in ["a b", "x'", "\0", "(", "~", "/é", "..", "///", "a//"] {
+            assert!(is_odd(text.as_bytes()), "{text}");
+        }
+        for text in ["", "/", "//", "/./a/b-c_d.html?e=f&G=1", "https://a.b:80/c"] {
+            assert!(!is_odd(text.as_bytes()), "{text}");
         }
     }
 }

@@ -4,7 +4,9 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex_automata::meta::{BuildError, Regex};
+use regex_automata::util::syntax;
+use regex_syntax::hir::Hir;
 use serde::Deserialize;
 
 use super::literals;
@@ -144,7 +146,7 @@ impl Rule {
     /// Its pattern. That it compiles was checked when it was loaded, or by the tests for a
     /// built-in rule.
     pub fn regex(&self) -> Option<&Regex> {
-        self.regex.get_or_init(|| build(&self.spec.pattern).ok()).as_ref()
+        self.regex.get_or_init(|| build(&parse(&self.spec.pattern).ok()?).ok()).as_ref()
     }
 }
 
@@ -224,18 +226,11 @@ pub fn without_examples(spec: RuleSpec, trust: Trust) -> Result<Rule, String> {
     if spec.target.is_empty() {
         return Err("target is empty".into());
     }
+    let hir = parse(&spec.pattern)?;
     let regex = match trust {
         Trust::BuiltIn => OnceLock::new(),
-        Trust::Foreign => OnceLock::from(Some(build(&spec.pattern)?)),
+        Trust::Foreign => OnceLock::from(Some(build(&hir)?)),
     };
-    let hir = regex_syntax::ParserBuilder::new()
-        .case_insensitive(true)
-        .unicode(false)
-        .utf8(false)
-        .dot_matches_new_line(true)
-        .build()
-        .parse(&spec.pattern)
-        .map_err(|error| format!("the pattern is broken: {error}"))?;
     if hir.properties().minimum_len() == Some(0) {
         return Err("the pattern matches the empty text".into());
     }
@@ -244,17 +239,23 @@ pub fn without_examples(spec: RuleSpec, trust: Trust) -> Result<Rule, String> {
     Ok(Rule { id: spec.id.as_str().into(), spec, regex, literals })
 }
 
-fn build(pattern: &str) -> Result<Regex, String> {
-    RegexBuilder::new(pattern)
-        .case_insensitive(true)
-        .unicode(false)
-        .dot_matches_new_line(true)
-        .size_limit(PATTERN_BUDGET_BYTES)
-        .build()
-        .map_err(|error| match error {
-            regex::Error::CompiledTooBig(limit) => format!("the pattern compiles to more than {limit} bytes"),
-            other => format!("the pattern is broken: {}", other.to_string().replace('\n', " ")),
-        })
+/// The pattern as the engine reads it.
+///
+/// # Errors
+/// It is no regular expression.
+pub fn parse(pattern: &str) -> Result<Hir, String> {
+    let config = syntax::Config::new().case_insensitive(true).unicode(false).utf8(false).dot_matches_new_line(true);
+    syntax::parse_with(pattern, &config)
+        .map_err(|error| format!("the pattern is broken: {}", error.to_string().replace('\n', " ")))
+}
+
+fn build(hir: &Hir) -> Result<Regex, String> {
+    // Its own search for literals would come after ours, and takes most of the time to build.
+    let config = Regex::config().auto_prefilter(false).utf8_empty(false).nfa_size_limit(Some(PATTERN_BUDGET_BYTES));
+    Regex::builder().configure(config).build_from_hir(hir).map_err(|error: BuildError| match error.size_limit() {
+        Some(limit) => format!("the pattern compiles to more than {limit} bytes"),
+        None => format!("the pattern is broken: {error}"),
+    })
 }
 
 #[cfg(test)]

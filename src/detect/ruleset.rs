@@ -8,7 +8,7 @@ use super::decode::{Plus, is_encoded, is_foldable};
 use super::legacy;
 use super::memo::CleanMemo;
 use super::prefilter::Prefilter;
-use super::rules::{self, Loaded, Rule, RuleError, Target, Trust};
+use super::rules::{self, Loaded, Rule, RuleError, RuleSpec, Target, Trust};
 use super::texts::Texts;
 use super::window::WindowRule;
 use crate::event::{Event, Evidence, Http, Kind, printable};
@@ -78,16 +78,16 @@ impl Ruleset {
     /// The rules and windows of `loaded` alone.
     ///
     /// # Errors
-    /// More than 65,535 rules, or an automaton over its literals that is too big.
+    /// More than 65,535 rules.
     pub fn of(loaded: Loaded) -> Result<Ruleset, String> {
         if loaded.rules.len() > usize::from(u16::MAX) {
             return Err(format!("{} rules are more than {}", loaded.rules.len(), u16::MAX));
         }
         let over = |targets: &[Target]| Prefilter::new(&loaded.rules, targets);
         Ok(Ruleset {
-            uri: over(&URI_TARGETS)?,
-            user_agent: over(&[Target::UserAgent])?,
-            referer: over(&[Target::Referer])?,
+            uri: over(&URI_TARGETS),
+            user_agent: over(&[Target::UserAgent]),
+            referer: over(&[Target::Referer]),
             rules: loaded.rules,
             windows: loaded.windows,
             refused: vec![],
@@ -103,18 +103,18 @@ impl Ruleset {
         let Scratch { texts, candidates, user_agents, referers } = scratch;
         if may_match(&self.uri, http.uri, Target::Uri, texts, candidates) {
             texts.split(http, Target::Uri);
-            self.match_candidates(http, &URI_TARGETS, texts, candidates, first, hits);
+            self.match_parts(&self.uri, http.method, texts, candidates, first, hits);
         }
         let agent = http.user_agent;
         if !user_agents.is_clean(agent, |text| !may_match(&self.user_agent, text, Target::UserAgent, texts, candidates))
         {
             texts.split(http, Target::UserAgent);
-            self.match_candidates(http, &[Target::UserAgent], texts, candidates, first, hits);
+            self.match_parts(&self.user_agent, http.method, texts, candidates, first, hits);
         }
         let referer = http.referer;
         if !referers.is_clean(referer, |text| !may_match(&self.referer, text, Target::Referer, texts, candidates)) {
             texts.split(http, Target::Referer);
-            self.match_candidates(http, &[Target::Referer], texts, candidates, first, hits);
+            self.match_parts(&self.referer, http.method, texts, candidates, first, hits);
         }
         let sum: u32 = hits[first..].iter().map(|hit| u32::from(self.rules[usize::from(hit.rule)].spec.score)).sum();
         sum.min(10) as u8
@@ -127,43 +127,45 @@ impl Ruleset {
             let rule = &self.rules[usize::from(hit.rule)];
             scratch.texts.split(http, hit.target);
             let regex = rule.regex()?;
-            let matched = scratch.texts.of(hit.target, rule.spec.view).find_map(|text| regex.find(text))?;
+            let matched = scratch.texts.of(hit.target, rule.spec.view).find_map(|text| Some(&text[regex.find(text)?.range()]))?;
             Some(Evidence {
                 rule_id: rule.id.clone(),
                 target: hit.target.as_str(),
-                matched: printable(matched.as_bytes(), 200),
+                matched: printable(matched, 200),
                 score: rule.spec.score,
             })
         };
         hits.iter().filter_map(explain).collect()
     }
 
-    /// Runs the candidates' patterns on those of their targets that are among `targets`. A rule
-    /// counts once a line: `first` is where the line's hits begin.
-    fn match_candidates(
+    /// Runs the pattern of each rule on each text that it looks at and one of its literals is in.
+    /// A rule counts once a line: `first` is where the line's hits begin.
+    fn match_parts(
         &self,
-        http: &Http<'_>,
-        targets: &[Target],
+        prefilter: &Prefilter,
+        method: &[u8],
         texts: &Texts,
         candidates: &mut Vec<u16>,
         first: usize,
         hits: &mut Vec<Hit>,
     ) {
-        candidates.sort_unstable();
-        candidates.dedup();
-        for &index in candidates.iter() {
-            let rule = &self.rules[usize::from(index)];
-            let methods = &rule.spec.methods;
-            if !methods.is_empty() && !methods.iter().any(|method| method.as_bytes() == http.method) {
-                continue;
+        for (target, views, text) in texts.all() {
+            candidates.clear();
+            prefilter.mark(text, candidates);
+            candidates.sort_unstable();
+            candidates.dedup();
+            for &index in candidates.iter() {
+                let rule = &self.rules[usize::from(index)];
+                let RuleSpec { target: wanted, view, methods, .. } = &rule.spec;
+                if wanted.contains(&target)
+                    && views.contains(view)
+                    && (methods.is_empty() || methods.iter().any(|wanted| wanted.as_bytes() == method))
+                    && !hits[first..].iter().any(|hit| hit.rule == index)
+                    && rule.regex().is_some_and(|regex| regex.is_match(text))
+                {
+                    hits.push(Hit { rule: index, target });
+                }
             }
-            if hits[first..].iter().any(|hit| hit.rule == index) {
-                continue;
-            }
-            let Some(regex) = rule.regex() else { continue };
-            let mut wanted = rule.spec.target.iter().copied().filter(|target| targets.contains(target));
-            let matching = wanted.find(|&target| texts.of(target, rule.spec.view).any(|text| regex.is_match(text)));
-            hits.extend(matching.map(|target| Hit { rule: index, target }));
         }
     }
 }

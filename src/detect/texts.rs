@@ -72,6 +72,17 @@ impl Texts {
         })
     }
 
+    /// Every text, with the views that it is.
+    pub fn all(&self) -> impl Iterator<Item = (Target, &'static [View], &[u8])> {
+        self.parts.iter().flat_map(|part| {
+            let same = part.folded == part.decoded;
+            let decoded: &[View] = if same { &[View::Decoded, View::Folded] } else { &[View::Decoded] };
+            let folded: Option<(Target, &[View], _)> =
+                (!same).then(|| (part.target, [View::Folded].as_slice(), self.text(part.folded)));
+            std::iter::once((part.target, decoded, self.text(part.decoded))).chain(folded)
+        })
+    }
+
     /// The folded views that differ from the decoded ones.
     pub fn folded(&self) -> impl Iterator<Item = &[u8]> {
         self.parts.iter().filter(|part| part.folded != part.decoded).map(|part| self.text(part.folded))

@@ -1,6 +1,6 @@
 //! Rules tried on their own examples and on ordinary requests, through the engine itself.
 
-use super::DetectConfig;
+use super::{DetectConfig, ORDINARY};
 use super::counter::{Counter, MethodClass, Record};
 use super::rules::{Example, ExampleRequest, Rule};
 use super::ruleset::{Hit, Ruleset, Scratch, hash, matches};
@@ -89,7 +89,7 @@ const FLAG: u8 = 5;
 
 /// Ordinary requests: what browsers, crawlers, APIs and applications ask for all day.
 fn ordinary() -> impl Iterator<Item = ExampleRequest> {
-    include_str!("ordinary.txt").lines().filter(|line| !line.starts_with('#')).map(|line| {
+    ORDINARY.lines().filter(|line| !line.starts_with('#')).map(|line| {
         let (uri, user_agent) = line.split_once('\t').unwrap_or((line, ""));
         ExampleRequest { uri: Some(uri.into()), user_agent: Some(user_agent.into()), ..ExampleRequest::default() }
     })
