@@ -56,9 +56,9 @@ impl Literal {
 /// Lower-case literals such that every match of the pattern contains at least one of them, in any
 /// case; `None` when the pattern guarantees none that is long enough to be worth looking for.
 pub fn required(pattern: &Hir) -> Option<Vec<Vec<u8>>> {
-    let mut set = best(pattern)?;
+    let mut set = best(pattern).filter(|set| is_fit(set))?;
     drop_longer(&mut set);
-    is_fit(&set).then(|| set.iter().map(|literal| literal.text().to_vec()).collect())
+    Some(set.iter().map(|literal| literal.text().to_vec()).collect())
 }
 
 /// The most telling set of literals of which each match contains one.
@@ -178,6 +178,9 @@ fn whole(hir: &Hir) -> Option<Set> {
 }
 
 fn product(left: &[Literal], right: &[Literal]) -> Option<Set> {
+    if left.len() * right.len() > MAX_PRODUCT {
+        return None;
+    }
     let mut all = Vec::with_capacity(left.len() * right.len());
     for &start in left {
         for end in right {
@@ -186,9 +189,7 @@ fn product(left: &[Literal], right: &[Literal]) -> Option<Set> {
             all.push(both);
         }
     }
-    all.sort_unstable();
-    all.dedup();
-    (all.len() <= MAX_PRODUCT).then_some(all)
+    Some(all)
 }
 
 /// Drops literals that contain another one of the set: the other is seen wherever they are.
@@ -197,7 +198,13 @@ fn drop_longer(set: &mut Set) {
     set.dedup();
     let all = set.clone();
     let is_there = |piece: &[u8]| all.binary_search(&Literal::new(piece)).is_ok();
-    set.retain(|literal| !(1..literal.text().len()).any(|len| literal.text().windows(len).any(is_there)));
+    let mut lengths: Vec<usize> = all.iter().map(|literal| literal.text().len()).collect();
+    lengths.sort_unstable();
+    lengths.dedup();
+    set.retain(|literal| {
+        let mut shorter = lengths.iter().take_while(|&&len| len < literal.text().len());
+        !shorter.any(|&len| literal.text().windows(len).any(is_there))
+    });
 }
 
 /// How seldom any literal of the set is in ordinary text, less what many literals cost.

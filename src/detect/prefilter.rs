@@ -19,13 +19,13 @@ use super::rules::{Rule, Target};
 pub struct Prefilter {
     /// Literals of at least five bytes: wherever one begins, it covers four bytes at an even
     /// place, so that every second place is enough.
-    long: Sieve<4, 2>,
+    long: Sieve<4, 2, 2048>,
     /// Those of four bytes, which cover three.
-    short: Sieve<3, 2>,
+    short: Sieve<3, 2, 512>,
     /// [Odd](is_odd) ones of at least three bytes. Most texts are not odd and can have none.
-    odd: Sieve<3, 1>,
+    odd: Sieve<3, 1, 512>,
     /// Odd ones of two bytes.
-    pairs: Sieve<2, 1>,
+    pairs: Sieve<2, 1, 256>,
 }
 
 impl Prefilter {
@@ -38,7 +38,7 @@ impl Prefilter {
             }
             for literal in &rule.literals {
                 let of_kind = match literal.len() {
-                    ..3 => &mut pairs,
+                    ..=2 => &mut pairs,
                     _ if is_odd(literal) => &mut odd,
                     4 => &mut short,
                     _ => &mut long,
@@ -99,7 +99,7 @@ fn is_odd_chunk(text: &[u8; LANES + 2]) -> bool {
 }
 
 /// Literals by `N` adjacent bytes of theirs, looked for at every `STEP`th place.
-struct Sieve<const N: usize, const STEP: usize> {
+struct Sieve<const N: usize, const STEP: usize, const WORDS: usize> {
     /// A bit for each hash of such bytes.
     wanted: Box<[u64; WORDS]>,
     /// The bits before each word: the n-th bit is of the n-th bucket.
@@ -109,26 +109,27 @@ struct Sieve<const N: usize, const STEP: usize> {
     literals: Vec<Literal>,
 }
 
-const HASH_BITS: u32 = 17;
-const WORDS: usize = 1 << (HASH_BITS - 6);
-
 struct Literal {
+    /// Its `N` bytes, as [`gram`] has them, and where in it they are.
+    gram: u32,
+    at: usize,
     /// Lower-case.
     text: Vec<u8>,
-    /// Where in it the `N` bytes are.
-    at: usize,
     rule: u16,
 }
 
-impl<const N: usize, const STEP: usize> Sieve<N, STEP> {
+impl<const N: usize, const STEP: usize, const WORDS: usize> Sieve<N, STEP, WORDS> {
     /// Over literals of at least `N + STEP - 1` bytes, each with a rule that needs it.
-    fn over(all: &[(&[u8], u16)]) -> Sieve<N, STEP> {
+    fn over(all: &[(&[u8], u16)]) -> Self {
         let mut placed = Vec::with_capacity(all.len() * STEP);
         for &(text, rule) in all {
             for first in 0..STEP {
                 let grams = text.windows(N).enumerate().skip(first).step_by(STEP);
                 let rarest = grams.min_by(|(_, one), (_, other)| commonness(one).total_cmp(&commonness(other)));
-                placed.extend(rarest.map(|(at, bytes)| (place(number(bytes), N), Literal { text: text.to_vec(), at, rule })));
+                placed.extend(rarest.map(|(at, bytes)| {
+                    let gram = gram::<N>(number(bytes));
+                    (place::<WORDS>(gram), Literal { gram, at, text: text.to_vec(), rule })
+                }));
             }
         }
         placed.sort_by_key(|(place, _)| *place);
@@ -160,28 +161,33 @@ impl<const N: usize, const STEP: usize> Sieve<N, STEP> {
         let mut at = 0;
         // Four bytes are one load; the last ones have none behind them.
         while let Some(four) = text.get(at..).and_then(|rest| rest.first_chunk::<4>()) {
-            self.try_at(text, at, place(u32::from_le_bytes(*four), N), candidates);
+            self.try_at(text, at, gram::<N>(u32::from_le_bytes(*four)), candidates);
             at += STEP;
         }
         while let Some(bytes) = text.get(at..at + N) {
-            self.try_at(text, at, place(number(bytes), N), candidates);
+            self.try_at(text, at, gram::<N>(number(bytes)), candidates);
             at += STEP;
         }
     }
 
     #[inline]
-    fn try_at(&self, text: &[u8], at: usize, (word, bit): (usize, u32), candidates: &mut Vec<u16>) {
+    fn try_at(&self, text: &[u8], at: usize, gram: u32, candidates: &mut Vec<u16>) {
+        let (word, bit) = place::<WORDS>(gram);
         if self.wanted[word] >> bit & 1 != 0 {
-            self.compare(text, at, word, bit, candidates);
+            self.compare(text, at, gram, candidates);
         }
     }
 
-    /// Appends the rules of the bucket's literals that are in `text`, with their bytes at `at`.
+    /// Appends the rules of the literals that are in `text` with `gram` at `at`.
     #[inline(never)]
-    fn compare(&self, text: &[u8], at: usize, word: usize, bit: u32, candidates: &mut Vec<u16>) {
+    fn compare(&self, text: &[u8], at: usize, gram: u32, candidates: &mut Vec<u16>) {
+        let (word, bit) = place::<WORDS>(gram);
         let in_word = self.wanted[word] & ((1 << bit) - 1);
         let bucket = usize::from(self.before[word]) + in_word.count_ones() as usize;
         for literal in &self.literals[self.buckets[bucket] as usize..self.buckets[bucket + 1] as usize] {
+            if literal.gram != gram {
+                continue;
+            }
             let here = at.checked_sub(literal.at).and_then(|from| text.get(from..from + literal.text.len()));
             if here.is_some_and(|here| here.eq_ignore_ascii_case(&literal.text)) {
                 candidates.push(literal.rule);
@@ -195,13 +201,18 @@ fn number(bytes: &[u8]) -> u32 {
     bytes.iter().rev().fold(0, |number, &byte| number << 8 | u32::from(byte))
 }
 
-/// The word and the bit of the first `len` bytes, by a multiplicative hash. Letters in either case
-/// have the same.
+/// The first `N` bytes of a number, letters in either case the same (and some signs, which does
+/// no harm).
 #[inline]
-fn place(bytes: u32, len: usize) -> (usize, u32) {
-    let gram = (bytes | 0x2020_2020) & u32::MAX >> (32 - 8 * len);
-    let hash = gram.wrapping_mul(0x9e37_79b1) >> (32 - HASH_BITS);
-    (hash as usize >> 6, hash & 63)
+fn gram<const N: usize>(bytes: u32) -> u32 {
+    (bytes | 0x2020_2020) & u32::MAX >> (32 - 8 * N)
+}
+
+/// The word, of so many, and the bit of a gram, by a multiplicative hash.
+#[inline]
+fn place<const WORDS: usize>(gram: u32) -> (usize, u32) {
+    let hash = gram.wrapping_mul(0x9e37_79b1);
+    (hash as usize >> (32 - WORDS.ilog2()), hash >> (26 - WORDS.ilog2()) & 63)
 }
 
 /// How often ordinary requests have these bytes; of those that they never have, how likely that is.

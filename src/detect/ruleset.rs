@@ -11,7 +11,7 @@ use super::prefilter::Prefilter;
 use super::rules::{self, Loaded, Rule, RuleError, RuleSpec, Target, Trust};
 use super::texts::Texts;
 use super::window::WindowRule;
-use crate::event::{Event, Evidence, Http, Kind, printable};
+use crate::event::{Event, Evidence, Kind, printable};
 
 /// Every rule and window that is switched on, behind prefilters.
 pub struct Ruleset {
@@ -100,8 +100,8 @@ impl Ruleset {
     pub fn examine(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &mut Vec<Hit>) -> u8 {
         let Kind::Http(http) = &event.kind;
         let first = hits.len();
-        let Scratch { texts, candidates, user_agents, referers } = scratch;
-        if may_match(&self.uri, http.uri, Target::Uri, texts, candidates) {
+        let Scratch { texts, candidates, uris, user_agents, referers } = scratch;
+        if !uris.is_clean(http.uri, |text| !may_match(&self.uri, text, Target::Uri, texts, candidates)) {
             texts.split(http, Target::Uri);
             self.match_parts(&self.uri, http.method, texts, candidates, first, hits);
         }
@@ -209,12 +209,30 @@ pub fn matches(rule: &Rule, event: &Event<'_>, scratch: &mut Scratch) -> bool {
 }
 
 /// Reused memory of one matching thread.
-#[derive(Default)]
 pub struct Scratch {
     texts: Texts,
     candidates: Vec<u16>,
+    uris: CleanMemo,
     user_agents: CleanMemo,
     referers: CleanMemo,
+}
+
+/// Texts of which a thread remembers that they are clean: 8 bytes each, together less than a
+/// core's second cache.
+const URIS: usize = 16_384;
+const USER_AGENTS: usize = 4096;
+const REFERERS: usize = 4096;
+
+impl Default for Scratch {
+    fn default() -> Scratch {
+        Scratch {
+            texts: Texts::default(),
+            candidates: vec![],
+            uris: CleanMemo::new(URIS),
+            user_agents: CleanMemo::new(USER_AGENTS),
+            referers: CleanMemo::new(REFERERS),
+        }
+    }
 }
 
 impl Scratch {
@@ -224,6 +242,7 @@ impl Scratch {
 
     /// Forgets what was found clean by other rules.
     pub fn rules_changed(&mut self) {
+        self.uris.clear();
         self.user_agents.clear();
         self.referers.clear();
     }
@@ -238,6 +257,7 @@ pub fn hash(text: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Http;
 
     fn matched(http: Http<'_>) -> Vec<String> {
         let rules = Ruleset::new(&[], &[]).unwrap();
