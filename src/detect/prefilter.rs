@@ -52,12 +52,30 @@ impl Prefilter {
     /// Appends the rules, one of whose literals is in `text`, possibly several times.
     #[inline]
     pub fn mark(&self, text: &[u8], candidates: &mut Vec<u16>) {
-        self.long.mark(text, candidates);
-        self.short.mark(text, candidates);
+        each_four::<2>(text, |at, four| {
+            self.long.try_at(text, at, four, candidates);
+            self.short.try_at(text, at, four, candidates);
+        });
         if is_odd(text) {
-            self.odd.mark(text, candidates);
-            self.pairs.mark(text, candidates);
+            each_four::<1>(text, |at, four| {
+                self.odd.try_at(text, at, four, candidates);
+                self.pairs.try_at(text, at, four, candidates);
+            });
         }
+    }
+}
+
+/// Calls `each` with the four bytes at every `STEP`th place; at the end with fewer.
+#[inline]
+fn each_four<const STEP: usize>(text: &[u8], mut each: impl FnMut(usize, u32)) {
+    let mut at = 0;
+    while let Some(four) = text.get(at..).and_then(<[u8]>::first_chunk) {
+        each(at, u32::from_le_bytes(*four));
+        at += STEP;
+    }
+    while at < text.len() {
+        each(at, number(&text[at..]));
+        at += STEP;
     }
 }
 
@@ -153,25 +171,10 @@ impl<const N: usize, const STEP: usize, const WORDS: usize> Sieve<N, STEP, WORDS
         new
     }
 
+    /// Looks for the literals whose bytes are those at `at`, of which `four` are the first.
     #[inline]
-    fn mark(&self, text: &[u8], candidates: &mut Vec<u16>) {
-        if self.literals.is_empty() {
-            return;
-        }
-        let mut at = 0;
-        // Four bytes are one load; the last ones have none behind them.
-        while let Some(four) = text.get(at..).and_then(|rest| rest.first_chunk::<4>()) {
-            self.try_at(text, at, gram::<N>(u32::from_le_bytes(*four)), candidates);
-            at += STEP;
-        }
-        while let Some(bytes) = text.get(at..at + N) {
-            self.try_at(text, at, gram::<N>(number(bytes)), candidates);
-            at += STEP;
-        }
-    }
-
-    #[inline]
-    fn try_at(&self, text: &[u8], at: usize, gram: u32, candidates: &mut Vec<u16>) {
+    fn try_at(&self, text: &[u8], at: usize, four: u32, candidates: &mut Vec<u16>) {
+        let gram = gram::<N>(four);
         let (word, bit) = place::<WORDS>(gram);
         if self.wanted[word] >> bit & 1 != 0 {
             self.compare(text, at, gram, candidates);

@@ -5,7 +5,7 @@
 //! field in both. What follows the known fields (nginx's `main` format adds
 //! `"$http_x_forwarded_for"`, others add times) is left alone.
 
-use super::address::address;
+use super::address::{address, leading_v4};
 use super::time::{CLF_LEN, clf};
 use super::{Extent, LogFormat, Unparsed};
 use crate::event::{Event, Http, Kind};
@@ -41,12 +41,20 @@ impl LogFormat for Access {
             let vhost = word(&mut rest).ok_or(Unparsed("no virtual host"))?;
             http.host = memchr::memrchr(b':', vhost).map_or(vhost, |colon| &vhost[..colon]);
         }
-        let client = word(&mut rest).ok_or(Unparsed("no client address"))?;
-        let source_ip = address(client);
-        // A host name with an ident other than `-` would be a virtual host with the client after it.
-        if source_ip.is_none() && !(host_name(client) && rest.starts_with(b"- ")) {
-            return Err(Unparsed("the first field is no client address"));
-        }
+        let source_ip = if let Some((address, len)) = leading_v4(rest)
+            && rest.get(len) == Some(&b' ')
+        {
+            rest = &rest[len + 1..];
+            Some(address)
+        } else {
+            let client = word(&mut rest).ok_or(Unparsed("no client address"))?;
+            let address = address(client);
+            // A host name with an ident other than `-` would be a virtual host with the client after it.
+            if address.is_none() && !(host_name(client) && rest.starts_with(b"- ")) {
+                return Err(Unparsed("the first field is no client address"));
+            }
+            address
+        };
         let time = if let Some(after) = rest.strip_prefix(b"- - [") {
             let time = after.get(..CLF_LEN).and_then(clf).ok_or(Unparsed("no time in brackets"))?;
             rest = &after[CLF_LEN..];

@@ -5,21 +5,21 @@ use crate::event::canonical;
 /// The client address in a field, canonical: IPv4-mapped IPv6 as IPv4, without zone or brackets.
 #[inline]
 pub fn address(field: &[u8]) -> Option<IpAddr> {
-    match v4(field) {
-        Some(bits) => Some(Ipv4Addr::from_bits(bits).into()),
-        None => v6(field),
+    match leading_v4(field) {
+        Some((address, len)) if len == field.len() => Some(address),
+        _ => v6(field),
     }
 }
 
-/// Dotted decimal, four numbers without leading zeros (which some readers take for octal).
+/// The IPv4 address that `text` begins with, up to its end or a space, and its length: dotted
+/// decimal, four numbers without leading zeros (which some readers take for octal).
 #[inline]
-fn v4(field: &[u8]) -> Option<u32> {
-    if field.len() > 15 {
-        return None;
-    }
+pub fn leading_v4(text: &[u8]) -> Option<(IpAddr, usize)> {
     let (mut bits, mut part, mut digits, mut dots) = (0u32, 0u32, 0u32, 0u32);
-    for &byte in field {
+    let mut len = 0;
+    while let Some(&byte) = text.get(len) {
         match byte {
+            b' ' => break,
             b'0'..=b'9' => {
                 if digits > 0 && part == 0 {
                     return None;
@@ -30,14 +30,15 @@ fn v4(field: &[u8]) -> Option<u32> {
                     return None;
                 }
             }
-            b'.' if digits > 0 => {
+            b'.' if digits > 0 && dots < 3 => {
                 bits = bits << 8 | part;
                 (part, digits, dots) = (0, 0, dots + 1);
             }
             _ => return None,
         }
+        len += 1;
     }
-    (dots == 3 && digits > 0).then_some(bits << 8 | part)
+    (dots == 3 && digits > 0).then(|| (Ipv4Addr::from_bits(bits << 8 | part).into(), len))
 }
 
 #[inline]
