@@ -219,7 +219,7 @@ pub struct Scratch {
 
 /// Texts of which a thread remembers that they are clean: 8 bytes each, together less than a
 /// core's second cache.
-const URIS: usize = 16_384;
+const URIS: usize = 65_536;
 const USER_AGENTS: usize = 4096;
 const REFERERS: usize = 4096;
 
