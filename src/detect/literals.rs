@@ -145,7 +145,10 @@ fn whole(hir: &Hir) -> Option<Set> {
                 }
                 Class::Unicode(class) => {
                     let chars = class.iter().flat_map(|range| range.start()..=range.end());
-                    chars.take(2 * MAX_SPELT_OUT + 1).map(|c| Literal::new(c.encode_utf8(&mut [0; 4]).as_bytes())).collect()
+                    chars
+                        .take(2 * MAX_SPELT_OUT + 1)
+                        .map(|c| Literal::new(c.encode_utf8(&mut [0; 4]).as_bytes()))
+                        .collect()
                 }
             };
             all.sort();
@@ -154,7 +157,7 @@ fn whole(hir: &Hir) -> Option<Set> {
         }
         HirKind::Concat(parts) => {
             parts.iter().try_fold(vec![Literal::new(b"")], |sofar, part| product(&sofar, &whole(part)?))
-        },
+        }
         HirKind::Alternation(branches) => {
             let mut all = Vec::new();
             for branch in branches {

@@ -1,7 +1,7 @@
 //! Looks for the literals of many rules at once, in one pass over a text.
 //!
-//! A literal is known by three of its bytes, those that ordinary requests have least. A text is
-//! hashed three bytes at a time, each place independent of the one before, and a bitmap that fits
+//! A literal is known by four of its bytes, those that ordinary requests have least. A text is
+//! hashed four bytes at a time, each place independent of the one before, and a bitmap that fits
 //! the first cache tells almost everywhere that nothing of that hash is wanted. An automaton over
 //! thousands of literals asks memory, and waits for the answer, at every byte.
 
@@ -46,7 +46,12 @@ impl Prefilter {
                 of_kind.push((literal.as_slice(), index as u16));
             }
         }
-        Prefilter { long: Sieve::over(&long), short: Sieve::over(&short), odd: Sieve::over(&odd), pairs: Sieve::over(&pairs) }
+        Prefilter {
+            long: Sieve::over(&long),
+            short: Sieve::over(&short),
+            odd: Sieve::over(&odd),
+            pairs: Sieve::over(&pairs),
+        }
     }
 
     /// Appends the rules, one of whose literals is in `text`, possibly several times.

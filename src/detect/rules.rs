@@ -235,7 +235,7 @@ pub fn without_examples(spec: RuleSpec, trust: Trust) -> Result<Rule, String> {
         return Err("the pattern matches the empty text".into());
     }
     let literals = literals::required(&hir)
-        .ok_or("no literal of at least three bytes must be in every match, so it would run on every line")?;
+        .ok_or("no literal of at least four bytes must be in every match (fewer, with unusual signs), so it would run on every line")?;
     Ok(Rule { id: spec.id.as_str().into(), spec, regex, literals })
 }
 
@@ -283,7 +283,7 @@ mod tests {
                 "my.toml:1: rule x: the pattern compiles to more than 1048576 bytes",
             ),
             ("score = 5\npattern = '.*'", "my.toml:1: rule x: the pattern matches the empty text"),
-            ("score = 5\npattern = '[a-z]+'", "my.toml:1: rule x: no literal of at least three bytes"),
+            ("score = 5\npattern = '[a-z]+'", "my.toml:1: rule x: no literal of at least four bytes"),
             ("score = 5\npattern = 'union'\nscroe = 3", "my.toml:11: unknown field `scroe`"),
             ("score = 5\npattern = 'union'\nmethods = [", "my.toml:11: "),
         ] {

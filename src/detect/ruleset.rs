@@ -127,7 +127,8 @@ impl Ruleset {
             let rule = &self.rules[usize::from(hit.rule)];
             scratch.texts.split(http, hit.target);
             let regex = rule.regex()?;
-            let matched = scratch.texts.of(hit.target, rule.spec.view).find_map(|text| Some(&text[regex.find(text)?.range()]))?;
+            let matched =
+                scratch.texts.of(hit.target, rule.spec.view).find_map(|text| Some(&text[regex.find(text)?.range()]))?;
             Some(Evidence {
                 rule_id: rule.id.clone(),
                 target: hit.target.as_str(),

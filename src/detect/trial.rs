@@ -1,10 +1,10 @@
 //! Rules tried on their own examples and on ordinary requests, through the engine itself.
 
-use super::{DetectConfig, ORDINARY};
 use super::counter::{Counter, MethodClass, Record};
 use super::rules::{Example, ExampleRequest, Rule};
 use super::ruleset::{Hit, Ruleset, Scratch, hash, matches};
 use super::window::Repeated;
+use super::{DetectConfig, ORDINARY};
 use crate::event::{ClientKey, Event, Http, Kind};
 
 /// One example, and whether the rules did with it as they should.
@@ -160,6 +160,23 @@ fn shown(request: &ExampleRequest) -> String {
 mod tests {
     use super::*;
     use crate::detect::rules::{self, Trust};
+
+    #[test]
+    fn the_prefilter_misses_nothing() {
+        let rules = Ruleset::new(&[], &[]).unwrap();
+        let mut scratch = Scratch::new();
+        let examples = rules.rules.iter().flat_map(|rule| rule.spec.attack.iter().chain(&rule.spec.benign));
+        for request in examples.map(Example::request).chain(ordinary()) {
+            let (_, mut hits) = examine(&rules, &request, &mut scratch);
+            hits.sort_by_key(|hit| hit.rule);
+            let found: Vec<&str> = hits.iter().map(|hit| &*rules.rules[usize::from(hit.rule)].id).collect();
+            let event = event(&request);
+            let all = rules.rules.iter().filter(|rule| rule.spec.methods.is_empty());
+            let all: Vec<&str> = all.filter(|rule| matches(rule, &event, &mut scratch)).map(|rule| &*rule.id).collect();
+            let missed: Vec<_> = all.iter().filter(|id| !found.contains(id)).collect();
+            assert!(missed.is_empty(), "{request:?} matches {missed:?}");
+        }
+    }
 
     #[test]
     fn the_built_in_rules_do_what_their_examples_say() {
