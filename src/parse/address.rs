@@ -36,6 +36,9 @@ pub fn leading_v4(text: &[u8]) -> Option<(IpAddr, usize)> {
         let end = text[(at + len).min(16)];
         let ends = if octet < 3 { end == b'.' } else { end == b' ' || end == 0 };
         wrong |= first > 9 || (first == 0 && len > 1) || value > 255 || !ends;
+        if octet == 0 && wrong {
+            return None; // As a rule, an IPv6 address.
+        }
         bits = bits << 8 | value & 255;
         at += len + 1;
     }
