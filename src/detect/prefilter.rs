@@ -126,7 +126,7 @@ struct Sieve<const N: usize, const STEP: usize, const WORDS: usize> {
     /// A bit for each hash of such bytes.
     wanted: Box<[u64; WORDS]>,
     /// The bits before each word: the n-th bit is of the n-th bucket.
-    before: Box<[u16; WORDS]>,
+    before: Box<[u32; WORDS]>,
     /// Where each bucket's literals begin.
     buckets: Vec<u32>,
     literals: Vec<Literal>,
@@ -171,7 +171,7 @@ impl<const N: usize, const STEP: usize, const WORDS: usize> Sieve<N, STEP, WORDS
         }
         new.buckets.push(new.literals.len() as u32);
         for word in 1..WORDS {
-            new.before[word] = new.before[word - 1] + new.wanted[word - 1].count_ones() as u16;
+            new.before[word] = new.before[word - 1] + new.wanted[word - 1].count_ones();
         }
         new
     }
@@ -191,7 +191,7 @@ impl<const N: usize, const STEP: usize, const WORDS: usize> Sieve<N, STEP, WORDS
     fn compare(&self, text: &[u8], at: usize, gram: u32, candidates: &mut Vec<u16>) {
         let (word, bit) = place::<WORDS>(gram);
         let in_word = self.wanted[word] & ((1 << bit) - 1);
-        let bucket = usize::from(self.before[word]) + in_word.count_ones() as usize;
+        let bucket = (self.before[word] + in_word.count_ones()) as usize;
         for literal in &self.literals[self.buckets[bucket] as usize..self.buckets[bucket + 1] as usize] {
             if literal.gram != gram {
                 continue;
@@ -274,6 +274,26 @@ mod tests {
                     assert!(!found(&format!("{before}{without_end}{after}")), "{text}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn any_number_of_literals_is_told_apart() {
+        // More than a bucket number of 16 bits could tell.
+        let letters = |n: u32| {
+            let hash = u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            (0..8).map(|at| char::from(b'a' + (hash >> (8 * at) & 255) as u8 % 26)).collect()
+        };
+        let texts: Vec<String> = (0..100_000).map(letters).collect();
+        let numbers = (0..=u16::MAX).cycle();
+        let all: Vec<(&[u8], u16)> = texts.iter().map(String::as_bytes).zip(numbers).collect();
+        let sieve: Sieve<4, 2, 2048> = Sieve::over(&all);
+        assert!(sieve.buckets.len() > 70_000);
+        for (text, rule) in all.iter().step_by(997) {
+            let mut found = vec![];
+            each_four::<2>(text, |at, four| sieve.try_at(text, at, four, &mut found));
+            assert!(found.contains(rule), "{text:?}");
+            assert!(found.len() < 5, "{found:?}");
         }
     }
 
