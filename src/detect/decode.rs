@@ -71,7 +71,7 @@ fn first_pass(raw: &[u8], plus: Plus, out: &mut Vec<u8>) -> bool {
 
 /// Bytes that the first pass has to look at.
 const SPECIAL: [bool; 256] = table(b"\\%+?");
-/// Bytes that folding may change something at, by themselves or after the byte before.
+/// Bytes that folding may change something at, by themselves or for a byte beside them.
 const FOLDABLE: [bool; 256] = table(b"\0\t\n\x0b\x0c\r *\\#;");
 
 const fn table(bytes: &[u8]) -> [bool; 256] {

@@ -131,7 +131,8 @@ fn branches(run: Option<Set>, part: &Hir) -> Option<Set> {
     }
 }
 
-/// Every string that `hir` matches, lower-cased, if they are few. Assertions match nothing wide.
+/// Every string that `hir` matches, lower-cased and by its last bytes, if they are few. Assertions
+/// match nothing wide.
 fn whole(hir: &Hir) -> Option<Set> {
     match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => Some(vec![Literal::new(b"")]),

@@ -101,20 +101,16 @@ impl Ruleset {
         let Kind::Http(http) = &event.kind;
         let first = hits.len();
         let Scratch { texts, candidates, uris, user_agents, referers } = scratch;
-        if !uris.is_clean(http.uri, |text| !may_match(&self.uri, text, Target::Uri, texts, candidates)) {
-            texts.split(http, Target::Uri);
-            self.match_parts(&self.uri, http.method, texts, candidates, first, hits);
-        }
-        let agent = http.user_agent;
-        if !user_agents.is_clean(agent, |text| !may_match(&self.user_agent, text, Target::UserAgent, texts, candidates))
-        {
-            texts.split(http, Target::UserAgent);
-            self.match_parts(&self.user_agent, http.method, texts, candidates, first, hits);
-        }
-        let referer = http.referer;
-        if !referers.is_clean(referer, |text| !may_match(&self.referer, text, Target::Referer, texts, candidates)) {
-            texts.split(http, Target::Referer);
-            self.match_parts(&self.referer, http.method, texts, candidates, first, hits);
+        let looks = [
+            (&self.uri, Target::Uri, http.uri, uris),
+            (&self.user_agent, Target::UserAgent, http.user_agent, user_agents),
+            (&self.referer, Target::Referer, http.referer, referers),
+        ];
+        for (prefilter, target, text, clean) in looks {
+            if !clean.is_clean(text, |text| !may_match(prefilter, text, target, texts, candidates)) {
+                texts.split(http, target);
+                self.match_parts(prefilter, http.method, texts, candidates, first, hits);
+            }
         }
         let sum: u32 = hits[first..].iter().map(|hit| u32::from(self.rules[usize::from(hit.rule)].spec.score)).sum();
         sum.min(10) as u8

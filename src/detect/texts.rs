@@ -66,10 +66,9 @@ impl Texts {
 
     /// The texts of `target` in `view`.
     pub fn of(&self, target: Target, view: View) -> impl Iterator<Item = &[u8]> {
-        self.parts.iter().filter(move |part| part.target == target).map(move |part| match view {
-            View::Decoded => self.text(part.decoded),
-            View::Folded => self.text(part.folded),
-        })
+        let wanted =
+            move |(of, views, text): (Target, &[View], _)| (of == target && views.contains(&view)).then_some(text);
+        self.all().filter_map(wanted)
     }
 
     /// Every text, with the views that it is.
