@@ -5,9 +5,11 @@
 //! field in both. What follows the known fields (nginx's `main` format adds
 //! `"$http_x_forwarded_for"`, others add times) is left alone.
 
+use wide::u8x16;
+
 use super::address::{address, leading_v4};
 use super::time::{CLF_LEN, clf};
-use super::{Extent, LogFormat, Unparsed};
+use super::{Extent, LogFormat, Unparsed, digits};
 use crate::event::{Event, Http, Kind};
 
 pub const COMBINED: Access = Access { vhost: Vhost::Absent, tail: Tail::RefererAndAgent };
@@ -80,7 +82,17 @@ impl Access {
     /// Reads the request and what follows it; what was read before an error stays in `http`.
     #[inline]
     fn after_time<'a>(&self, mut rest: &'a [u8], http: &mut Http<'a>) -> Result<(), Unparsed> {
-        request(quoted(&mut rest).ok_or(Unparsed("the request does not end"))?, http);
+        let whole = rest.len();
+        let ends = if self.tail == Tail::RefererAndAgent { ends_of_quoted(rest) } else { None };
+        let quoted = |rest: &mut &'a [u8], field: usize| match ends {
+            Some(ends) => {
+                let text = &rest[..ends[field] - (whole - rest.len())];
+                *rest = &rest[text.len() + 1..];
+                Some(text)
+            }
+            None => quoted(rest),
+        };
+        request(quoted(&mut rest, 0).ok_or(Unparsed("the request does not end"))?, http);
         http.status = match rest {
             [b' ', a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b' ', ..] => {
                 rest = &rest[5..];
@@ -96,9 +108,9 @@ impl Access {
         http.bytes = number(&mut rest)?;
         if self.tail == Tail::RefererAndAgent {
             rest = rest.strip_prefix(b" \"").ok_or(Unparsed("no referrer in quotes"))?;
-            http.referer = present(quoted(&mut rest).ok_or(Unparsed("the referrer does not end"))?);
+            http.referer = present(quoted(&mut rest, 1).ok_or(Unparsed("the referrer does not end"))?);
             rest = rest.strip_prefix(b" \"").ok_or(Unparsed("no user agent in quotes"))?;
-            http.user_agent = present(quoted(&mut rest).ok_or(Unparsed("the user agent does not end"))?);
+            http.user_agent = present(quoted(&mut rest, 2).ok_or(Unparsed("the user agent does not end"))?);
             if !matches!(rest, [] | [b' ', ..]) {
                 return Err(Unparsed("text sticks to the user agent's quote"));
             }
@@ -116,6 +128,38 @@ fn word<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let word = &rest[..space];
     *rest = &rest[space + 1..];
     (!word.is_empty()).then_some(word)
+}
+
+/// Where the request, the referrer and the agent end in what follows the first quote of a combined
+/// line; `None` for lines that need a closer look, with a `\` or too few quotes. Looks at 64 bytes
+/// at once, and takes their quotes without a branch: where they are differs from line to line.
+#[inline]
+fn ends_of_quoted(text: &[u8]) -> Option<[usize; 3]> {
+    const QUOTES: usize = 5;
+    let (mut quotes, mut count) = ([0; 2 * QUOTES], 0);
+    let mut next = 0;
+    while count < QUOTES && next < text.len() {
+        // The last ones again, where fewer are left.
+        let start = next.min(text.len().checked_sub(64)?);
+        let (mut at_quotes, mut at_backslashes) = (0u64, 0u64);
+        for (n, part) in text[start..start + 64].as_chunks().0.iter().enumerate() {
+            let bytes = u8x16::new(*part);
+            let is = |sign: u8| u64::from(bytes.simd_eq(u8x16::splat(sign)).to_bitmask()) << (16 * n);
+            at_quotes |= is(b'"');
+            at_backslashes |= is(b'\\');
+        }
+        if at_backslashes != 0 {
+            return None;
+        }
+        at_quotes &= u64::MAX << (next - start);
+        for _ in 0..QUOTES {
+            quotes[count] = start + at_quotes.trailing_zeros() as usize;
+            count += usize::from(at_quotes != 0);
+            at_quotes &= at_quotes.wrapping_sub(1);
+        }
+        next += 64;
+    }
+    (count >= QUOTES).then_some([quotes[0], quotes[2], quotes[4]])
 }
 
 /// Takes the text up to the closing quote and the quote.
@@ -202,6 +246,10 @@ fn number(rest: &mut &[u8]) -> Result<Option<u64>, Unparsed> {
     if let Some(after) = rest.strip_prefix(b"-") {
         *rest = after;
         return Ok(None);
+    }
+    if let Some((value, len)) = digits::leading(rest) {
+        *rest = &rest[len..];
+        return Ok(Some(value));
     }
     let mut value = 0u64;
     let mut len = 0;

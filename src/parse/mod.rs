@@ -3,6 +3,7 @@
 
 mod access;
 mod address;
+mod digits;
 mod time;
 
 use crate::event::Event;
@@ -103,20 +104,26 @@ impl Formats {
         Formats(found.into_iter().map(named).collect())
     }
 
-    /// The event that `line` tells, and the format that understood it.
+    /// The event that `line` tells.
     ///
     /// # Errors
     /// What the first of the formats missed in the line.
     #[inline]
-    pub fn parse<'a>(&self, line: &'a [u8], extent: Extent) -> Result<(Event<'a>, &'static Format), Unparsed> {
+    pub fn parse<'a>(&self, line: &'a [u8], extent: Extent) -> Result<Event<'a>, Unparsed> {
         let mut first = None;
-        for &format in &self.0 {
+        for format in &self.0 {
             match format.build.parse(line, extent) {
-                Ok(event) => return Ok((event, format)),
+                Ok(event) => return Ok(event),
                 Err(unparsed) => first = first.or(Some(unparsed)),
             }
         }
         Err(first.unwrap_or(Unparsed("none of the known formats")))
+    }
+
+    /// The name of the format that understands `line`; empty if none does.
+    pub fn name_for(&self, line: &[u8], extent: Extent) -> &'static str {
+        let format = self.0.iter().find(|format| format.build.parse(line, extent).is_ok());
+        format.map_or("", |format| format.name)
     }
 
     pub fn is_empty(&self) -> bool {

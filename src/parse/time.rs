@@ -1,3 +1,4 @@
+use super::digits;
 use crate::event::Timestamp;
 
 /// Bytes of a [`clf`] time.
@@ -12,34 +13,32 @@ pub fn clf(text: &[u8]) -> Option<Timestamp> {
         return None;
     }
     let month = month([text[3], text[4], text[5]])?;
-    let mut wrong = 0;
-    let mut two = |at: usize| {
-        let (tens, ones) = (text[at].wrapping_sub(b'0'), text[at + 1].wrapping_sub(b'0'));
-        wrong |= u32::from(tens > 9) | u32::from(ones > 9);
-        u32::from(tens) * 10 + u32::from(ones)
-    };
-    let (day, year) = (two(0), two(7) * 100 + two(9));
-    let (hour, minute, second) = (two(12), two(15), two(18));
-    let (zone_hour, zone_minute) = (two(22), two(24));
+    // All digits at once: `YYYYhhmm` of year and zone, then `hh:mm:ss` and the day.
+    let eight = |from: usize| text[from..].first_chunk().map_or(0, |bytes| digits::from_zero(*bytes));
+    let year_and_zone = eight(7) & 0xffff_ffff | eight(18) & !0xffff_ffff;
+    let clock = eight(12) & 0xffff_00ff_ff00_ffff;
+    let day = eight(0) & 0xffff;
+    if digits::not_digits(year_and_zone) | digits::not_digits(clock) | digits::not_digits(day) != 0 {
+        return None;
+    }
+    let two =
+        |digits: u64, at: u32| i64::from((digits >> (8 * at)) as u8) * 10 + i64::from((digits >> (8 * at + 8)) as u8);
+    let (year, day) = (two(year_and_zone, 0) * 100 + two(year_and_zone, 2), two(day, 0));
+    let (hour, minute, second) = (two(clock, 0), two(clock, 3), two(clock, 6));
+    let (zone_hour, zone_minute) = (two(year_and_zone, 4), two(year_and_zone, 6));
     let sign = match text[21] {
         b'+' => 1,
         b'-' => -1,
         _ => return None,
     };
     // 60 is a leap second, which counts as the next second.
-    if wrong != 0
-        || !(1..=31).contains(&day)
-        || hour > 23
-        || minute > 59
-        || second > 60
-        || zone_hour > 23
-        || zone_minute > 59
-    {
+    let fits = (1..=31).contains(&day) & (hour <= 23) & (minute <= 59) & (second <= 60);
+    if !(fits & (zone_hour <= 23) & (zone_minute <= 59)) {
         return None;
     }
-    let days = Timestamp::days_from_civil(i64::from(year), month, day);
-    let local = days * 86_400 + i64::from(hour * 3600 + minute * 60 + second);
-    Some(Timestamp((local - sign * i64::from(zone_hour * 3600 + zone_minute * 60)) * 1000))
+    let days = Timestamp::days_from_civil(year, month, day as u32);
+    let local = days * 86_400 + hour * 3600 + minute * 60 + second;
+    Some(Timestamp((local - sign * (zone_hour * 3600 + zone_minute * 60)) * 1000))
 }
 
 #[inline]
@@ -82,6 +81,13 @@ mod tests {
             "05/Jan/2026:24:30:45 +0000",
             "05-Jan-2026:12:30:45 +0000",
             "05/Jan/2026:12:30:45 00000",
+            "0x/Jan/2026:12:30:45 +0000",
+            "05/Jan/20:6:12:30:45 +0000",
+            "05/Jan/2026:12:3/:45 +0000",
+            "05/Jan/2026:12:30:45 +00 0",
+            "05/Jan/2026:12:30:61 +0000",
+            "00/Jan/2026:12:30:45 +0000",
+            "05/Jan/2026:12:60:45 +0000",
         ] {
             assert_eq!(shown(text), None, "{text}");
         }
