@@ -19,6 +19,9 @@ pub struct Record {
     /// Where the line is in its batch.
     pub start: u32,
     pub len: u32,
+    /// Lines before it in its batch.
+    pub line: u32,
+    /// Of the path; 0 where nothing asks for it: without hits, outside all windows.
     pub path_hash: u32,
     /// The line's hits, as a range of its batch's hits.
     pub first_hit: u32,
@@ -49,7 +52,7 @@ impl MethodClass {
         }
     }
 
-    fn as_bytes(self) -> &'static [u8] {
+    pub fn as_bytes(self) -> &'static [u8] {
         match self {
             MethodClass::Get => b"GET",
             MethodClass::Post => b"POST",
@@ -125,6 +128,12 @@ impl Counter {
         }
     }
 
+    /// Prepares for counting the lines of `records`.
+    #[inline]
+    pub fn warm(&self, records: &[Record]) {
+        self.clients.warm(records.iter().map(|record| record.client));
+    }
+
     /// Counts one line: what it is, if it is a finding.
     #[inline]
     pub fn count(&mut self, record: &Record, hits: &[Hit], rules: &Ruleset) -> Option<Counted> {
@@ -137,7 +146,7 @@ impl Counter {
         client.served = client.served.saturating_add(u32::from(record.status < 400));
         let mut overflowed = Vec::new();
         for (index, window) in rules.windows.iter().enumerate() {
-            if !window.fits(record.status, record.method.as_bytes()) {
+            if !window.fits(record) {
                 continue;
             }
             let key = record.client ^ (u128::from(window.hash) << 32);

@@ -6,6 +6,10 @@
 //! and runs of white space as one space, NULs dropped, HTML character references and
 //! JavaScript's `\xHH` and `\uHHHH` resolved.
 
+use wide::u8x16;
+
+use super::lanes::{LANES, places, within};
+
 /// Times that percent-encoding is undone: attackers encode twice or three times.
 pub const MAX_PASSES: usize = 3;
 
@@ -45,9 +49,7 @@ fn first_pass(raw: &[u8], plus: Plus, out: &mut Vec<u8>) -> bool {
     let mut at = 0;
     out.reserve(raw.len());
     while at < raw.len() {
-        let run = raw[at..].iter().position(|&byte| SPECIAL[usize::from(byte)]).unwrap_or(raw.len() - at);
-        out.extend_from_slice(&raw[at..at + run]);
-        at += run;
+        at += copy_run(&raw[at..], out);
         let Some(&byte) = raw.get(at) else { break };
         let rest = &raw[at + 1..];
         let (decoded, used) = match byte {
@@ -69,19 +71,26 @@ fn first_pass(raw: &[u8], plus: Plus, out: &mut Vec<u8>) -> bool {
     more
 }
 
-/// Bytes that the first pass has to look at.
-const SPECIAL: [bool; 256] = table(b"\\%+?");
-/// Bytes that folding may change something at, by themselves or for a byte beside them.
-const FOLDABLE: [bool; 256] = table(b"\0\t\n\x0b\x0c\r *\\#;");
-
-const fn table(bytes: &[u8]) -> [bool; 256] {
-    let mut table = [false; 256];
-    let mut at = 0;
-    while at < bytes.len() {
-        table[bytes[at] as usize] = true;
-        at += 1;
+/// Appends what `raw` begins with, up to a byte that the first pass has to look at; returns how
+/// many bytes that is.
+#[inline]
+fn copy_run(raw: &[u8], out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    let (chunks, rest) = raw.as_chunks();
+    for (index, chunk) in chunks.iter().enumerate() {
+        let bytes = u8x16::new(*chunk);
+        let is = |sign: u8| bytes.simd_eq(u8x16::splat(sign));
+        let special = (is(b'\\') | is(b'%') | is(b'+') | is(b'?')).to_bitmask();
+        out.extend_from_slice(chunk);
+        if special != 0 {
+            let run = LANES * index + special.trailing_zeros() as usize;
+            out.truncate(start + run);
+            return run;
+        }
     }
-    table
+    let run = rest.iter().take_while(|byte| !matches!(byte, b'\\' | b'%' | b'+' | b'?'));
+    out.extend(run);
+    out.len() - start
 }
 
 /// One more layer of percent-encoding, in place. Returns whether a `%` is left.
@@ -169,14 +178,14 @@ fn overlong(out: &mut Vec<u8>, start: usize) {
 /// Whether [`fold`] can change anything. An `&` counts where a character reference may follow.
 #[inline]
 pub fn is_foldable(decoded: &[u8]) -> bool {
-    // Most texts have none of these, and a loop without branches says so fastest.
-    if !decoded.iter().fold(false, |any, &byte| any | FOLDABLE[usize::from(byte)]) {
-        return false;
-    }
-    let suspects = decoded.iter().enumerate().filter(|(_, byte)| FOLDABLE[usize::from(**byte)]);
-    for (at, &byte) in suspects {
+    let is_suspect = |[bytes, ..]: [u8x16; 3]| {
+        let is = |sign: u8| bytes.simd_eq(u8x16::splat(sign));
+        is(0) | within(bytes, b'\t', b'\r') | is(b' ') | is(b'*') | is(b'\\') | is(b'#') | is(b';')
+    };
+    let mut foldable = false;
+    places(decoded, is_suspect, |at| {
         let previous = if at == 0 { 0 } else { decoded[at - 1] };
-        let odd = match byte {
+        foldable |= match decoded[at] {
             b' ' => previous == b' ',
             b'*' => previous == b'/' || decoded.get(at + 1) == Some(&b'/'),
             b'\\' => matches!(decoded.get(at + 1), Some(b'x' | b'u' | b'X' | b'U')),
@@ -184,11 +193,8 @@ pub fn is_foldable(decoded: &[u8]) -> bool {
             b';' => memchr::memchr(b'&', &decoded[at.saturating_sub(LONGEST_NAME)..at]).is_some(),
             _ => true,
         };
-        if odd {
-            return true;
-        }
-    }
-    false
+    });
+    foldable
 }
 
 /// Bytes of the longest named character reference that [`fold`] knows, with its `&`.

@@ -3,9 +3,12 @@
 //! The prefilter looks for all rules' literals at once and runs a rule's regex only where one of
 //! its literals was seen.
 
+use std::collections::HashSet;
+
+use foldhash::fast::FixedState;
 use regex_syntax::hir::{Class, Hir, HirKind};
 
-use super::prefilter::is_odd;
+use super::ordinary::{CHANCES, RARE, chance, fold, is_odd};
 
 /// Most literals that one pattern may need, and that are spelt out of one part of it.
 const MAX_LITERALS: usize = 512;
@@ -36,14 +39,14 @@ impl Literal {
         literal
     }
 
-    /// Appends `text`, lower-cased, at the cost of the first bytes.
+    /// Appends `text`, [folded](fold), at the cost of the first bytes.
     fn push(&mut self, text: &[u8]) {
         for &byte in text {
             if usize::from(self.len) == MAX_BYTES {
                 self.bytes.rotate_left(1);
                 self.len -= 1;
             }
-            self.bytes[usize::from(self.len)] = byte.to_ascii_lowercase();
+            self.bytes[usize::from(self.len)] = fold(byte);
             self.len += 1;
         }
     }
@@ -53,8 +56,8 @@ impl Literal {
     }
 }
 
-/// Lower-case literals such that every match of the pattern contains at least one of them, in any
-/// case; `None` when the pattern guarantees none that is long enough to be worth looking for.
+/// [Folded](fold) literals such that every match of the pattern, folded, contains at least one of
+/// them; `None` when the pattern guarantees none that is long enough to be worth looking for.
 pub fn required(pattern: &Hir) -> Option<Vec<Vec<u8>>> {
     let mut set = best(pattern).filter(|set| is_fit(set))?;
     drop_longer(&mut set);
@@ -83,13 +86,19 @@ fn concat(run: Option<Set>, parts: &[Hir]) -> Option<Set> {
     };
     // What the parts up to here spell out, from several parts on, the longest first.
     let mut runs: Vec<Set> = run.into_iter().collect();
-    for part in parts {
-        if let Some(next) = whole(part) {
+    let mut parts = parts.iter().peekable();
+    while let Some(part) = parts.next() {
+        if let Some(mut next) = one(part) {
+            // A word is one part: no piece of it tells more.
+            while let Some(more) = parts.peek().and_then(|part| one(part)) {
+                next.push(more.text());
+                parts.next();
+            }
+            runs.iter_mut().flatten().for_each(|literal| literal.push(next.text()));
+            runs.push(vec![next]);
+        } else if let Some(next) = whole(part) {
             runs = runs.iter().filter_map(|run| product(run, &next)).collect();
             runs.push(next);
-            if runs.len() > MAX_RUNS {
-                runs.remove(1);
-            }
         } else if let Some(least) = at_least(part) {
             runs.iter().filter_map(|run| product(run, &least)).for_each(|set| offer(&set));
             offer(&least);
@@ -97,6 +106,9 @@ fn concat(run: Option<Set>, parts: &[Hir]) -> Option<Set> {
         } else {
             runs.truncate(1);
             runs.drain(..).map(Some).chain([None]).filter_map(|run| branches(run, part)).for_each(|set| offer(&set));
+        }
+        if runs.len() > MAX_RUNS {
+            runs.remove(1);
         }
         runs.iter().for_each(&mut offer);
     }
@@ -131,7 +143,20 @@ fn branches(run: Option<Set>, part: &Hir) -> Option<Set> {
     }
 }
 
-/// Every string that `hir` matches, lower-cased and by its last bytes, if they are few. Assertions
+/// The one string, [folded](fold), that `hir` matches: a literal, a letter in either case, a digit.
+fn one(hir: &Hir) -> Option<Literal> {
+    match hir.kind() {
+        HirKind::Literal(literal) => Some(Literal::new(&literal.0)),
+        HirKind::Class(Class::Bytes(class)) => {
+            let mut bytes = class.iter().flat_map(|range| range.start()..=range.end()).map(fold);
+            let first = bytes.next()?;
+            bytes.all(|byte| byte == first).then(|| Literal::new(&[first]))
+        }
+        _ => None,
+    }
+}
+
+/// Every string that `hir` matches, [folded](fold) and by its last bytes, if they are few. Assertions
 /// match nothing wide.
 fn whole(hir: &Hir) -> Option<Set> {
     match hir.kind() {
@@ -156,9 +181,13 @@ fn whole(hir: &Hir) -> Option<Set> {
             all.dedup();
             (all.len() <= MAX_SPELT_OUT).then_some(all)
         }
-        HirKind::Concat(parts) => {
-            parts.iter().try_fold(vec![Literal::new(b"")], |sofar, part| product(&sofar, &whole(part)?))
-        }
+        HirKind::Concat(parts) => parts.iter().try_fold(vec![Literal::new(b"")], |mut sofar, part| match one(part) {
+            Some(next) => {
+                sofar.iter_mut().for_each(|literal| literal.push(next.text()));
+                Some(sofar)
+            }
+            None => product(&sofar, &whole(part)?),
+        }),
         HirKind::Alternation(branches) => {
             let mut all = Vec::new();
             for branch in branches {
@@ -201,13 +230,13 @@ fn drop_longer(set: &mut Set) {
     set.sort_unstable();
     set.dedup();
     let all = set.clone();
-    let is_there = |piece: &[u8]| all.binary_search(&Literal::new(piece)).is_ok();
-    let mut lengths: Vec<usize> = all.iter().map(|literal| literal.text().len()).collect();
+    let texts: HashSet<&[u8], FixedState> = all.iter().map(Literal::text).collect();
+    let mut lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
     lengths.sort_unstable();
     lengths.dedup();
     set.retain(|literal| {
         let mut shorter = lengths.iter().take_while(|&&len| len < literal.text().len());
-        !shorter.any(|&len| literal.text().windows(len).any(is_there))
+        !shorter.any(|&len| literal.text().windows(len).any(|piece| texts.contains(piece)))
     });
 }
 
@@ -230,35 +259,10 @@ fn is_fit(set: &[Literal]) -> bool {
     !set.is_empty() && set.len() <= MAX_LITERALS && set.iter().all(|literal| telling(literal.text()))
 }
 
-/// The chance to see the literal at some place of ordinary text, roughly.
-pub fn chance(literal: &[u8]) -> f32 {
-    literal.iter().map(|&byte| CHANCES[usize::from(byte)]).product()
-}
-
 /// One place in a few hundred million is seldom enough.
 const SELDOM_BITS: f32 = 28.0;
 /// So many more literals may be taken for half as many false candidates.
 const LITERALS_PER_BIT: f32 = 32.0;
-/// The chance of a byte that ordinary URIs seldom have.
-const RARE: f32 = 1.0 / 256.0;
-
-/// The chance of each byte at some place of a URI, roughly.
-const CHANCES: [f32; 256] = {
-    let mut chances = [RARE; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        chances[byte] = match byte as u8 {
-            b'a'..=b'z' => 0.18,
-            b'0'..=b'9' => 0.09,
-            b'/' | b'.' | b'-' | b'_' | b'=' | b'&' | b'?' | b'%' | b'+' | b':' => 0.06,
-            b' ' => 0.03,
-            _ => RARE,
-        };
-        byte += 1;
-    }
-    chances
-};
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,8 +297,8 @@ mod tests {
             (r"[;|] ?(id|ls)\b", "; id ; ls ;id ;ls | id | ls |id |ls"),
             (r"<(svg|x[a-z]*|\w+:b)>", "-"),
             (r"<(svg|x[a-z]*|\w+:bc)>", "-"),
-            (r"or [01]=", "or 0= or 1="),
-            (r"sleep\([0-9]", "sleep("),
+            (r"or [01]=", "or 0="),
+            (r"sleep\([0-9]", "sleep(0"),
             (r"(?:php|\.php)x", "phpx"),
             (r"['x]\)\)?#$", "')# '))# x)# x))#"),
             (r"(?:and|or)[ '(]+[^a]", "and  and' and( or  or' or("),

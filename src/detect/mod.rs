@@ -4,9 +4,11 @@
 mod config;
 mod counter;
 mod decode;
+mod lanes;
 mod legacy;
 mod literals;
 mod memo;
+mod ordinary;
 mod prefilter;
 mod rules;
 mod ruleset;
@@ -15,14 +17,10 @@ mod texts;
 mod trial;
 mod window;
 
-/// Ordinary requests, one a line, some with a tab and a user agent: what rules must not match, and
-/// what literals are rare in.
-const ORDINARY: &str = include_str!("ordinary.txt");
-
 pub use config::DetectConfig;
 pub use counter::{Client, Counted, Counter, DamagedState, MethodClass, Record};
 pub use rules::{BUILT_IN, Example, ExampleRequest, Rule, RuleError, RuleSpec};
-pub use ruleset::{Hit, Ruleset, Scratch, hash};
+pub use ruleset::{Hit, Recall, Ruleset, Scratch, hash};
 pub use texts::views;
 pub use trial::{Trial, TrialKind, lint, trials};
 pub use window::{Repeated, WindowRule, WindowSpec};

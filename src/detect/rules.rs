@@ -136,6 +136,7 @@ impl Example {
 pub struct Rule {
     pub id: Arc<str>,
     pub spec: RuleSpec,
+    pattern: Hir,
     /// Compiled when it is first needed: most rules of a day never are.
     regex: OnceLock<Option<Regex>>,
     /// Lower-case literals, at least one of which every match contains.
@@ -146,7 +147,7 @@ impl Rule {
     /// Its pattern. That it compiles was checked when it was loaded, or by the tests for a
     /// built-in rule.
     pub fn regex(&self) -> Option<&Regex> {
-        self.regex.get_or_init(|| build(&parse(&self.spec.pattern).ok()?).ok()).as_ref()
+        self.regex.get_or_init(|| build(&self.pattern).ok()).as_ref()
     }
 }
 
@@ -226,17 +227,17 @@ pub fn without_examples(spec: RuleSpec, trust: Trust) -> Result<Rule, String> {
     if spec.target.is_empty() {
         return Err("target is empty".into());
     }
-    let hir = parse(&spec.pattern)?;
+    let pattern = parse(&spec.pattern)?;
     let regex = match trust {
         Trust::BuiltIn => OnceLock::new(),
-        Trust::Foreign => OnceLock::from(Some(build(&hir)?)),
+        Trust::Foreign => OnceLock::from(Some(build(&pattern)?)),
     };
-    if hir.properties().minimum_len() == Some(0) {
+    if pattern.properties().minimum_len() == Some(0) {
         return Err("the pattern matches the empty text".into());
     }
-    let literals = literals::required(&hir)
+    let literals = literals::required(&pattern)
         .ok_or("no literal of at least four bytes must be in every match (fewer, with unusual signs), so it would run on every line")?;
-    Ok(Rule { id: spec.id.as_str().into(), spec, regex, literals })
+    Ok(Rule { id: spec.id.as_str().into(), spec, pattern, regex, literals })
 }
 
 /// The pattern as the engine reads it.

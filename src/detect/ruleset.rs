@@ -6,12 +6,12 @@ use std::hash::BuildHasher;
 
 use super::decode::{Plus, is_encoded, is_foldable};
 use super::legacy;
-use super::memo::CleanMemo;
-use super::prefilter::Prefilter;
+use super::memo::{CleanMemo, Recalled};
+use super::prefilter::{Marks, Prefilter};
 use super::rules::{self, Loaded, Rule, RuleError, RuleSpec, Target, Trust};
 use super::texts::Texts;
 use super::window::WindowRule;
-use crate::event::{Event, Evidence, Kind, printable};
+use crate::event::{Event, Evidence, Http, Kind, printable};
 
 /// Every rule and window that is switched on, behind prefilters.
 pub struct Ruleset {
@@ -94,22 +94,28 @@ impl Ruleset {
         })
     }
 
-    /// The rules that match `event`, appended to `hits`; returns the sum of their scores, at
-    /// most 10. Allocates nothing once `scratch` has grown.
+    /// The rules that match `event`, of which `recalled` is known, appended to `hits`; returns the
+    /// sum of their scores, at most 10. Allocates nothing once `scratch` has grown.
     #[inline]
-    pub fn examine(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &mut Vec<Hit>) -> u8 {
+    pub fn examine(&self, event: &Event<'_>, recalled: &Recall, scratch: &mut Scratch, hits: &mut Vec<Hit>) -> u8 {
+        if recalled.iter().all(|text| text.clean) {
+            return 0;
+        }
         let Kind::Http(http) = &event.kind;
         let first = hits.len();
-        let Scratch { texts, candidates, uris, user_agents, referers } = scratch;
-        let looks = [
-            (&self.uri, Target::Uri, http.uri, uris),
-            (&self.user_agent, Target::UserAgent, http.user_agent, user_agents),
-            (&self.referer, Target::Referer, http.referer, referers),
-        ];
-        for (prefilter, target, text, clean) in looks {
-            if !clean.is_clean(text, |text| !may_match(prefilter, text, target, texts, candidates)) {
+        let Scratch { texts, marks, clean } = scratch;
+        let prefilters = [&self.uri, &self.user_agent, &self.referer];
+        for ((prefilter, (target, text)), (recalled, clean)) in
+            prefilters.into_iter().zip(looked_at(http)).zip(recalled.iter().zip(clean))
+        {
+            if recalled.clean {
+                continue;
+            }
+            if may_match(prefilter, text, target, texts, marks) {
                 texts.split(http, target);
-                self.match_parts(prefilter, http.method, texts, candidates, first, hits);
+                self.match_parts(prefilter, http.method, texts, marks, first, hits);
+            } else {
+                clean.remember(*recalled);
             }
         }
         let sum: u32 = hits[first..].iter().map(|hit| u32::from(self.rules[usize::from(hit.rule)].spec.score)).sum();
@@ -142,16 +148,16 @@ impl Ruleset {
         prefilter: &Prefilter,
         method: &[u8],
         texts: &Texts,
-        candidates: &mut Vec<u16>,
+        marks: &mut Marks,
         first: usize,
         hits: &mut Vec<Hit>,
     ) {
         for (target, views, text) in texts.all() {
-            candidates.clear();
-            prefilter.mark(text, candidates);
-            candidates.sort_unstable();
-            candidates.dedup();
-            for &index in candidates.iter() {
+            marks.rules.clear();
+            prefilter.mark(text, marks);
+            marks.rules.sort_unstable();
+            marks.rules.dedup();
+            for &index in &marks.rules {
                 let rule = &self.rules[usize::from(index)];
                 let RuleSpec { target: wanted, view, methods, .. } = &rule.spec;
                 if wanted.contains(&target)
@@ -170,30 +176,25 @@ impl Ruleset {
 /// The targets that are parts of the URI.
 const URI_TARGETS: [Target; 4] = [Target::Uri, Target::Path, Target::Query, Target::Args];
 
-/// Whether any literal is in any view of `raw`, which is the URI or the text of `target`; leaves
-/// the rules in `candidates`.
+/// Whether any literal is in any view of `raw`, which is the URI or the text of `target`.
 #[inline]
-fn may_match(prefilter: &Prefilter, raw: &[u8], target: Target, texts: &mut Texts, candidates: &mut Vec<u16>) -> bool {
-    candidates.clear();
-    let foldable = if is_encoded(raw) {
-        let whole = texts.decoded(raw, if target == Target::Uri { Plus::SpaceInQuery } else { Plus::Literal });
-        prefilter.mark(whole, candidates);
-        is_foldable(whole)
-    } else {
-        prefilter.mark(raw, candidates);
-        // Without an escape, only these can begin what folding changes.
-        memchr::memchr3(b'*', b';', b' ', raw).is_some() && is_foldable(raw)
-    };
-    if foldable {
+fn may_match(prefilter: &Prefilter, raw: &[u8], target: Target, texts: &mut Texts, marks: &mut Marks) -> bool {
+    marks.rules.clear();
+    let plus = if target == Target::Uri { Plus::SpaceInQuery } else { Plus::Literal };
+    let whole = if is_encoded(raw) { texts.decoded(raw, plus) } else { raw };
+    // Whatever folding changes is odd.
+    if prefilter.mark(whole, marks) && is_foldable(whole) {
         // Folding joins text within a part, never across parts: look at each by itself.
         if target == Target::Uri {
-            texts.split_uri(raw)
+            texts.split_uri(raw);
         } else {
-            texts.split_text(raw, target)
+            texts.split_text(raw, target);
         }
-        texts.folded().for_each(|text| prefilter.mark(text, candidates));
+        for text in texts.folded() {
+            prefilter.mark(text, marks);
+        }
     }
-    !candidates.is_empty()
+    !marks.rules.is_empty()
 }
 
 /// Whether `rule` matches `event`, without any prefilter: for trying a rule by itself.
@@ -205,30 +206,30 @@ pub fn matches(rule: &Rule, event: &Event<'_>, scratch: &mut Scratch) -> bool {
     })
 }
 
+/// The texts of a request that prefilters look at.
+#[inline]
+fn looked_at<'a>(http: &Http<'a>) -> [(Target, &'a [u8]); 3] {
+    [(Target::Uri, http.uri), (Target::UserAgent, http.user_agent), (Target::Referer, http.referer)]
+}
+
+/// What a thread remembers of each text of [`looked_at`].
+pub type Recall = [Recalled; 3];
+
 /// Reused memory of one matching thread.
 pub struct Scratch {
     texts: Texts,
-    candidates: Vec<u16>,
-    uris: CleanMemo,
-    user_agents: CleanMemo,
-    referers: CleanMemo,
+    marks: Marks,
+    /// For each text of [`looked_at`].
+    clean: [CleanMemo; 3],
 }
 
-/// Texts of which a thread remembers that they are clean: 8 bytes each, together less than a
-/// core's second cache.
-const URIS: usize = 65_536;
-const USER_AGENTS: usize = 4096;
-const REFERERS: usize = 4096;
+/// Texts of each kind of which a thread remembers that they are clean: 8 bytes each, together less
+/// than a core's second cache.
+const REMEMBERED: [usize; 3] = [16_384, 4096, 4096];
 
 impl Default for Scratch {
     fn default() -> Scratch {
-        Scratch {
-            texts: Texts::default(),
-            candidates: vec![],
-            uris: CleanMemo::new(URIS),
-            user_agents: CleanMemo::new(USER_AGENTS),
-            referers: CleanMemo::new(REFERERS),
-        }
+        Scratch { texts: Texts::default(), marks: Marks::default(), clean: REMEMBERED.map(CleanMemo::new) }
     }
 }
 
@@ -237,11 +238,21 @@ impl Scratch {
         Scratch::default()
     }
 
+    /// What is known of the texts of `event`, for [`Ruleset::examine`].
+    #[inline]
+    pub fn recall(&self, event: &Event<'_>) -> Recall {
+        let Kind::Http(http) = &event.kind;
+        let texts = looked_at(http);
+        let mut recall = Recall::default();
+        for ((recalled, clean), (_, text)) in recall.iter_mut().zip(&self.clean).zip(texts) {
+            *recalled = clean.recall(text);
+        }
+        recall
+    }
+
     /// Forgets what was found clean by other rules.
     pub fn rules_changed(&mut self) {
-        self.uris.clear();
-        self.user_agents.clear();
-        self.referers.clear();
+        self.clean.iter_mut().for_each(CleanMemo::clear);
     }
 }
 
@@ -254,13 +265,12 @@ pub fn hash(text: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Http;
 
     fn matched(http: Http<'_>) -> Vec<String> {
         let rules = Ruleset::new(&[], &[]).unwrap();
         let event = Event { time: None, source_ip: None, kind: Kind::Http(http) };
-        let mut hits = vec![];
-        rules.examine(&event, &mut Scratch::new(), &mut hits);
+        let (mut scratch, mut hits) = (Scratch::new(), vec![]);
+        rules.examine(&event, &scratch.recall(&event), &mut scratch, &mut hits);
         hits.iter().map(|hit| rules.rules[usize::from(hit.rule)].id.to_string()).collect()
     }
 

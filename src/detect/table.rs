@@ -60,6 +60,14 @@ impl<V: Kept> Table<V> {
         &mut slot.value
     }
 
+    /// Asks memory for the entries of `keys`, so that it gives them all at once.
+    #[inline]
+    pub fn warm(&self, keys: impl Iterator<Item = u128>) {
+        for key in keys {
+            std::hint::black_box(self.get(key));
+        }
+    }
+
     /// The entry of `key`, if it is there.
     pub fn get(&self, key: u128) -> Option<&V> {
         let (set, tag) = self.place(key);
@@ -83,10 +91,22 @@ impl<V: Kept> Table<V> {
         (hash as usize & (self.tags.len() - 1), (hash >> 56) as u8 | 1)
     }
 
+    /// Compares all tags of the set at once: with a branch a way, the processor would wait for
+    /// memory at each.
     #[inline]
     fn find(&self, key: u128, set: usize, tag: u8) -> Option<usize> {
-        let same = |way: &usize| self.tags[set][*way] == tag && self.slots[set * WAYS + way].key == key;
-        (0..WAYS).find(same).map(|way| set * WAYS + way)
+        const ONES: u64 = u64::MAX / 255;
+        let differing = u64::from_le_bytes(self.tags[set]) ^ (u64::from(tag) * ONES);
+        // The high bit of each byte that is 0; above such a byte, also of one that is 1.
+        let mut same = differing.wrapping_sub(ONES) & !differing & (ONES << 7);
+        while same != 0 {
+            let at = set * WAYS + same.trailing_zeros() as usize / 8;
+            if self.slots[at].key == key {
+                return Some(at);
+            }
+            same &= same - 1;
+        }
+        None
     }
 
     /// An empty way, else the one without evidence that was not used for longest, else the oldest.

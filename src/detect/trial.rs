@@ -1,10 +1,11 @@
 //! Rules tried on their own examples and on ordinary requests, through the engine itself.
 
+use super::DetectConfig;
 use super::counter::{Counter, MethodClass, Record};
+use super::ordinary::ORDINARY;
 use super::rules::{Example, ExampleRequest, Rule};
 use super::ruleset::{Hit, Ruleset, Scratch, hash, matches};
 use super::window::Repeated;
-use super::{DetectConfig, ORDINARY};
 use crate::event::{ClientKey, Event, Http, Kind};
 
 /// One example, and whether the rules did with it as they should.
@@ -97,7 +98,8 @@ fn ordinary() -> impl Iterator<Item = ExampleRequest> {
 
 fn examine(rules: &Ruleset, request: &ExampleRequest, scratch: &mut Scratch) -> (u8, Vec<Hit>) {
     let mut hits = Vec::new();
-    let score = rules.examine(&event(request), scratch, &mut hits);
+    let event = event(request);
+    let score = rules.examine(&event, &scratch.recall(&event), scratch, &mut hits);
     (score, hits)
 }
 
@@ -116,6 +118,7 @@ fn overflows(rules: &Ruleset, window: usize, repeated: &Repeated, scratch: &mut 
             time_secs: n * repeated.every_secs,
             start: 0,
             len: 0,
+            line: 0,
             path_hash: hash(http.path()),
             first_hit: 0,
             hits: hits.len() as u16,

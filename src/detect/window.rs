@@ -3,6 +3,7 @@
 
 use serde::Deserialize;
 
+use super::counter::Record;
 use super::rules::Example;
 use super::table::Kept;
 use crate::event::{Category, digest};
@@ -94,11 +95,12 @@ impl WindowRule {
         Ok(WindowRule { spec, hash })
     }
 
-    /// Whether a line with this status and method goes into a bucket.
+    /// Whether a line goes into a bucket.
     #[inline]
-    pub fn fits(&self, status: u16, method: &[u8]) -> bool {
-        (self.spec.status.is_empty() || self.spec.status.contains(&status))
-            && (self.spec.methods.is_empty() || self.spec.methods.iter().any(|known| known.as_bytes() == method))
+    pub fn fits(&self, line: &Record) -> bool {
+        (self.spec.status.is_empty() || self.spec.status.contains(&line.status))
+            && (self.spec.methods.is_empty()
+                || self.spec.methods.iter().any(|known| known.as_bytes() == line.method.as_bytes()))
     }
 
     /// Pours the line at `now_secs` into `bucket`; true when it overflows, which empties it.
