@@ -28,7 +28,7 @@ pub fn run(arguments: &Logs, config: &Config, output: Output) -> anyhow::Result<
                 }
                 lines += 1;
                 let row = match formats.parse(line, extent) {
-                    Ok((event, format)) => fields(line_number, format.name, &event),
+                    Ok(event) => fields(line_number, formats.name_for(line, extent), &event),
                     Err(why) => {
                         unparsed += 1;
                         json!({ "line_number": line_number, "error": why.to_string() })

@@ -49,7 +49,8 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
             let because = format!("the line was not understood: {why}");
             return Ok(Explanation { source_ip: None, steps, decision: "none", because });
         }
-        Ok((event, format)) => {
+        Ok(event) => {
+            let format = formats.name_for(head, extent);
             let Kind::Http(http) = &event.kind;
             let mut details = vec![];
             let mut detail = |name: &str, value: &[u8]| {
@@ -64,7 +65,7 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
             detail("status", http.status.to_string().as_bytes());
             detail("referrer", http.referer);
             detail("user agent", http.user_agent);
-            step("parse", format!("understood as {}", format.name), details);
+            step("parse", format!("understood as {}", format), details);
             event
         }
     };

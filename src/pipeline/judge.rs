@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::config::Config;
 use crate::decide::{self, ClientConfig, Durations, Surroundings, Thresholds};
-use crate::detect::{self, Counted, Counter, Hit, MethodClass, Record, Ruleset, Scratch};
+use crate::detect::{self, Counted, Counter, Hit, MethodClass, Recall, Record, Ruleset, Scratch};
 use crate::event::{
     Action, ClientKey, DecidedBy, Event, Finding, Ground, Kind, Proposal, Proposer, Timestamp, printable,
 };
@@ -87,26 +87,51 @@ pub fn look(
     batch.clear();
     let mut start = 0;
     while start < bytes.len() {
-        let end = memchr::memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at + 1);
-        let (line, extent) = limits.extent(trim_line(&bytes[start..end]), tail_cut);
-        batch.lines += 1;
-        batch.overlong += u64::from(extent == Extent::Head);
-        match formats.parse(line, extent) {
-            Ok((event, _)) => {
-                batch.parsed += 1;
-                let record = observe(rules, limits, scratch, &event, &mut batch.hits);
-                batch.records.push(Record { start: start as u32, len: line.len() as u32, ..record });
-            }
-            Err(_) if line.is_empty() => {}
-            Err(_) => {
-                batch.unparsed += 1;
-                if batch.samples.len() < SAMPLES {
-                    batch.samples.push((start as u32, line.len() as u32));
+        let mut group: [Option<Parsed<'_>>; GROUP] = [const { None }; GROUP];
+        let mut parsed = 0;
+        while parsed < GROUP && start < bytes.len() {
+            let end = memchr::memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at + 1);
+            let (line, extent) = limits.extent(trim_line(&bytes[start..end]), tail_cut);
+            let number = batch.lines as u32;
+            batch.lines += 1;
+            batch.overlong += u64::from(extent == Extent::Head);
+            let (start32, len) = (start as u32, line.len() as u32);
+            match formats.parse(line, extent) {
+                Ok(event) => {
+                    group[parsed] = Some(Parsed { event, start: start32, len, number });
+                    parsed += 1;
+                }
+                Err(_) if line.is_empty() => {}
+                Err(_) => {
+                    batch.unparsed += 1;
+                    if batch.samples.len() < SAMPLES {
+                        batch.samples.push((start32, len));
+                    }
                 }
             }
+            start = end;
         }
-        start = end;
+        batch.parsed += parsed as u64;
+        let mut recalled: [Recall; GROUP] = [Recall::default(); GROUP];
+        for (recalled, line) in recalled.iter_mut().zip(group.iter().flatten()) {
+            *recalled = scratch.recall(&line.event);
+        }
+        for (line, recalled) in group.iter().flatten().zip(&recalled) {
+            let record = observe(rules, limits, scratch, line, recalled, &mut batch.hits);
+            batch.records.push(record);
+        }
     }
+}
+
+/// Lines that are taken together: the processor waits for what is remembered of all of them at
+/// once.
+const GROUP: usize = 16;
+
+struct Parsed<'a> {
+    event: Event<'a>,
+    start: u32,
+    len: u32,
+    number: u32,
 }
 
 #[inline]
@@ -114,24 +139,31 @@ fn observe(
     rules: &Ruleset,
     limits: LineLimits,
     scratch: &mut Scratch,
-    event: &Event<'_>,
+    line: &Parsed<'_>,
+    recalled: &Recall,
     hits: &mut Vec<Hit>,
 ) -> Record {
+    let Parsed { event, start, len, number } = line;
     let Kind::Http(http) = &event.kind;
     let first_hit = hits.len();
-    let score = rules.examine(event, scratch, hits);
-    Record {
+    let score = rules.examine(event, recalled, scratch, hits);
+    let mut record = Record {
         client: event.source_ip.map_or(0, |address| ClientKey::of(address, limits.v6_prefix).bits()),
         time_secs: event.time.map_or(0, |time| u32::try_from(time.secs()).unwrap_or(0)),
-        start: 0,
-        len: 0,
-        path_hash: detect::hash(http.path()),
+        start: *start,
+        len: *len,
+        line: *number,
+        path_hash: 0,
         first_hit: first_hit as u32,
         hits: (hits.len() - first_hit) as u16,
         status: http.status,
         score,
         method: MethodClass::of(http.method),
+    };
+    if record.hits > 0 || rules.windows.iter().any(|window| window.fits(&record)) {
+        record.path_hash = detect::hash(http.path());
     }
+    record
 }
 
 /// Counts and decides. One owner feeds it lines in order.
@@ -207,7 +239,7 @@ impl Judge {
         scratch: &mut Scratch,
     ) -> Option<Finding> {
         let (line, extent) = self.limits.extent(line, origin.tail_cut);
-        let (event, _) = formats.parse(line, extent).ok()?;
+        let event = formats.parse(line, extent).ok()?;
         let Kind::Http(http) = &event.kind;
         let mut evidence = self.rules.evidence(&event, scratch, hits);
         evidence.sort_by_key(|piece| std::cmp::Reverse(piece.score));

@@ -23,6 +23,9 @@ pub use crate::detect::{Ruleset, Scratch, Trial, trials};
 /// Bytes of a block that is matched at once.
 const BLOCK_BYTES: usize = 128 * 1024;
 
+/// Records whose clients are looked up ahead of being counted.
+const WARMED: usize = 16;
+
 /// What a replay counted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Totals {
@@ -243,18 +246,6 @@ struct Block {
     batch: Batch,
     /// The next record to settle.
     at: usize,
-    /// Lines are numbered up to this byte, and so many newlines came before it.
-    numbered: (usize, u64),
-}
-
-impl Block {
-    /// Newlines in the block before byte `start`, which never goes back.
-    fn newlines_before(&mut self, start: usize) -> u64 {
-        let (to, newlines) = self.numbered;
-        let more = memchr::memchr_iter(b'\n', &self.bytes[to..start]).count() as u64;
-        self.numbered = (start, newlines + more);
-        newlines + more
-    }
 }
 
 /// One file: blocks being matched ahead, and the one being counted.
@@ -312,7 +303,7 @@ impl Stream {
                         block
                     }
                 };
-                (block.at, block.numbered) = (0, (0, 0));
+                block.at = 0;
                 self.ahead.push_back(pool.submit(block, &self.formats));
             }
             if self.current.is_some() {
@@ -342,11 +333,15 @@ impl Stream {
             if record.time_secs > until {
                 return Ok(None);
             }
+            if block.at.is_multiple_of(WARMED) {
+                let ahead = &block.batch.records[block.at..];
+                judge.counter.warm(&ahead[..ahead.len().min(WARMED)]);
+            }
             block.at += 1;
             let Some(settled) = judge.settle(&record, block.batch.hits_of(&record)) else { continue };
             totals.flagged += 1;
             let start = record.start as usize;
-            let line_number = self.lines + 1 + block.newlines_before(start);
+            let line_number = self.lines + 1 + u64::from(record.line);
             each(&Found {
                 judge,
                 origin: Origin {
