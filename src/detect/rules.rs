@@ -82,6 +82,26 @@ pub enum Target {
     Referer,
 }
 
+/// Some targets.
+#[derive(Clone, Copy)]
+pub struct Targets(u8);
+
+impl Targets {
+    /// The parts of the URI.
+    pub const URI: Targets =
+        Targets(1 << Target::Uri as u8 | 1 << Target::Path as u8 | 1 << Target::Query as u8 | 1 << Target::Args as u8);
+
+    pub fn has(self, target: Target) -> bool {
+        self.0 >> target as u8 & 1 != 0
+    }
+}
+
+impl FromIterator<Target> for Targets {
+    fn from_iter<I: IntoIterator<Item = Target>>(targets: I) -> Targets {
+        Targets(targets.into_iter().fold(0, |all, target| all | 1 << target as u8))
+    }
+}
+
 impl Target {
     pub fn as_str(self) -> &'static str {
         match self {

@@ -8,7 +8,7 @@ use super::decode::{Plus, is_encoded, is_foldable};
 use super::legacy;
 use super::memo::{CleanMemo, Recalled};
 use super::prefilter::{Marks, Prefilter};
-use super::rules::{self, Loaded, Rule, RuleError, RuleSpec, Target, Trust};
+use super::rules::{self, Loaded, Rule, RuleError, RuleSpec, Target, Targets, Trust};
 use super::texts::Texts;
 use super::window::WindowRule;
 use crate::event::{Event, Evidence, Http, Kind, printable};
@@ -112,7 +112,11 @@ impl Ruleset {
                 continue;
             }
             if may_match(prefilter, text, target, texts, marks) {
-                texts.split(http, target);
+                // No part has a literal that the whole has not: only what these rules look at matters.
+                let candidates = marks.rules.iter().map(|&index| &self.rules[usize::from(index)].spec.target);
+                let here = |wanted: &&Target| **wanted == target || target == Target::Uri && Targets::URI.has(**wanted);
+                let wanted = candidates.flatten().filter(here);
+                texts.split(http, wanted.copied().collect());
                 self.match_parts(prefilter, http.method, texts, marks, first, hits);
             } else {
                 clean.remember(*recalled);
@@ -127,7 +131,7 @@ impl Ruleset {
         let Kind::Http(http) = &event.kind;
         let explain = |hit: &Hit| {
             let rule = &self.rules[usize::from(hit.rule)];
-            scratch.texts.split(http, hit.target);
+            scratch.texts.split(http, [hit.target].into_iter().collect());
             let regex = rule.regex()?;
             let matched =
                 scratch.texts.of(hit.target, rule.spec.view).find_map(|text| Some(&text[regex.find(text)?.range()]))?;
@@ -186,7 +190,7 @@ fn may_match(prefilter: &Prefilter, raw: &[u8], target: Target, texts: &mut Text
     if prefilter.mark(whole, marks) && is_foldable(whole) {
         // Folding joins text within a part, never across parts: look at each by itself.
         if target == Target::Uri {
-            texts.split_uri(raw);
+            texts.split_uri(raw, Targets::URI);
         } else {
             texts.split_text(raw, target);
         }
@@ -201,7 +205,7 @@ fn may_match(prefilter: &Prefilter, raw: &[u8], target: Target, texts: &mut Text
 pub fn matches(rule: &Rule, event: &Event<'_>, scratch: &mut Scratch) -> bool {
     let Kind::Http(http) = &event.kind;
     rule.spec.target.iter().any(|&target| {
-        scratch.texts.split(http, target);
+        scratch.texts.split(http, [target].into_iter().collect());
         rule.regex().is_some_and(|regex| scratch.texts.of(target, rule.spec.view).any(|text| regex.is_match(text)))
     })
 }

@@ -1,7 +1,7 @@
 //! The texts of one request that rules look at, in both views of `decode`.
 
 use super::decode::{Plus, decode, fold, is_foldable};
-use super::rules::{Target, View};
+use super::rules::{Target, Targets, View};
 use crate::event::Http;
 
 /// The texts of the request that was split last. Its memory is used again.
@@ -22,31 +22,37 @@ struct Part {
 }
 
 impl Texts {
-    /// Takes apart what holds `target`.
-    pub fn split(&mut self, http: &Http<'_>, target: Target) {
-        match target {
-            Target::UserAgent => self.split_text(http.user_agent, target),
-            Target::Referer => self.split_text(http.referer, target),
-            Target::Uri | Target::Path | Target::Query | Target::Args => self.split_uri(http.uri),
+    /// Takes apart a request for what looks at `wanted`.
+    pub fn split(&mut self, http: &Http<'_>, wanted: Targets) {
+        self.split_uri(http.uri, wanted);
+        for (target, text) in [(Target::UserAgent, http.user_agent), (Target::Referer, http.referer)] {
+            if wanted.has(target) {
+                self.add(text, Plus::Literal, target);
+            }
         }
     }
 
     /// Takes a URI apart. Splits before it decodes, as servers do: an encoded `&` does not end a
     /// parameter.
-    pub fn split_uri(&mut self, uri: &[u8]) {
+    pub fn split_uri(&mut self, uri: &[u8], wanted: Targets) {
         self.clear();
-        self.add(uri, Plus::SpaceInQuery, Target::Uri);
-        let Some(mark) = memchr::memchr(b'?', uri) else { return self.add(uri, Plus::Literal, Target::Path) };
-        self.add(&uri[..mark], Plus::Literal, Target::Path);
-        let query = &uri[mark + 1..];
-        self.add(query, Plus::Space, Target::Query);
-        for pair in query.split(|&byte| byte == b'&') {
-            match memchr::memchr(b'=', pair) {
-                Some(equals) => {
-                    self.add(&pair[..equals], Plus::Space, Target::Args);
-                    self.add(&pair[equals + 1..], Plus::Space, Target::Args);
-                }
-                None => self.add(pair, Plus::Space, Target::Args),
+        let mark = memchr::memchr(b'?', uri);
+        let query = mark.map_or(&[][..], |mark| &uri[mark + 1..]);
+        let whole = [
+            (Target::Uri, uri, Plus::SpaceInQuery),
+            (Target::Path, &uri[..mark.unwrap_or(uri.len())], Plus::Literal),
+            (Target::Query, query, Plus::Space),
+        ];
+        for (target, text, plus) in whole {
+            if wanted.has(target) {
+                self.add(text, plus, target);
+            }
+        }
+        if wanted.has(Target::Args) {
+            for pair in query.split(|&byte| byte == b'&') {
+                let equals = memchr::memchr(b'=', pair);
+                self.add(&pair[..equals.unwrap_or(pair.len())], Plus::Space, Target::Args);
+                self.add(equals.map_or(&[], |equals| &pair[equals + 1..]), Plus::Space, Target::Args);
             }
         }
     }
@@ -117,7 +123,7 @@ impl Texts {
 /// The views of a URI's parts that rules look at, by name, each text once: for `explain`.
 pub fn views(uri: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let mut texts = Texts::default();
-    texts.split_uri(uri);
+    texts.split_uri(uri, Targets::URI);
     let mut views = vec![];
     for part in texts.parts.iter().filter(|part| part.target != Target::Uri) {
         views.push((part.target.as_str(), texts.text(part.decoded).to_vec()));
