@@ -11,8 +11,8 @@ const WAYS: usize = 4;
 /// nobody outside knows: that another text has the hash of one of them cannot be brought about.
 ///
 /// Prefilters take all digits for the same, so texts that differ in their digits alone are clean
-/// together: a page under any number is known once. Only after a `%`, a `\` or a `#`, where digits
-/// may spell other bytes, they make a difference.
+/// together: a page under any number is known once. Only in a text with a `%`, a `\` or a `#`, where
+/// digits may spell other bytes, they make a difference.
 pub struct CleanMemo {
     /// Of each set, the latest first; 0 is none.
     sets: Vec<[u64; WAYS]>,
@@ -63,21 +63,25 @@ impl CleanMemo {
         (hash >> 32) as usize & (self.sets.len() - 1)
     }
 
-    /// Multiplies and folds 16 bytes at a time, as foldhash does, with digits as `0` up to where they
-    /// may spell bytes.
     #[inline]
     fn hash(&self, text: &[u8]) -> u64 {
+        let (hash, digits_spell) = self.mix(text, 0x0f);
+        if digits_spell { self.mix(text, 0).0 } else { hash }
+    }
+
+    /// Multiplies and folds 16 bytes at a time, as foldhash does, without the bits `ignored` of
+    /// digits. Returns whether digits may spell bytes, too.
+    #[inline]
+    fn mix(&self, text: &[u8], ignored: u8) -> (u64, bool) {
         let [mut hash, one, other] = self.seeds;
         hash ^= text.len() as u64;
         let mut spelling = u8x16::default();
         let mut mix = |bytes: &[u8; 16]| {
             let bytes = u8x16::new(*bytes);
             let is = |sign: u8| bytes.simd_eq(u8x16::splat(sign));
-            if (is(b'%') | is(b'\\') | is(b'#')).any() {
-                spelling = u8x16::splat(u8::MAX);
-            }
-            let digits = (bytes - u8x16::splat(b'0')).simd_le(u8x16::splat(9)) & !spelling;
-            let shape = u128::from_le_bytes((bytes & !(digits & u8x16::splat(0x0f))).to_array());
+            spelling |= is(b'%') | is(b'\\') | is(b'#');
+            let digits = (bytes - u8x16::splat(b'0')).simd_le(u8x16::splat(9));
+            let shape = u128::from_le_bytes((bytes & !(digits & u8x16::splat(ignored))).to_array());
             let product = u128::from(shape as u64 ^ one) * u128::from((shape >> 64) as u64 ^ hash);
             hash = product as u64 ^ (product >> 64) as u64 ^ other;
         };
@@ -92,7 +96,7 @@ impl CleanMemo {
             }));
         }
         let product = u128::from(hash) * u128::from(one | 1);
-        product as u64 ^ (product >> 64) as u64
+        (product as u64 ^ (product >> 64) as u64, spelling.any())
     }
 }
 
