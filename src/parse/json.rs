@@ -1,0 +1,579 @@
+//! Access logs of one JSON object a line: nginx with `escape=json`, Caddy, Traefik, Envoy,
+//! Cloudflare, Fastly, the Elastic Common Schema, and whoever names the fields alike.
+//!
+//! A field is known by its whole path, so that a header called `status` is none. Of a key that is
+//! there twice the first counts: servers write what they know themselves ahead of what they were
+//! sent, Caddy its `request.headers` last. Strings end at the first bare quote and keep their
+//! escapes; which escapes they hold is not looked at, for hand-made configurations write `\x22`.
+
+use std::net::IpAddr;
+
+use super::access::{absolute, present, request};
+use super::address::address;
+use super::time::{clf, iso8601, unix};
+use super::{Extent, LogFormat, Unparsed};
+use crate::event::{Event, Http, Kind, Timestamp};
+
+pub struct Json;
+
+/// Objects and arrays within each other; access logs have three.
+const MAX_DEPTH: usize = 8;
+
+const CUT: Unparsed = Unparsed("the object does not end");
+const NO_REQUEST: Unparsed = Unparsed("no request");
+
+impl LogFormat for Json {
+    fn parse<'a>(&self, line: &'a [u8], extent: Extent) -> Result<Event<'a>, Unparsed> {
+        let mut scan = Scan { text: line, at: 0, fields: Fields::default() };
+        match scan.line() {
+            Err(why) if why != CUT || extent == Extent::Whole => Err(why),
+            read => scan.fields.event(read.is_ok()),
+        }
+    }
+}
+
+/// Where in a line a key is.
+#[derive(Clone, Copy, PartialEq)]
+enum Within {
+    /// The line's object.
+    Line,
+    Request,
+    RequestHeaders,
+    Client,
+    Source,
+    Url,
+    UserAgent,
+    User,
+    Http,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBody,
+    /// Where no field is.
+    Elsewhere,
+}
+
+impl Within {
+    /// Where the keys of the object are that is the value of `key`.
+    fn inner(self, key: &[u8]) -> Within {
+        let is = |name: &[u8]| key.eq_ignore_ascii_case(name);
+        match self {
+            Within::Line if is(b"request") => Within::Request,
+            Within::Line if is(b"client") => Within::Client,
+            Within::Line if is(b"source") => Within::Source,
+            Within::Line if is(b"url") => Within::Url,
+            Within::Line if is(b"user_agent") => Within::UserAgent,
+            Within::Line if is(b"user") => Within::User,
+            Within::Line if is(b"http") => Within::Http,
+            Within::Request if is(b"headers") => Within::RequestHeaders,
+            Within::Http if is(b"request") => Within::HttpRequest,
+            Within::Http if is(b"response") => Within::HttpResponse,
+            Within::HttpResponse if is(b"body") => Within::HttpResponseBody,
+            _ => Within::Elsewhere,
+        }
+    }
+}
+
+/// What a value says of the request.
+#[derive(Clone, Copy)]
+enum Part {
+    Client,
+    Time,
+    /// A request line.
+    Request,
+    Method,
+    Uri,
+    Protocol,
+    Status,
+    Bytes,
+    Referer,
+    UserAgent,
+    User,
+    Host,
+    /// Who wrote the line.
+    Logger,
+}
+
+const PARTS: usize = Part::Logger as usize + 1;
+
+struct Key(Within, &'static str, Part);
+
+/// The known keys. Of those that say the same, the first that says anything is taken.
+///
+/// The peer's address comes before what a server may have from a header; keys that are only ever
+/// headers (`X-Forwarded-For`, `real_ip`) are not here. Traefik's `request_NAME` holds the header
+/// `NAME`, of the client's choice, so its own fields come before `request_uri` and its like.
+#[rustfmt::skip] // One key a line reads best.
+const KEYS: &[Key] = &[
+    Key(Within::Line, "remote_addr", Part::Client),
+    Key(Within::Request, "remote_ip", Part::Client),
+    Key(Within::Request, "remote_addr", Part::Client),
+    Key(Within::Line, "ClientAddr", Part::Client),
+    Key(Within::Line, "downstream_direct_remote_address", Part::Client),
+    Key(Within::Line, "downstream_remote_address", Part::Client),
+    Key(Within::Line, "ClientIP", Part::Client),
+    Key(Within::Source, "ip", Part::Client),
+    Key(Within::Line, "source.ip", Part::Client),
+    Key(Within::Client, "ip", Part::Client),
+    Key(Within::Line, "client.ip", Part::Client),
+    // Traefik's is the header X-Forwarded-For, where a proxy that it trusts sent one.
+    Key(Within::Line, "ClientHost", Part::Client),
+    // Caddy's is what a proxy that it trusts says.
+    Key(Within::Request, "client_ip", Part::Client),
+    Key(Within::Line, "remote_ip", Part::Client),
+    Key(Within::Line, "src_ip", Part::Client),
+    Key(Within::Line, "ip", Part::Client),
+    Key(Within::Line, "client_ip", Part::Client),
+    Key(Within::Line, "clientip", Part::Client),
+    Key(Within::Line, "client", Part::Client),
+
+    Key(Within::Line, "time_iso8601", Part::Time),
+    Key(Within::Line, "msec", Part::Time),
+    Key(Within::Line, "time_local", Part::Time),
+    Key(Within::Line, "ts", Part::Time),
+    Key(Within::Line, "StartUTC", Part::Time),
+    Key(Within::Line, "start_time", Part::Time),
+    Key(Within::Line, "EdgeStartTimestamp", Part::Time),
+    Key(Within::Line, "@timestamp", Part::Time),
+    Key(Within::Line, "timestamp", Part::Time),
+    Key(Within::Line, "time", Part::Time),
+
+    Key(Within::Line, "RequestMethod", Part::Method),
+    Key(Within::Line, "ClientRequestMethod", Part::Method),
+    Key(Within::Request, "method", Part::Method),
+    Key(Within::HttpRequest, "method", Part::Method),
+    Key(Within::Line, "http.request.method", Part::Method),
+    Key(Within::Line, "request_method", Part::Method),
+    Key(Within::Line, "method", Part::Method),
+    Key(Within::Line, ":method", Part::Method),
+    Key(Within::Line, "verb", Part::Method),
+
+    // As it was sent, with its query.
+    Key(Within::Line, "RequestPath", Part::Uri),
+    Key(Within::Line, "ClientRequestURI", Part::Uri),
+    Key(Within::Request, "uri", Part::Uri),
+    Key(Within::Url, "original", Part::Uri),
+    Key(Within::Line, "url.original", Part::Uri),
+    Key(Within::Line, "request_uri", Part::Uri),
+    Key(Within::Line, "request", Part::Request),
+    // Perhaps rewritten, or without a query.
+    Key(Within::Line, "url", Part::Uri),
+    Key(Within::Line, "uri", Part::Uri),
+    Key(Within::Line, "path", Part::Uri),
+    Key(Within::Line, ":path", Part::Uri),
+    Key(Within::Line, "x-envoy-original-path", Part::Uri),
+    Key(Within::Line, "x-envoy-origin-path", Part::Uri),
+    Key(Within::Url, "path", Part::Uri),
+    Key(Within::Line, "url.path", Part::Uri),
+
+    Key(Within::Line, "RequestProtocol", Part::Protocol),
+    Key(Within::Line, "ClientRequestProtocol", Part::Protocol),
+    Key(Within::Request, "proto", Part::Protocol),
+    Key(Within::Line, "server_protocol", Part::Protocol),
+    Key(Within::Line, "protocol", Part::Protocol),
+
+    Key(Within::Line, "DownstreamStatus", Part::Status),
+    Key(Within::Line, "OriginStatus", Part::Status),
+    Key(Within::Line, "EdgeResponseStatus", Part::Status),
+    Key(Within::HttpResponse, "status_code", Part::Status),
+    Key(Within::Line, "http.response.status_code", Part::Status),
+    Key(Within::Line, "status", Part::Status),
+    Key(Within::Line, "response_code", Part::Status),
+    Key(Within::Line, "response_status", Part::Status),
+    Key(Within::Line, "status_code", Part::Status),
+    Key(Within::Line, "code", Part::Status),
+
+    Key(Within::Line, "DownstreamContentSize", Part::Bytes),
+    Key(Within::Line, "EdgeResponseBytes", Part::Bytes),
+    Key(Within::HttpResponseBody, "bytes", Part::Bytes),
+    Key(Within::Line, "http.response.body.bytes", Part::Bytes),
+    Key(Within::Line, "body_bytes_sent", Part::Bytes),
+    Key(Within::Line, "bytes_sent", Part::Bytes),
+    Key(Within::Line, "size", Part::Bytes),
+    Key(Within::Line, "bytes", Part::Bytes),
+
+    Key(Within::RequestHeaders, "Referer", Part::Referer),
+    Key(Within::Line, "ClientRequestReferer", Part::Referer),
+    Key(Within::Line, "request_Referer", Part::Referer),
+    Key(Within::Line, "http_referer", Part::Referer),
+    Key(Within::Line, "referer", Part::Referer),
+
+    Key(Within::RequestHeaders, "User-Agent", Part::UserAgent),
+    Key(Within::Line, "ClientRequestUserAgent", Part::UserAgent),
+    Key(Within::Line, "request_User-Agent", Part::UserAgent),
+    Key(Within::UserAgent, "original", Part::UserAgent),
+    Key(Within::Line, "user_agent.original", Part::UserAgent),
+    Key(Within::Line, "http_user_agent", Part::UserAgent),
+    Key(Within::Line, "user_agent", Part::UserAgent),
+    Key(Within::Line, "user-agent", Part::UserAgent),
+    Key(Within::Line, "request_user_agent", Part::UserAgent),
+    Key(Within::Line, "agent", Part::UserAgent),
+
+    Key(Within::Line, "ClientUsername", Part::User),
+    Key(Within::Line, "remote_user", Part::User),
+    Key(Within::Line, "user_id", Part::User),
+    Key(Within::User, "name", Part::User),
+    Key(Within::Line, "user.name", Part::User),
+
+    Key(Within::Line, "RequestHost", Part::Host),
+    Key(Within::Line, "ClientRequestHost", Part::Host),
+    Key(Within::Request, "host", Part::Host),
+    Key(Within::Url, "domain", Part::Host),
+    Key(Within::Line, "url.domain", Part::Host),
+    Key(Within::Line, "authority", Part::Host),
+    Key(Within::Line, ":authority", Part::Host),
+    Key(Within::Line, "http_host", Part::Host),
+    Key(Within::Line, "host", Part::Host),
+    Key(Within::Line, "server_name", Part::Host),
+
+    Key(Within::Line, "logger", Part::Logger),
+];
+
+/// Where the request line is among the keys.
+const REQUEST_LINE: usize = {
+    let mut index = 0;
+    while !matches!(KEYS[index].2, Part::Request) {
+        index += 1;
+    }
+    index
+};
+
+const SLOTS: usize = 512;
+
+/// The keys by their [`slot`], one more than their index; 0 is none.
+static TABLE: [u8; SLOTS] = {
+    assert!(KEYS.len() < 128, "each has a bit of `Fields::seen`");
+    let mut table = [0; SLOTS];
+    let mut index = 0;
+    while index < KEYS.len() {
+        let mut at = slot(KEYS[index].0, KEYS[index].1.as_bytes());
+        while table[at] != 0 {
+            at = (at + 1) % SLOTS;
+        }
+        index += 1;
+        table[at] = index as u8;
+    }
+    table
+};
+
+/// Where to look for `key`, which is not empty, in either case.
+const fn slot(within: Within, key: &[u8]) -> usize {
+    let (first, middle, last) = (key[0] | 0x20, key[key.len() / 2] | 0x20, key[key.len() - 1] | 0x20);
+    let sum = first as usize + middle as usize * 5 + last as usize * 23 + key.len() * 73 + within as usize * 151;
+    sum % SLOTS
+}
+
+/// The index of a known key.
+#[inline]
+fn find(within: Within, key: &[u8]) -> Option<usize> {
+    if key.is_empty() || within == Within::Elsewhere {
+        return None;
+    }
+    let mut at = slot(within, key);
+    loop {
+        let index = usize::from(TABLE[at]).checked_sub(1)?;
+        if KEYS[index].0 == within && KEYS[index].1.as_bytes().eq_ignore_ascii_case(key) {
+            return Some(index);
+        }
+        at = (at + 1) % SLOTS;
+    }
+}
+
+/// A value, without its quotes.
+#[derive(Clone, Copy)]
+enum Value<'a> {
+    Text(&'a [u8]),
+    /// The head of a string that the line's limit cut.
+    Head(&'a [u8]),
+    Number(&'a [u8]),
+}
+
+/// Walks through a line.
+struct Scan<'a> {
+    text: &'a [u8],
+    at: usize,
+    fields: Fields<'a>,
+}
+
+impl<'a> Scan<'a> {
+    fn line(&mut self) -> Result<(), Unparsed> {
+        if self.token() != Ok(b'{') {
+            return Err(Unparsed("no JSON object"));
+        }
+        self.object(Within::Line, 1)?;
+        match self.token() {
+            Ok(_) => Err(Unparsed("text follows the object")),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Takes an object, whose `{` is next.
+    fn object(&mut self, within: Within, depth: usize) -> Result<(), Unparsed> {
+        self.at += 1;
+        if self.token()? == b'}' {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            if self.token()? != b'"' {
+                return Err(Unparsed("a key is not in quotes"));
+            }
+            let key = self.string().ok_or(CUT)?;
+            if self.token()? != b':' {
+                return Err(Unparsed("no colon after a key"));
+            }
+            self.at += 1;
+            self.value(within, key, find(within, key), depth)?;
+            if !self.goes_on(b'}')? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes an array, whose `[` is next. Its first element is what `first` says.
+    fn array(&mut self, mut first: Option<usize>, depth: usize) -> Result<(), Unparsed> {
+        self.at += 1;
+        if self.token()? == b']' {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            self.value(Within::Elsewhere, b"", first.take(), depth)?;
+            if !self.goes_on(b']')? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes the value of `key`, which is the `known` one.
+    #[inline]
+    fn value(&mut self, within: Within, key: &[u8], known: Option<usize>, depth: usize) -> Result<(), Unparsed> {
+        let value = match self.token()? {
+            b'"' => {
+                let start = self.at + 1;
+                match self.string() {
+                    Some(text) => Value::Text(text),
+                    None => {
+                        if let Some(known) = known {
+                            self.fields.take(known, Value::Head(&self.text[start..]));
+                        }
+                        return Err(CUT);
+                    }
+                }
+            }
+            b'{' | b'[' if depth == MAX_DEPTH => return Err(Unparsed("objects too deep within each other")),
+            b'{' => return self.object(within.inner(key), depth + 1),
+            // Headers may come more than once: Caddy writes them as arrays.
+            b'[' => return self.array(known.filter(|_| within == Within::RequestHeaders), depth + 1),
+            b'-' | b'0'..=b'9' => Value::Number(self.number()?),
+            _ => return self.literal(),
+        };
+        if let Some(known) = known {
+            self.fields.take(known, value);
+        }
+        Ok(())
+    }
+
+    /// The next byte that is no white space; stays at it.
+    #[inline]
+    fn token(&mut self) -> Result<u8, Unparsed> {
+        loop {
+            match self.text.get(self.at) {
+                Some(b' ' | b'\t' | b'\n' | b'\r') => self.at += 1,
+                Some(&byte) => return Ok(byte),
+                None => return Err(CUT),
+            }
+        }
+    }
+
+    /// Takes what follows a member or an element: whether it is a comma rather than `end`.
+    #[inline]
+    fn goes_on(&mut self, end: u8) -> Result<bool, Unparsed> {
+        let byte = self.token()?;
+        self.at += 1;
+        match byte {
+            b',' => Ok(true),
+            _ if byte == end => Ok(false),
+            _ => Err(Unparsed("no comma after a value")),
+        }
+    }
+
+    /// Takes a string, whose `"` is next; `None` when it does not end.
+    #[inline]
+    fn string(&mut self) -> Option<&'a [u8]> {
+        let rest = &self.text[self.at + 1..];
+        let mut from = 0;
+        loop {
+            let at = from + memchr::memchr2(b'"', b'\\', rest.get(from..)?)?;
+            if rest[at] == b'"' {
+                self.at += at + 2;
+                return Some(&rest[..at]);
+            }
+            from = at + 2;
+        }
+    }
+
+    fn number(&mut self) -> Result<&'a [u8], Unparsed> {
+        let rest = &self.text[self.at..];
+        let is_part = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+        let len = rest.iter().take_while(is_part).count();
+        self.at += len;
+        match rest[..len].last() {
+            _ if len == rest.len() => Err(CUT), // More digits may have followed.
+            Some(b'0'..=b'9') => Ok(&rest[..len]),
+            _ => Err(Unparsed("a number is none")),
+        }
+    }
+
+    fn literal(&mut self) -> Result<(), Unparsed> {
+        let rest = &self.text[self.at..];
+        for literal in [b"null".as_slice(), b"true", b"false"] {
+            if rest.starts_with(literal) {
+                self.at += literal.len();
+                return Ok(());
+            }
+            if literal.starts_with(rest) {
+                return Err(CUT);
+            }
+        }
+        Err(Unparsed("a value is no JSON"))
+    }
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Fields<'a> {
+    http: Http<'a>,
+    client: Option<IpAddr>,
+    time: Option<Timestamp>,
+    request: &'a [u8],
+    logger: &'a [u8],
+    /// A bit for each of [`KEYS`] that was there.
+    seen: u128,
+    /// A bit for each part that was there as a text, if an empty one.
+    stated: u16,
+    /// For each part, one more than the index of the key that it is from.
+    from: [u8; PARTS],
+}
+
+impl<'a> Fields<'a> {
+    /// Takes the value of a known key, unless the key was there before or a preferred one said it.
+    #[inline]
+    fn take(&mut self, index: usize, value: Value<'a>) {
+        let part = KEYS[index].2;
+        let again = self.seen >> index & 1 == 1;
+        self.seen |= 1 << index;
+        let from = usize::from(self.from[part as usize]);
+        if !again && (from == 0 || index < from) && self.set(part, value) {
+            self.from[part as usize] = index as u8 + 1;
+        }
+    }
+
+    /// Whether `value` says anything of `part`.
+    #[inline]
+    fn set(&mut self, part: Part, value: Value<'a>) -> bool {
+        let text = match part {
+            Part::Client => return keep(&mut self.client, peer(value)),
+            Part::Time => return keep(&mut self.time, time(value)),
+            Part::Status => {
+                let status = number(value).and_then(|status| u16::try_from(status).ok());
+                return keep(&mut self.http.status, status.filter(|&status| status < 1000));
+            }
+            Part::Bytes => {
+                let bytes = number(value);
+                self.http.bytes = bytes.or(self.http.bytes);
+                return bytes.is_some();
+            }
+            Part::Request => &mut self.request,
+            Part::Method => &mut self.http.method,
+            Part::Uri => &mut self.http.uri,
+            Part::Protocol => &mut self.http.protocol,
+            Part::Referer => &mut self.http.referer,
+            Part::UserAgent => &mut self.http.user_agent,
+            Part::User => &mut self.http.user,
+            Part::Host => &mut self.http.host,
+            Part::Logger => &mut self.logger,
+        };
+        let (Value::Text(value) | Value::Head(value)) = value else { return false };
+        self.stated |= 1 << part as u16;
+        let value = present(value);
+        if !value.is_empty() {
+            *text = value;
+        }
+        !value.is_empty()
+    }
+
+    /// The event, of a line that was read `whole`.
+    fn event(self, whole: bool) -> Result<Event<'a>, Unparsed> {
+        // Caddy and others write all they have to say as JSON. Of Caddy only `http.log.access` and
+        // those below it tell of requests that were answered.
+        if !self.logger.is_empty() && memchr::memmem::find(self.logger, b"access").is_none() {
+            return Err(NO_REQUEST);
+        }
+        let stated = |part: Part| self.stated >> part as u16 & 1 == 1;
+        let mut http = self.http;
+        if !self.request.is_empty() {
+            let mut line = Http::default();
+            request(self.request, &mut line);
+            let from = usize::from(self.from[Part::Uri as usize]);
+            if from == 0 || from > REQUEST_LINE {
+                http.uri = line.uri;
+            }
+            let or = |field: &mut &'a [u8], other| *field = if field.is_empty() { other } else { *field };
+            or(&mut http.method, line.method);
+            or(&mut http.protocol, line.protocol);
+            or(&mut http.host, line.host);
+        }
+        if !http.uri.starts_with(b"/") {
+            let host = http.host;
+            absolute(http.uri, &mut http);
+            http.host = if host.is_empty() { http.host } else { host };
+        }
+        let is_request = !http.method.is_empty() && !http.uri.is_empty();
+        // To what is no HTTP the server answers 400, without a method.
+        let is_junk = http.status > 0 && (stated(Part::Request) || stated(Part::Method) && stated(Part::Uri));
+        if !(is_request || is_junk || !whole && self.time.is_some()) {
+            return Err(NO_REQUEST);
+        }
+        let client = self.client.ok_or(Unparsed("no client address"))?;
+        Ok(Event { time: self.time, source_ip: Some(client), kind: Kind::Http(http) })
+    }
+}
+
+fn keep<T: From<U>, U>(field: &mut T, value: Option<U>) -> bool {
+    let is_some = value.is_some();
+    if let Some(value) = value {
+        *field = value.into();
+    }
+    is_some
+}
+
+/// An address, with a port or without.
+#[inline]
+fn peer(value: Value<'_>) -> Option<IpAddr> {
+    let Value::Text(text) = value else { return None };
+    address(text).or_else(|| {
+        let colon = memchr::memrchr(b':', text)?;
+        let (host, port) = (&text[..colon], &text[colon + 1..]);
+        let is_port = (1..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit);
+        // Without brackets it would be an IPv6 address that is none.
+        let is_host = host.starts_with(b"[") || !host.contains(&b':');
+        address(host).filter(|_| is_port && is_host)
+    })
+}
+
+#[inline]
+fn time(value: Value<'_>) -> Option<Timestamp> {
+    match value {
+        Value::Text(text) => iso8601(text).or_else(|| clf(text)).or_else(|| unix(text)),
+        Value::Number(text) => unix(text),
+        Value::Head(_) => None,
+    }
+}
+
+/// A whole number, in quotes or not.
+#[inline]
+fn number(value: Value<'_>) -> Option<u64> {
+    let (Value::Text(text) | Value::Number(text)) = value else { return None };
+    let digit = |value: u64, byte: &u8| byte.is_ascii_digit().then(|| value * 10 + u64::from(byte - b'0'));
+    (1..=19).contains(&text.len()).then(|| text.iter().try_fold(0, digit)).flatten()
+}
