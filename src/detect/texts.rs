@@ -1,6 +1,6 @@
 //! The texts of one request that rules look at, in both views of `decode`.
 
-use super::decode::{Plus, decode, fold, is_foldable};
+use super::decode::{Plus, decode, fold, is_foldable, split_once};
 use super::rules::{Target, View};
 use crate::event::Http;
 
@@ -36,15 +36,17 @@ impl Texts {
     pub fn split_uri(&mut self, uri: &[u8]) {
         self.clear();
         self.add(uri, Plus::SpaceInQuery, Target::Uri);
-        let Some(mark) = memchr::memchr(b'?', uri) else { return self.add(uri, Plus::Literal, Target::Path) };
-        self.add(&uri[..mark], Plus::Literal, Target::Path);
-        let query = &uri[mark + 1..];
+        let Some((path, query)) = split_once(uri, b'?') else { return self.add(uri, Plus::Literal, Target::Path) };
+        self.add(path, Plus::Literal, Target::Path);
         self.add(query, Plus::Space, Target::Query);
-        for pair in query.split(|&byte| byte == b'&') {
-            match memchr::memchr(b'=', pair) {
-                Some(equals) => {
-                    self.add(&pair[..equals], Plus::Space, Target::Args);
-                    self.add(&pair[equals + 1..], Plus::Space, Target::Args);
+        let mut rest = Some(query);
+        while let Some(pairs) = rest {
+            let (pair, after) = split_once(pairs, b'&').map_or((pairs, None), |(pair, after)| (pair, Some(after)));
+            rest = after;
+            match split_once(pair, b'=') {
+                Some((name, value)) => {
+                    self.add(name, Plus::Space, Target::Args);
+                    self.add(value, Plus::Space, Target::Args);
                 }
                 None => self.add(pair, Plus::Space, Target::Args),
             }
