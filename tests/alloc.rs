@@ -12,7 +12,7 @@ use std::sync::Arc;
 use palisade::config::Config;
 use palisade::detect::{Ruleset, Scratch};
 use palisade::event::Timestamp;
-use palisade::parse::Formats;
+use palisade::parse::{Extent, Formats};
 use palisade::pipeline::judge::{Batch, Judge, LineLimits, look};
 
 struct Counting;
@@ -79,6 +79,14 @@ fn a_benign_line_allocates_nothing() {
     assert_eq!(count, 0, "allocations in {lines} lines");
     let (count, _) = allocations(|| black_box(Box::new(lines)));
     assert_eq!(count, 1, "the allocator counts");
+}
+
+#[test]
+fn no_format_allocates() {
+    for kind in palisade::parse::KINDS {
+        let (count, parsed) = allocations(|| kind.build.parse(kind.example.as_bytes(), Extent::Whole).is_ok());
+        assert!(parsed && count == 0, "{}: {count} allocations", kind.name);
+    }
 }
 
 /// What visitors of a shop send, no two lines alike: escapes, `+`, long queries, comments in URIs,

@@ -35,8 +35,8 @@ pub fn decode(raw: &[u8], plus: Plus, out: &mut Vec<u8>) {
     overlong(out, start);
 }
 
-/// Whether [`decode`] can change anything in a URI or query. (Overlong UTF-8 only comes out of an
-/// escape: no server logs such bytes as they are.)
+/// Whether [`decode`] can change anything in a URI or query. (Overlong UTF-8 that was sent without
+/// percent-encoding, and logged as it is by JSON loggers alone, is left as no server reads it.)
 #[inline]
 pub fn is_encoded(raw: &[u8]) -> bool {
     memchr::memchr3(b'%', b'+', b'\\', raw).is_some()
@@ -53,7 +53,14 @@ fn first_pass(raw: &[u8], plus: Plus, out: &mut Vec<u8>) -> bool {
         let Some(&byte) = raw.get(at) else { break };
         let rest = &raw[at + 1..];
         let (decoded, used) = match byte {
-            b'\\' => log_escape(rest),
+            b'\\' => match log_escape(rest, out) {
+                (Some(b'+'), used) if space => (Some(b' '), used),
+                (Some(b'?'), used) => {
+                    space |= plus == Plus::SpaceInQuery;
+                    (Some(b'?'), used)
+                }
+                escaped => escaped,
+            },
             b'%' => percent(rest, out),
             b'+' if space => (Some(b' '), 0),
             b'?' => {
@@ -135,8 +142,9 @@ fn halfwidth(code: u32) -> char {
     char::from_u32(narrow).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
-/// After a `\` in a log: nginx and Apache write `\xHH`, Apache also `\"`, `\\`, `\n`, `\t`, `\r`.
-fn log_escape(rest: &[u8]) -> (Option<u8>, usize) {
+/// After a `\` in a log: nginx and Apache write `\xHH`, Apache and JSON `\"`, `\\`, `\n`, `\t`, `\r`
+/// and `\b`, Apache `\v`, JSON `\f`, `\/` and `\uHHHH`, whose UTF-8 goes to `wide` if it is not ASCII.
+fn log_escape(rest: &[u8], wide: &mut Vec<u8>) -> (Option<u8>, usize) {
     match rest.first() {
         Some(b'x' | b'X') => match hex(&rest[1..], 2) {
             Some(byte) => (Some(byte as u8), 3),
@@ -144,7 +152,51 @@ fn log_escape(rest: &[u8]) -> (Option<u8>, usize) {
         },
         Some(b'"') => (Some(b'"'), 1),
         Some(b'\\') => (Some(b'\\'), 1),
+        Some(b'/') => (Some(b'/'), 1),
+        Some(b'n') => (Some(b'\n'), 1),
+        Some(b't') => (Some(b'\t'), 1),
+        Some(b'r') => (Some(b'\r'), 1),
+        Some(b'b') => (Some(0x08), 1),
+        Some(b'v') => (Some(0x0b), 1),
+        Some(b'f') => (Some(0x0c), 1),
+        Some(b'u') => match utf16(&rest[1..]) {
+            Some((c, used)) if c.is_ascii() => (Some(c as u8), 1 + used),
+            Some((c, used)) => {
+                wide.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                (None, 1 + used)
+            }
+            None => (Some(b'\\'), 0),
+        },
         _ => (Some(b'\\'), 0),
+    }
+}
+
+/// The character of `HHHH`, or of `HHHH\uHHHH` where these are a surrogate pair, and its length.
+fn utf16(text: &[u8]) -> Option<(char, usize)> {
+    let code = hex(text, 4)?;
+    if (0xd800..0xdc00).contains(&code)
+        && text[4..].starts_with(b"\\u")
+        && let Some(low @ 0xdc00..0xe000) = hex(&text[6..], 4)
+    {
+        let both = 0x1_0000 + ((code - 0xd800) << 10 | (low - 0xdc00));
+        return Some((char::from_u32(both).unwrap_or(char::REPLACEMENT_CHARACTER), 10));
+    }
+    Some((char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 4))
+}
+
+/// Splits at the first `sign`, written as it is or, as JSON loggers do with `&`, `=` and others, as `\u00HH`.
+pub fn split_once(raw: &[u8], sign: u8) -> Option<(&[u8], &[u8])> {
+    let mut from = 0;
+    loop {
+        let at = from + memchr::memchr2(sign, b'\\', raw.get(from..)?)?;
+        let after = &raw[at + 1..];
+        if raw[at] == sign {
+            return Some((&raw[..at], after));
+        }
+        if after.first() == Some(&b'u') && hex(&after[1..], 4) == Some(u32::from(sign)) {
+            return Some((&raw[..at], &after[5..]));
+        }
+        from = at + 1 + usize::from(after.first() == Some(&b'\\'));
     }
 }
 
@@ -302,6 +354,10 @@ mod tests {
             ("%u003cscript%u003e%uff1c", "<script><"),
             ("%25u003c", "<"),
             ("\\x22 \\\" \\\\ \\x5Cx22", "\" \" \\ \\x22"),
+            (r"\u003cscript\u003E \u0027 \u0025\u0032e \/", "<script> ' . /"),
+            (r"\u00e9 \ud83d\ude00 \ud83d \ude00 \ud83dx \u12 \u", "é 😀 \u{fffd} \u{fffd} \u{fffd}x \\u12 \\u"),
+            (r"a\tb\nc\rd\be\ff\vg\q", "a\tb\nc\rd\u{8}e\u{c}f\u{b}g\\q"),
+            (r"\\u003c \\n", r"\u003c \n"),
             ("100% a%2", "100% a%2"),
             ("", ""),
         ] {
@@ -310,7 +366,30 @@ mod tests {
         assert_eq!(decoded("a+b", Plus::Space), "a b");
         assert_eq!(decoded("a+b", Plus::Literal), "a+b");
         assert_eq!(decoded("/a+b?c+d?e+f", Plus::SpaceInQuery), "/a+b?c d?e f");
+        assert_eq!(decoded(r"/a\u002bb?c\u002bd\u0026", Plus::SpaceInQuery), "/a+b?c d&");
+        assert_eq!(decoded(r"/a+b\u003fc+d", Plus::SpaceInQuery), "/a+b?c d");
         assert!(!is_encoded(b"/plain/path?a=b-c"));
+    }
+
+    #[test]
+    fn signs_are_found_however_json_writes_them() {
+        for (raw, expected) in [
+            ("a&b&c", Some(("a", "b&c"))),
+            (r"a\u0026b", Some(("a", "b"))),
+            (r"\u003d\\u0026\u0026", Some((r"\u003d\\u0026", ""))),
+            (r"a\&b", Some((r"a\", "b"))),
+            (r"a\\u0026\\&", Some((r"a\\u0026\\", ""))),
+            (r"a\u002", None),
+            ("\\", None),
+            ("", None),
+        ] {
+            let found = split_once(raw.as_bytes(), b'&');
+            assert_eq!(
+                found,
+                expected.map(|(before, after): (&str, &str)| (before.as_bytes(), after.as_bytes())),
+                "{raw}"
+            );
+        }
     }
 
     #[test]

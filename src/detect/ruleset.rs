@@ -295,4 +295,27 @@ mod tests {
             assert!(ids.iter().any(|id| id == "sqli-union-select"), "{uri}: {ids:?}");
         }
     }
+
+    #[test]
+    fn what_json_escapes_is_found() {
+        for (uri, rule) in [
+            (r"/?q=\u003cscript\u003ealert(1)\u003c\/script\u003e", "xss"),
+            (r"/?a=1\u0026id=1\u0027 OR 1=1", "sqli"),
+            (r"/?a\u003d1\u0026id\u003d1\u0027\u002bunion\u002bselect\u002b2", "sqli-union-select"),
+            (r"/?id=1\n\tunion\n\tselect 2", "sqli-union-select"),
+            (r"\/..\/..\/..\/etc\/passwd", "traversal"),
+        ] {
+            let ids = matched(Http { method: b"GET", uri: uri.as_bytes(), ..Http::default() });
+            assert!(ids.iter().any(|id| id.contains(rule)), "{uri}: {ids:?}");
+            let agent = matched(Http { method: b"GET", uri: b"/", user_agent: uri.as_bytes(), ..Http::default() });
+            assert!(rule != "xss" || !agent.is_empty(), "{uri} as user agent");
+        }
+        let plain = Http {
+            method: b"GET",
+            uri: br"/a\/b?c=\u00e9\u0026d=e",
+            user_agent: br#"A \"b\" \ud83d\ude00"#,
+            ..Http::default()
+        };
+        assert!(matched(plain).is_empty());
+    }
 }

@@ -1,6 +1,6 @@
 //! The texts of one request that rules look at, in both views of `decode`.
 
-use super::decode::{Plus, decode, fold, is_foldable};
+use super::decode::{Plus, decode, fold, is_foldable, split_once};
 use super::rules::{Target, Targets, View};
 use crate::event::Http;
 
@@ -36,11 +36,10 @@ impl Texts {
     /// parameter.
     pub fn split_uri(&mut self, uri: &[u8], wanted: Targets) {
         self.clear();
-        let mark = memchr::memchr(b'?', uri);
-        let query = mark.map_or(&[][..], |mark| &uri[mark + 1..]);
+        let (path, query) = split_once(uri, b'?').unwrap_or((uri, b""));
         let whole = [
             (Target::Uri, uri, Plus::SpaceInQuery),
-            (Target::Path, &uri[..mark.unwrap_or(uri.len())], Plus::Literal),
+            (Target::Path, path, Plus::Literal),
             (Target::Query, query, Plus::Space),
         ];
         for (target, text, plus) in whole {
@@ -48,12 +47,13 @@ impl Texts {
                 self.add(text, plus, target);
             }
         }
-        if wanted.has(Target::Args) {
-            for pair in query.split(|&byte| byte == b'&') {
-                let equals = memchr::memchr(b'=', pair);
-                self.add(&pair[..equals.unwrap_or(pair.len())], Plus::Space, Target::Args);
-                self.add(equals.map_or(&[], |equals| &pair[equals + 1..]), Plus::Space, Target::Args);
-            }
+        let mut rest = wanted.has(Target::Args).then_some(query);
+        while let Some(pairs) = rest {
+            let (pair, after) = split_once(pairs, b'&').map_or((pairs, None), |(pair, after)| (pair, Some(after)));
+            let (name, value) = split_once(pair, b'=').unwrap_or((pair, b""));
+            self.add(name, Plus::Space, Target::Args);
+            self.add(value, Plus::Space, Target::Args);
+            rest = after;
         }
     }
 

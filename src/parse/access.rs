@@ -190,7 +190,7 @@ fn user_and_time(rest: &[u8]) -> Option<(&[u8], usize)> {
 
 /// Splits a request line. One that is none (TLS bytes, a bare word) goes whole into `uri`.
 #[inline]
-fn request<'a>(line: &'a [u8], http: &mut Http<'a>) {
+pub(super) fn request<'a>(line: &'a [u8], http: &mut Http<'a>) {
     http.uri = present(line);
     let method = line.iter().take(MAX_METHOD).take_while(|byte| matches!(byte, b'A'..=b'Z' | b'-' | b'_')).count();
     if method == 0 || line.get(method) != Some(&b' ') {
@@ -224,7 +224,7 @@ fn protocol(target: &[u8]) -> Option<usize> {
 }
 
 /// `http://host/path` → host and origin form. Other targets (`*`, `host:443`) stay as they are.
-fn absolute<'a>(target: &'a [u8], http: &mut Http<'a>) {
+pub(super) fn absolute<'a>(target: &'a [u8], http: &mut Http<'a>) {
     let Some(scheme) = memchr::memmem::find(&target[..target.len().min(16)], b"://") else { return };
     if !target[..scheme].iter().all(u8::is_ascii_alphanumeric) {
         return;
@@ -236,7 +236,7 @@ fn absolute<'a>(target: &'a [u8], http: &mut Http<'a>) {
 }
 
 #[inline]
-fn present(field: &[u8]) -> &[u8] {
+pub(super) fn present(field: &[u8]) -> &[u8] {
     if field == b"-" { b"" } else { field }
 }
 

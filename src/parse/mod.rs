@@ -4,6 +4,7 @@
 mod access;
 mod address;
 mod digits;
+mod json;
 mod time;
 
 use crate::event::Event;
@@ -62,6 +63,12 @@ pub static KINDS: &[Format] = &[
         summary: "Apache's combined log with the virtual host in front",
         example: r#"example.org:443 203.0.113.7 - - [05/Jan/2026:12:30:45 +0100] "GET /a HTTP/1.1" 200 612 "-" "Mozilla/5.0""#,
         build: &access::VHOST_COMBINED,
+    },
+    Kind {
+        name: "json_access",
+        summary: "one JSON object a line: nginx with escape=json, Caddy, Traefik, Envoy, Cloudflare, ECS",
+        example: r#"{"time_iso8601":"2026-01-05T12:30:45+01:00","remote_addr":"203.0.113.7","request":"GET /a?b=c HTTP/1.1","status":200,"body_bytes_sent":612,"http_user_agent":"Mozilla/5.0"}"#,
+        build: &json::Json,
     },
 ];
 
