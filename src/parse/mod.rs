@@ -4,6 +4,7 @@
 mod access;
 mod address;
 mod digits;
+mod template;
 mod time;
 
 use crate::event::Event;
@@ -62,6 +63,54 @@ pub static KINDS: &[Format] = &[
         summary: "Apache's combined log with the virtual host in front",
         example: r#"example.org:443 203.0.113.7 - - [05/Jan/2026:12:30:45 +0100] "GET /a HTTP/1.1" 200 612 "-" "Mozilla/5.0""#,
         build: &access::VHOST_COMBINED,
+    },
+    Kind {
+        name: "nginx_proxy_manager",
+        summary: "Nginx Proxy Manager's log of proxied hosts",
+        example: r#"[05/Jan/2026:12:30:45 +0000] - 200 200 - GET https example.org "/a?b=c" [Client 203.0.113.7] [Length 612] [Gzip -] [Sent-to 10.0.0.5] "Mozilla/5.0" "-""#,
+        build: &template::NGINX_PROXY_MANAGER,
+    },
+    Kind {
+        name: "nginx_proxy_manager_standard",
+        summary: "Nginx Proxy Manager's log of hosts that are not proxied",
+        example: r#"[05/Jan/2026:12:30:45 +0000] 200 - GET https example.org "/a?b=c" [Client 203.0.113.7] [Length 612] [Gzip -] "Mozilla/5.0" "-""#,
+        build: &template::NGINX_PROXY_MANAGER_STANDARD,
+    },
+    Kind {
+        name: "npmplus",
+        summary: "NPMplus's access log",
+        example: r#"[05/Jan/2026:12:30:45 +0000] example.org 203.0.113.7 0.002 "GET /a?b=c HTTP/2.0" 200 612 935 - Mozilla/5.0 (X11)"#,
+        build: &template::NPMPLUS,
+    },
+    Kind {
+        name: "bunkerweb",
+        summary: "BunkerWeb's access log",
+        example: r#"example.org 203.0.113.7 - 95386da81aa13b6ab3ce9c989e1e470e - [05/Jan/2026:12:30:45 +0000] "GET /a?b=c HTTP/2.0" 200 612 "-" "Mozilla/5.0""#,
+        build: &template::BUNKERWEB,
+    },
+    Kind {
+        name: "aws_alb",
+        summary: "AWS's Application Load Balancer",
+        example: r#"https 2026-01-05T12:30:45.186641Z app/lb/50dc6c495c0c9188 203.0.113.7:2817 10.0.0.1:80 0.000 0.001 0.000 200 200 34 366 "GET https://example.org:443/a?b=c HTTP/1.1" "curl/7.46.0" ECDHE-RSA-AES128-GCM-SHA256 TLSv1.2 - "Root=1-58337262-36d228ad5d99923122bbe354" "-""#,
+        build: &template::AWS_ALB,
+    },
+    Kind {
+        name: "aws_cloudfront",
+        summary: "AWS CloudFront's standard log",
+        example: "2026-01-05\t12:30:45\tCDG50-P2\t703\t203.0.113.7\tGET\td1.cloudfront.net\t/a\t200\t-\tcurl/7.81.0\tb=c\t-\tMiss\t375WZmnR4hhhnlZK==\texample.org\thttps\t62\t0.113\t-\tTLSv1.3\tTLS_AES_128_GCM_SHA256\tMiss\tHTTP/2.0\t-\t-",
+        build: &template::AWS_CLOUDFRONT,
+    },
+    Kind {
+        name: "haproxy",
+        summary: "HAProxy's HTTP log (the bare line; its times have no zone and count as UTC)",
+        example: r#"203.0.113.7:14853 [05/Jan/2026:12:30:45.127] https-in~ servers/node_1 170/0/0/3/173 200 739 - - --NN 0/0/0/0/0 0/0 "GET /a?b=c HTTP/1.1""#,
+        build: &template::HAPROXY,
+    },
+    Kind {
+        name: "cpanel",
+        summary: "cPanel's access log",
+        example: r#"203.0.113.7 - - [01/05/2026:12:30:45 -0000] "GET /a?b=c HTTP/1.1" 200 0 "-" "Mozilla/5.0" "-" "-" 2083"#,
+        build: &template::CPANEL,
     },
 ];
 

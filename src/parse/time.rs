@@ -41,8 +41,77 @@ pub fn clf(text: &[u8]) -> Option<Timestamp> {
     Some(Timestamp((local - sign * (zone_hour * 3600 + zone_minute * 60)) * 1000))
 }
 
+/// A local date and time with its offset from UTC in seconds; `None` when it is no date.
+pub fn civil([year, month, day]: [i64; 3], [hour, minute, second]: [i64; 3], offset: i64) -> Option<Timestamp> {
+    let fits = (1..=12).contains(&month) & (1..=31).contains(&day) & (hour <= 23) & (minute <= 59) & (second <= 60);
+    if !fits {
+        return None;
+    }
+    let days = Timestamp::days_from_civil(year, month as u32, day as u32);
+    Some(Timestamp((days * 86_400 + hour * 3600 + minute * 60 + second - offset) * 1000))
+}
+
+/// The ISO 8601 time that `text` is: `2026-01-05T12:30:45+01:00`.
+pub fn iso8601(text: &[u8]) -> Option<Timestamp> {
+    leading_iso8601(text).filter(|(_, len)| *len == text.len()).map(|(time, _)| time)
+}
+
+/// The ISO 8601 time that `text` begins with, and its length. A space may stand for the `T`, the
+/// fraction begins with `.` or `,`, and what has no zone is UTC.
+pub fn leading_iso8601(text: &[u8]) -> Option<(Timestamp, usize)> {
+    let seconds = text.get(..19)?;
+    let separators = [seconds[4], seconds[7], seconds[13], seconds[16]];
+    if separators != *b"--::" || !matches!(seconds[10], b'T' | b't' | b' ') {
+        return None;
+    }
+    let two = |from: usize| number(&seconds[from..from + 2]);
+    let date = [number(&seconds[..4])?, two(5)?, two(8)?];
+    let clock = [two(11)?, two(14)?, two(17)?];
+    let mut len = 19;
+    let mut ms = 0;
+    if let Some(b'.' | b',') = text.get(len) {
+        let digits = text[len + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        ms = thousandths(&text[len + 1..len + 1 + digits])?;
+        len += 1 + digits;
+    }
+    let (offset, zone) = offset(&text[len..]).unwrap_or((0, 0));
+    Some((Timestamp(civil(date, clock, offset)?.0 + ms), len + zone))
+}
+
+/// The offset from UTC in seconds that `text` begins with, and its length: `Z`, `+01:00`, `+0100`.
+pub fn offset(text: &[u8]) -> Option<(i64, usize)> {
+    let sign = match text.first()? {
+        b'Z' | b'z' => return Some((0, 1)),
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    let colon = usize::from(text.get(3) == Some(&b':'));
+    let (hour, minute) = (number(text.get(1..3)?)?, number(text.get(3 + colon..5 + colon)?)?);
+    (hour <= 23 && minute <= 59).then_some((sign * (hour * 3600 + minute * 60), 5 + colon))
+}
+
+/// Seconds since 1970 with an optional fraction: nginx's `$msec`.
+pub fn msec(text: &[u8]) -> Option<Timestamp> {
+    let dot = memchr::memchr(b'.', text);
+    let (whole, fraction) = dot.map_or((text, None), |dot| (&text[..dot], Some(&text[dot + 1..])));
+    Some(Timestamp(number(whole)? * 1000 + fraction.map_or(Some(0), thousandths)?))
+}
+
+/// The number that up to sixteen digits spell.
+pub fn number(text: &[u8]) -> Option<i64> {
+    let fits = (1..=16).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
+    fits.then(|| text.iter().fold(0, |value, digit| value * 10 + i64::from(digit - b'0')))
+}
+
+/// A fraction's first three digits.
+fn thousandths(fraction: &[u8]) -> Option<i64> {
+    let value = number(&fraction[..fraction.len().min(3)])?;
+    fraction.iter().all(u8::is_ascii_digit).then(|| value * [100, 10, 1][fraction.len().min(3) - 1])
+}
+
 #[inline]
-fn month(name: [u8; 3]) -> Option<u32> {
+pub fn month(name: [u8; 3]) -> Option<u32> {
     Some(match &name {
         b"Jan" => 1,
         b"Feb" => 2,
@@ -62,7 +131,7 @@ fn month(name: [u8; 3]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::clf;
+    use super::{clf, iso8601, msec};
 
     #[test]
     fn times_carry_their_zone() {
@@ -91,5 +160,25 @@ mod tests {
         ] {
             assert_eq!(shown(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn iso_8601_and_seconds() {
+        let iso = |text: &str| iso8601(text.as_bytes()).map(|time| time.to_string());
+        for (text, expected) in [
+            ("2026-01-05T12:30:45+01:00", "2026-01-05T11:30:45.000Z"),
+            ("2026-01-05T12:30:45Z", "2026-01-05T12:30:45.000Z"),
+            ("2026-01-05 12:30:45", "2026-01-05T12:30:45.000Z"),
+            ("2026-01-05 12:30:45,5", "2026-01-05T12:30:45.500Z"),
+            ("2026-01-05T12:30:45.123456789-0130", "2026-01-05T14:00:45.123Z"),
+        ] {
+            assert_eq!(iso(text).as_deref(), Some(expected));
+        }
+        for text in ["", "2026-01-05", "2026-13-05T12:30:45Z", "2026-01-05T12:30:45.Z", "2026-01-05T12:30:45Zx"] {
+            assert_eq!(iso(text), None, "{text}");
+        }
+        assert_eq!(msec(b"1767616245.123").map(|time| time.0), Some(1_767_616_245_123));
+        assert_eq!(msec(b"1767616245").map(|time| time.0), Some(1_767_616_245_000));
+        assert!([&b""[..], b".", b"1.", b".5", b"1.x", b"-1", b"99999999999999999"].iter().all(|t| msec(t).is_none()));
     }
 }
