@@ -7,6 +7,8 @@ mod digits;
 mod template;
 mod time;
 
+use std::sync::{Mutex, PoisonError};
+
 use crate::event::Event;
 use crate::plugin::{self, Kind};
 
@@ -96,7 +98,7 @@ pub static KINDS: &[Format] = &[
     },
     Kind {
         name: "aws_cloudfront",
-        summary: "AWS CloudFront's standard log",
+        summary: "AWS CloudFront's standard log (queries stand in a field of their own, which rules do not see yet)",
         example: "2026-01-05\t12:30:45\tCDG50-P2\t703\t203.0.113.7\tGET\td1.cloudfront.net\t/a\t200\t-\tcurl/7.81.0\tb=c\t-\tMiss\t375WZmnR4hhhnlZK==\texample.org\thttps\t62\t0.113\t-\tTLSv1.3\tTLS_AES_128_GCM_SHA256\tMiss\tHTTP/2.0\t-\t-",
         build: &template::AWS_CLOUDFRONT,
     },
@@ -112,6 +114,12 @@ pub static KINDS: &[Format] = &[
         example: r#"203.0.113.7 - - [01/05/2026:12:30:45 -0000] "GET /a?b=c HTTP/1.1" 200 0 "-" "Mozilla/5.0" "-" "-" 2083"#,
         build: &template::CPANEL,
     },
+    Kind {
+        name: "zoraxy",
+        summary: "Zoraxy's log of requests (its times have no zone and count as UTC)",
+        example: "2026/01/05 12:30:45 [2026-01-05 12:30:45.150624] [router:host-http] [origin:example.org] [client: 203.0.113.7] [useragent: Mozilla/5.0 (X11)] GET /a?b=c 404",
+        build: &template::ZORAXY,
+    },
 ];
 
 /// The formats that one file is written in. A line that none of them understands is unparsed and
@@ -120,9 +128,13 @@ pub static KINDS: &[Format] = &[
 pub struct Formats(Vec<&'static Format>);
 
 impl Formats {
-    /// The format called `name`.
-    pub fn named(name: &str) -> Option<Formats> {
-        plugin::find(KINDS, name).map(|format| Formats(vec![format]))
+    /// The format called `name`, or the one that an nginx `log_format` or Apache `LogFormat` string
+    /// describes: whatever has a `$` or a `%`.
+    ///
+    /// # Errors
+    /// There is no such format, or the string is none.
+    pub fn named(name: &str) -> Result<Formats, String> {
+        format(name).map(|format| Formats(vec![format]))
     }
 
     /// What the first lines of a file called `path` are written in; empty when none is understood.
@@ -186,9 +198,36 @@ impl Formats {
 
     /// The formats called `names`; unknown ones are left out.
     pub fn of_names(names: &[String]) -> Formats {
-        Formats(names.iter().filter_map(|name| plugin::find(KINDS, name)).collect())
+        Formats(names.iter().filter_map(|name| format(name).ok()).collect())
     }
 }
+
+/// Whether `name` is a format string, not a name.
+pub fn is_format_string(name: &str) -> bool {
+    name.contains(['$', '%'])
+}
+
+fn format(name: &str) -> Result<&'static Format, String> {
+    if let Some(format) = plugin::find(KINDS, name) {
+        return Ok(format);
+    }
+    if !is_format_string(name) {
+        return Err(format!("no format is called {name:?}; `palisade config formats` lists them"));
+    }
+    let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(format) = own.iter().find(|format| format.name == name) {
+        return Ok(format);
+    }
+    let template: &'static template::Template = Box::leak(Box::new(template::compile(name)?));
+    let kind = Kind { name: &*name.to_owned().leak(), summary: "a format string", example: "", build: template as _ };
+    let format: &'static Format = Box::leak(Box::new(kind));
+    own.push(format);
+    Ok(format)
+}
+
+/// The format strings that were asked for. They live as long as the process, as the built-in
+/// formats do; each is made once, however often the configuration is read.
+static OWN: Mutex<Vec<&'static Format>> = Mutex::new(vec![]);
 
 /// Lines of a file's head that its formats are learned from.
 pub const LEARN_LINES: usize = 64;
@@ -210,6 +249,19 @@ mod tests {
             let event = kind.build.parse(kind.example.as_bytes(), Extent::Whole);
             assert!(event.is_ok_and(|event| event.source_ip.is_some() && event.time.is_some()), "{}", kind.name);
         }
+    }
+
+    #[test]
+    fn a_format_string_is_a_name_of_its_own() {
+        let string = r#"$remote_addr [$time_iso8601] "$request""#;
+        let formats = Formats::named(string).unwrap();
+        assert_eq!(formats.names(), [string]);
+        let restored = Formats::of_names(&formats.names());
+        assert!(std::ptr::eq(restored.0[0], formats.0[0]), "made once");
+        let event = restored.parse(br#"203.0.113.7 [2026-01-05T12:30:45Z] "GET / HTTP/1.1""#, Extent::Whole);
+        assert!(event.is_ok_and(|event| event.source_ip.is_some()));
+        assert!(Formats::named("nginx_combine").is_err_and(|why| why.contains("no format is called")));
+        assert!(Formats::named("$time_local").is_err_and(|why| why.contains("no client address")));
     }
 
     #[test]

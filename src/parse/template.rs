@@ -466,13 +466,16 @@ pub static BUNKERWEB: BuiltIn = BuiltIn::new(
     r#"$host $remote_addr - $request_id $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent""#,
 );
 pub static AWS_ALB: BuiltIn = BuiltIn::new(
-    r#"$_ $time_iso8601 $_ $remote_addr $_ $_ $_ $_ $status $_ $_ $bytes_sent "$request" "$http_user_agent" $_ $_ "#,
+    r#"$_ $time_iso8601 $_ $remote_addr $_ $_ $_ $_ $status $_ $_ $bytes_sent "$request" "$http_user_agent" $_ $_"#,
 );
 pub static AWS_CLOUDFRONT: BuiltIn = BuiltIn::new(
     r"%{%Y-%m-%d}t\t%{%H:%M:%S}t\t%_\t%B\t%a\t%m\t%_\t%U\t%s\t%{Referer}i\t%{User-Agent}i\t%_\t%_\t%_\t%_\t%V\t%_\t%_\t%_\t%_\t%_\t%_\t%_\t%H",
 );
 pub static HAPROXY: BuiltIn = BuiltIn::new(
     r#"%a:%{remote}p [%{%d/%b/%Y:%H:%M:%S}t.%{msec_frac}t] %_ %_ %_ %s %B %{cookies, state, queues, captured headers}n "%r""#,
+);
+pub static ZORAXY: BuiltIn = BuiltIn::new(
+    r"%{%Y/%m/%d %H:%M:%S}t [%_ %_] [router:%_] [origin:%V] [client: %a] [useragent: %{User-Agent}i] %m %U %s",
 );
 pub static CPANEL: BuiltIn =
     BuiltIn::new(r#"%a - %u [%{%m/%d/%Y:%H:%M:%S %z}t] "%r" %s %B "%{Referer}i" "%{User-Agent}i" "%_" "%_" %p"#);
