@@ -20,7 +20,7 @@ use std::sync::OnceLock;
 
 use super::access::{bare_quote, host_name, present, request};
 use super::address::{address, address_and_port};
-use super::time::{clf, iso8601, leading_iso8601, msec, number};
+use super::time::{END_OF_9999, clf, iso8601, leading_iso8601, msec, number};
 use super::{Extent, LogFormat, Unparsed};
 use crate::event::{Event, Http, Kind, Timestamp};
 use dialect::{Step, Variable};
@@ -44,6 +44,7 @@ struct Section {
     tail: usize,
     /// Whether only the client's words stand between its free texts.
     client_chosen: bool,
+    has_user: bool,
 }
 
 /// A field and the literal before it.
@@ -175,7 +176,8 @@ fn section(pieces: Vec<Piece>, after: Vec<u8>, end: Option<u8>, names: &[&str]) 
     }
     let client_chosen =
         between.iter().all(|piece| free(piece) || matches!(piece.field, Field::Method | Field::Protocol));
-    Ok(Section { pieces: pieces.into(), after: after.into(), end, first_free, tail, client_chosen })
+    let has_user = pieces.iter().any(|piece| piece.field == Field::User);
+    Ok(Section { pieces: pieces.into(), after: after.into(), end, first_free, tail, client_chosen, has_user })
 }
 
 impl LogFormat for Template {
@@ -211,7 +213,7 @@ impl Template {
             };
             let Some(at) = end else {
                 if extent == Extent::Head {
-                    return section.read_head(rest, parts).map(|_| ());
+                    return section.read_head(rest, parts);
                 }
                 return match section.end {
                     None => section.read(rest, parts),
@@ -219,13 +221,25 @@ impl Template {
                     Some(_) => Err(Unparsed("a tab is missing")),
                 };
             };
-            let before = *parts;
-            if let Err(unparsed) = section.read(&rest[..at], parts) {
-                let longer = section.with_empty_user(rest, at).ok_or(unparsed)?;
-                *parts = before;
-                section.read(&rest[..longer], parts)?;
-                rest = &rest[longer + 1..];
-                continue;
+            let text = &rest[..at];
+            if let [Piece { before, field, shape: Shape::Free }] = &*section.pieces
+                && before.is_empty()
+                && section.after.is_empty()
+                && *field != Field::User
+            {
+                // A field in quotes, as most are.
+                parts.set(field, text)?;
+            } else if !section.has_user {
+                section.read(text, parts)?;
+            } else {
+                let before = *parts;
+                if let Err(unparsed) = section.read(text, parts) {
+                    let longer = section.with_empty_user(rest, at).ok_or(unparsed)?;
+                    *parts = before;
+                    section.read(&rest[..longer], parts)?;
+                    rest = &rest[longer + 1..];
+                    continue;
+                }
             }
             rest = &rest[at + 1..];
         }
@@ -237,21 +251,17 @@ impl Section {
     /// Where it ends when the quote at `at` belongs to `""`, which Apache writes for an empty user.
     #[cold]
     fn with_empty_user(&self, rest: &[u8], at: usize) -> Option<usize> {
-        let user = self.pieces.iter().any(|piece| piece.field == Field::User);
         let after = at + b"\"\"".len();
-        let empty = user && rest[at..].starts_with(b"\"\"");
+        let empty = rest[at..].starts_with(b"\"\"");
         empty.then(|| bare_quote(&rest[after..])).flatten().map(|quote| after + quote)
     }
 
     /// Reads the pieces that end by the next literal. Of a line that was cut in this section, the
     /// first free text is what is left, and other fields must not touch the cut.
     #[inline]
-    fn read_head<'a>(&self, text: &'a [u8], parts: &mut Parts<'a>) -> Result<&'a [u8], Unparsed> {
+    fn read_head<'a>(&self, text: &'a [u8], parts: &mut Parts<'a>) -> Result<(), Unparsed> {
         let rest = self.read_words(text, Extent::Head, parts)?;
-        if let Some(piece) = self.pieces.get(self.first_free) {
-            parts.set(&piece.field, rest)?;
-        }
-        Ok(b"")
+        self.pieces.get(self.first_free).map_or(Ok(()), |piece| parts.set(&piece.field, rest))
     }
 
     #[inline]
@@ -420,14 +430,15 @@ impl<'a> Parts<'a> {
 impl Clock {
     #[inline]
     fn read(&self, text: &[u8]) -> Option<Timestamp> {
-        match self {
+        let time = match self {
             Clock::CommonLog => clf(text),
             Clock::Iso8601 => iso8601(text),
             Clock::Seconds => msec(text),
             Clock::Milliseconds => number(text).map(Timestamp),
             Clock::Microseconds => number(text).map(|micros| Timestamp(micros / 1000)),
             Clock::Strftime(steps) => dialect::strftime(steps, text),
-        }
+        };
+        time.filter(|time| time.secs() < END_OF_9999)
     }
 }
 

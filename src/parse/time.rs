@@ -95,8 +95,12 @@ pub fn offset(text: &[u8]) -> Option<(i64, usize)> {
 pub fn msec(text: &[u8]) -> Option<Timestamp> {
     let dot = memchr::memchr(b'.', text);
     let (whole, fraction) = dot.map_or((text, None), |dot| (&text[..dot], Some(&text[dot + 1..])));
-    Some(Timestamp(number(whole)? * 1000 + fraction.map_or(Some(0), thousandths)?))
+    let seconds = number(whole).filter(|&seconds| seconds < END_OF_9999)?;
+    Some(Timestamp(seconds * 1000 + fraction.map_or(Some(0), thousandths)?))
 }
+
+/// Seconds from 1970 to the first year of five digits.
+pub const END_OF_9999: i64 = 253_402_300_800;
 
 /// The number that up to sixteen digits spell.
 pub fn number(text: &[u8]) -> Option<i64> {
@@ -179,6 +183,6 @@ mod tests {
         }
         assert_eq!(msec(b"1767616245.123").map(|time| time.0), Some(1_767_616_245_123));
         assert_eq!(msec(b"1767616245").map(|time| time.0), Some(1_767_616_245_000));
-        assert!([&b""[..], b".", b"1.", b".5", b"1.x", b"-1", b"99999999999999999"].iter().all(|t| msec(t).is_none()));
+        assert!([&b""[..], b".", b"1.", b".5", b"1.x", b"-1", b"9999999999999999"].iter().all(|t| msec(t).is_none()));
     }
 }
