@@ -10,7 +10,7 @@ use crate::pipeline::replay::{self, Explanation};
 pub struct Arguments {
     /// The line, quoted; `-` reads it from standard input.
     line: String,
-    /// A name of `palisade config formats`, or `auto`.
+    /// A name of `palisade config formats`, a format string of nginx or Apache, or `auto`.
     #[arg(long, default_value = "auto")]
     format: String,
     /// Also ask the running daemon what it knows of the line's client.

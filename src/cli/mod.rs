@@ -41,7 +41,7 @@ struct Logs {
     /// Logs, merged by time; `-` is standard input.
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// A name of `palisade config formats`, or `auto`.
+    /// A name of `palisade config formats`, a format string of nginx or Apache, or `auto`.
     #[arg(long, default_value = "auto")]
     format: String,
 }

@@ -7,6 +7,7 @@ use std::fmt::Display;
 use super::check::quoted;
 use super::mistake::{Mistake, Origin, did_you_mean};
 use super::{Config, Known};
+use crate::parse;
 
 /// Adds a mistake for everything that does not hold. A key that has a mistake already is not
 /// compared with others: its value is not the one that was meant.
@@ -35,7 +36,11 @@ pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known
     let mut paths = HashSet::new();
     for (index, source) in config.source.iter().enumerate() {
         let at = |name: &str| format!("source[{index}].{name}");
-        if source.format != "auto" && !known.formats.contains(&source.format.as_str()) {
+        if parse::is_format_string(&source.format) {
+            if let Err(why) = parse::Formats::named(&source.format) {
+                report.add("source.format", &at("format"), why);
+            }
+        } else if source.format != "auto" && !known.formats.contains(&source.format.as_str()) {
             report.add("source.format", &at("format"), unknown("log format", &source.format, known.formats));
         }
         if source.path.is_empty() {

@@ -157,6 +157,10 @@ path = "/a"
 
 [[source]]
 path = ""
+
+[[source]]
+path = "/b"
+format = "$time_local"
 "#,
         expect![[r#"
             palisade.toml:4: source.format: no log format is called "nginx_combine"; did you mean "nginx_combined"? (known: nginx_combined, apache_combined, apache_common)
@@ -164,7 +168,8 @@ path = ""
             palisade.toml:7: source.start: expected "end" or "beginning", found "begining"; did you mean "beginning"?
             palisade.toml:10: source.path: expected a string, found 7
             palisade.toml:13: source.path: "/a" is followed already; remove one of the two
-            palisade.toml:16: source.path: names no file"#]],
+            palisade.toml:16: source.path: names no file
+            palisade.toml:20: source.format: no client address: add $remote_addr (nginx) or %a (Apache)"#]],
     );
 }
 

@@ -165,14 +165,21 @@ fn ends_of_quoted(text: &[u8]) -> Option<[usize; 3]> {
 /// Takes the text up to the closing quote and the quote.
 #[inline]
 fn quoted<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let quote = bare_quote(rest)?;
+    let text = &rest[..quote];
+    *rest = &rest[quote + 1..];
+    Some(text)
+}
+
+/// Where the first quote is that no backslash escapes.
+#[inline]
+pub(super) fn bare_quote(text: &[u8]) -> Option<usize> {
     let mut from = 0;
     loop {
-        let quote = from + memchr::memchr(b'"', &rest[from..])?;
-        let escapes = rest[..quote].iter().rev().take_while(|&&byte| byte == b'\\').count();
+        let quote = from + memchr::memchr(b'"', &text[from..])?;
+        let escapes = text[..quote].iter().rev().take_while(|&&byte| byte == b'\\').count();
         if escapes % 2 == 0 {
-            let text = &rest[..quote];
-            *rest = &rest[quote + 1..];
-            return Some(text);
+            return Some(quote);
         }
         from = quote + 1;
     }
@@ -262,7 +269,7 @@ fn number(rest: &mut &[u8]) -> Result<Option<u64>, Unparsed> {
 }
 
 /// Whether the client field may be a host name (Apache with `HostnameLookups On`), `-` or `unix:`.
-fn host_name(field: &[u8]) -> bool {
+pub(super) fn host_name(field: &[u8]) -> bool {
     field == b"unix:" || field.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
 }
 

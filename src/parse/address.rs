@@ -11,6 +11,17 @@ pub fn address(field: &[u8]) -> Option<IpAddr> {
     }
 }
 
+/// The client address in a field that may carry a port: `1.2.3.4:2817`, `[2001:db8::1]:443`.
+pub fn address_and_port(field: &[u8]) -> Option<IpAddr> {
+    address(field).or_else(|| {
+        let (host, port) = field.split_at(memchr::memrchr(b':', field)?);
+        let bracketed = host.starts_with(b"[") && host.ends_with(b"]");
+        let ported = (2..=6).contains(&port.len()) && port[1..].iter().all(u8::is_ascii_digit);
+        // Without brackets, the last group of an IPv6 address would pass for a port.
+        address(host).filter(|address| ported && (bracketed || address.is_ipv4() && !host.contains(&b':')))
+    })
+}
+
 /// The IPv4 address that `text` begins with, up to its end or a space, and its length: dotted
 /// decimal, four numbers without leading zeros (which some readers take for octal).
 #[inline]
@@ -105,7 +116,7 @@ fn v6_unusual(field: &[u8]) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::address;
+    use super::{address, address_and_port};
 
     #[test]
     fn addresses_come_out_canonical_or_not_at_all() {
@@ -123,6 +134,23 @@ mod tests {
         for text in
             ["", "-", "1.2.3", "1.2.3.4.5", "1.2.3.256", "01.2.3.4", "1..3.4", "1.2.3.", "unix:", "host", "1.2.3.4 "]
         {
+            assert_eq!(shown(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_port_may_follow() {
+        let shown = |text: &str| address_and_port(text.as_bytes()).map(|address| address.to_string());
+        for (text, expected) in [
+            ("203.0.113.7", "203.0.113.7"),
+            ("203.0.113.7:2817", "203.0.113.7"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]:443", "2001:db8::1"),
+            ("[::ffff:203.0.113.7]:443", "203.0.113.7"),
+        ] {
+            assert_eq!(shown(text).as_deref(), Some(expected));
+        }
+        for text in ["", ":", ":80", "203.0.113.7:", "203.0.113.7:x", "203.0.113.7:123456", "1:2:3:4:5:6:7:8:443"] {
             assert_eq!(shown(text), None, "{text}");
         }
     }

@@ -5,7 +5,10 @@ mod access;
 mod address;
 mod digits;
 mod json;
+mod template;
 mod time;
+
+use std::sync::{Mutex, PoisonError};
 
 use crate::event::Event;
 use crate::plugin::{self, Kind};
@@ -70,6 +73,54 @@ pub static KINDS: &[Format] = &[
         example: r#"{"time_iso8601":"2026-01-05T12:30:45+01:00","remote_addr":"203.0.113.7","request":"GET /a?b=c HTTP/1.1","status":200,"body_bytes_sent":612,"http_user_agent":"Mozilla/5.0"}"#,
         build: &json::Json,
     },
+    Kind {
+        name: "nginx_proxy_manager",
+        summary: "Nginx Proxy Manager's log of proxied hosts",
+        example: r#"[05/Jan/2026:12:30:45 +0000] - 200 200 - GET https example.org "/a?b=c" [Client 203.0.113.7] [Length 612] [Gzip -] [Sent-to 10.0.0.5] "Mozilla/5.0" "-""#,
+        build: &template::NGINX_PROXY_MANAGER,
+    },
+    Kind {
+        name: "nginx_proxy_manager_standard",
+        summary: "Nginx Proxy Manager's log of hosts that are not proxied",
+        example: r#"[05/Jan/2026:12:30:45 +0000] 200 - GET https example.org "/a?b=c" [Client 203.0.113.7] [Length 612] [Gzip -] "Mozilla/5.0" "-""#,
+        build: &template::NGINX_PROXY_MANAGER_STANDARD,
+    },
+    Kind {
+        name: "npmplus",
+        summary: "NPMplus's access log",
+        example: r#"[05/Jan/2026:12:30:45 +0000] example.org 203.0.113.7 0.002 "GET /a?b=c HTTP/2.0" 200 612 935 - Mozilla/5.0 (X11)"#,
+        build: &template::NPMPLUS,
+    },
+    Kind {
+        name: "bunkerweb",
+        summary: "BunkerWeb's access log",
+        example: r#"example.org 203.0.113.7 - 95386da81aa13b6ab3ce9c989e1e470e - [05/Jan/2026:12:30:45 +0000] "GET /a?b=c HTTP/2.0" 200 612 "-" "Mozilla/5.0""#,
+        build: &template::BUNKERWEB,
+    },
+    Kind {
+        name: "aws_alb",
+        summary: "AWS's Application Load Balancer",
+        example: r#"https 2026-01-05T12:30:45.186641Z app/lb/50dc6c495c0c9188 203.0.113.7:2817 10.0.0.1:80 0.000 0.001 0.000 200 200 34 366 "GET https://example.org:443/a?b=c HTTP/1.1" "curl/7.46.0" ECDHE-RSA-AES128-GCM-SHA256 TLSv1.2 - "Root=1-58337262-36d228ad5d99923122bbe354" "-""#,
+        build: &template::AWS_ALB,
+    },
+    Kind {
+        name: "haproxy",
+        summary: "HAProxy's HTTP log (the bare line; its times have no zone and count as UTC)",
+        example: r#"203.0.113.7:14853 [05/Jan/2026:12:30:45.127] https-in~ servers/node_1 170/0/0/3/173 200 739 - - --NN 0/0/0/0/0 0/0 "GET /a?b=c HTTP/1.1""#,
+        build: &template::HAPROXY,
+    },
+    Kind {
+        name: "cpanel",
+        summary: "cPanel's access log",
+        example: r#"203.0.113.7 - - [01/05/2026:12:30:45 -0000] "GET /a?b=c HTTP/1.1" 200 0 "-" "Mozilla/5.0" "-" "-" 2083"#,
+        build: &template::CPANEL,
+    },
+    Kind {
+        name: "zoraxy",
+        summary: "Zoraxy's log of requests (its times have no zone and count as UTC)",
+        example: "2026/01/05 12:30:45 [2026-01-05 12:30:45.150624] [router:host-http] [origin:example.org] [client: 203.0.113.7] [useragent: Mozilla/5.0 (X11)] GET /a?b=c 404",
+        build: &template::ZORAXY,
+    },
 ];
 
 /// The formats that one file is written in. A line that none of them understands is unparsed and
@@ -78,9 +129,13 @@ pub static KINDS: &[Format] = &[
 pub struct Formats(Vec<&'static Format>);
 
 impl Formats {
-    /// The format called `name`.
-    pub fn named(name: &str) -> Option<Formats> {
-        plugin::find(KINDS, name).map(|format| Formats(vec![format]))
+    /// The format called `name`, or the one that an nginx `log_format` or Apache `LogFormat` string
+    /// describes: whatever has a `$` or a `%`.
+    ///
+    /// # Errors
+    /// There is no such format, or the string is none.
+    pub fn named(name: &str) -> Result<Formats, String> {
+        format(name).map(|format| Formats(vec![format]))
     }
 
     /// What the first lines of a file called `path` are written in; empty when none is understood.
@@ -144,9 +199,36 @@ impl Formats {
 
     /// The formats called `names`; unknown ones are left out.
     pub fn of_names(names: &[String]) -> Formats {
-        Formats(names.iter().filter_map(|name| plugin::find(KINDS, name)).collect())
+        Formats(names.iter().filter_map(|name| format(name).ok()).collect())
     }
 }
+
+/// Whether `name` is a format string, not a name.
+pub fn is_format_string(name: &str) -> bool {
+    name.contains(['$', '%'])
+}
+
+fn format(name: &str) -> Result<&'static Format, String> {
+    if let Some(format) = plugin::find(KINDS, name) {
+        return Ok(format);
+    }
+    if !is_format_string(name) {
+        return Err(format!("no format is called {name:?}; `palisade config formats` lists them"));
+    }
+    let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(format) = own.iter().find(|format| format.name == name) {
+        return Ok(format);
+    }
+    let template: &'static template::Template = Box::leak(Box::new(template::compile(name)?));
+    let kind = Kind { name: &*name.to_owned().leak(), summary: "a format string", example: "", build: template as _ };
+    let format: &'static Format = Box::leak(Box::new(kind));
+    own.push(format);
+    Ok(format)
+}
+
+/// The format strings that were asked for. They live as long as the process, as the built-in
+/// formats do; each is made once, however often the configuration is read.
+static OWN: Mutex<Vec<&'static Format>> = Mutex::new(vec![]);
 
 /// Lines of a file's head that its formats are learned from.
 pub const LEARN_LINES: usize = 64;
@@ -168,6 +250,19 @@ mod tests {
             let event = kind.build.parse(kind.example.as_bytes(), Extent::Whole);
             assert!(event.is_ok_and(|event| event.source_ip.is_some() && event.time.is_some()), "{}", kind.name);
         }
+    }
+
+    #[test]
+    fn a_format_string_is_a_name_of_its_own() {
+        let string = r#"$remote_addr [$time_iso8601] "$request""#;
+        let formats = Formats::named(string).unwrap();
+        assert_eq!(formats.names(), [string]);
+        let restored = Formats::of_names(&formats.names());
+        assert!(std::ptr::eq(restored.0[0], formats.0[0]), "made once");
+        let event = restored.parse(br#"203.0.113.7 [2026-01-05T12:30:45Z] "GET / HTTP/1.1""#, Extent::Whole);
+        assert!(event.is_ok_and(|event| event.source_ip.is_some()));
+        assert!(Formats::named("nginx_combine").is_err_and(|why| why.contains("no format is called")));
+        assert!(Formats::named("$time_local").is_err_and(|why| why.contains("no client address")));
     }
 
     #[test]

@@ -41,8 +41,98 @@ pub fn clf(text: &[u8]) -> Option<Timestamp> {
     Some(Timestamp((local - sign * (zone_hour * 3600 + zone_minute * 60)) * 1000))
 }
 
+/// A local date and time with its offset from UTC in seconds; `None` when it is no date.
+pub fn civil([year, month, day]: [i64; 3], [hour, minute, second]: [i64; 3], offset: i64) -> Option<Timestamp> {
+    let fits = (1..=12).contains(&month) & (1..=31).contains(&day) & (hour <= 23) & (minute <= 59) & (second <= 60);
+    if !fits {
+        return None;
+    }
+    let days = Timestamp::days_from_civil(year, month as u32, day as u32);
+    Some(Timestamp((days * 86_400 + hour * 3600 + minute * 60 + second - offset) * 1000))
+}
+
+/// The ISO 8601 time that `text` is: `2026-01-05T12:30:45+01:00`.
+pub fn iso8601(text: &[u8]) -> Option<Timestamp> {
+    leading_iso8601(text).filter(|(_, len)| *len == text.len()).map(|(time, _)| time)
+}
+
+/// The ISO 8601 time that `text` begins with, and its length. A space may stand for the `T`, the
+/// fraction begins with `.` or `,`, and what has no zone is UTC.
+pub fn leading_iso8601(text: &[u8]) -> Option<(Timestamp, usize)> {
+    let seconds = text.get(..19)?;
+    let separators = [seconds[4], seconds[7], seconds[13], seconds[16]];
+    if separators != *b"--::" || !matches!(seconds[10], b'T' | b't' | b' ') {
+        return None;
+    }
+    let two = |from: usize| number(&seconds[from..from + 2]);
+    let date = [number(&seconds[..4])?, two(5)?, two(8)?];
+    let clock = [two(11)?, two(14)?, two(17)?];
+    let mut len = 19;
+    let mut ms = 0;
+    if let Some(b'.' | b',') = text.get(len) {
+        let digits = text[len + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        ms = thousandths(&text[len + 1..len + 1 + digits])?;
+        len += 1 + digits;
+    }
+    let (offset, zone) = offset(&text[len..]).unwrap_or((0, 0));
+    Some((Timestamp(civil(date, clock, offset)?.0 + ms), len + zone))
+}
+
+/// The offset from UTC in seconds that `text` begins with, and its length: `Z`, `+01:00`, `+0100`, `+01`.
+pub fn offset(text: &[u8]) -> Option<(i64, usize)> {
+    let sign = match text.first()? {
+        b'Z' | b'z' => return Some((0, 1)),
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    let colon = usize::from(text.get(3) == Some(&b':'));
+    let hour = number(text.get(1..3)?)?;
+    let (minute, len) = match text.get(3 + colon..5 + colon).and_then(number) {
+        Some(minute) => (minute, 5 + colon),
+        None => (0, 3),
+    };
+    (hour <= 23 && minute <= 59).then_some((sign * (hour * 3600 + minute * 60), len))
+}
+
+/// Seconds since 1970, whole or with a fraction; by their magnitude also milliseconds,
+/// microseconds and nanoseconds. What is no time since 1973 (a duration) is refused.
+pub fn unix(text: &[u8]) -> Option<Timestamp> {
+    let len = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (whole, fraction) = text.split_at(len);
+    let ms = match fraction {
+        [] => 0,
+        [b'.', fraction @ ..] => thousandths(fraction)?,
+        _ => return None,
+    };
+    // Nanoseconds have 19 digits until 2286.
+    let value = whole.iter().take(20).fold(0i64, |value, byte| value.wrapping_mul(10) + i64::from(byte - b'0'));
+    match len {
+        9..=10 => Some(Timestamp(value * 1000 + ms)),
+        12..=13 => Some(Timestamp(value)),
+        15..=16 => Some(Timestamp(value / 1000)),
+        18..=19 if value > 0 => Some(Timestamp(value / 1_000_000)),
+        _ => None,
+    }
+}
+
+/// Seconds from 1970 to the first year of five digits.
+pub const END_OF_9999: i64 = 253_402_300_800;
+
+/// The number that up to sixteen digits spell.
+pub fn number(text: &[u8]) -> Option<i64> {
+    let fits = (1..=16).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
+    fits.then(|| text.iter().fold(0, |value, digit| value * 10 + i64::from(digit - b'0')))
+}
+
+/// A fraction's first three digits.
+fn thousandths(fraction: &[u8]) -> Option<i64> {
+    let value = number(&fraction[..fraction.len().min(3)])?;
+    fraction.iter().all(u8::is_ascii_digit).then(|| value * [100, 10, 1][fraction.len().min(3) - 1])
+}
+
 #[inline]
-fn month(name: [u8; 3]) -> Option<u32> {
+pub fn month(name: [u8; 3]) -> Option<u32> {
     Some(match &name {
         b"Jan" => 1,
         b"Feb" => 2,
@@ -60,84 +150,9 @@ fn month(name: [u8; 3]) -> Option<u32> {
     })
 }
 
-/// ISO 8601 and RFC 3339: `2026-01-05T12:30:45.678+01:00`. A space may stand for the `T`, the zone
-/// may lack its colon or its minutes, and without a zone it is UTC.
-pub fn iso8601(text: &[u8]) -> Option<Timestamp> {
-    let (moment, mut rest) = text.split_first_chunk::<19>()?;
-    let separators = [moment[4], moment[7], moment[13], moment[16]];
-    if separators != *b"--::" || !matches!(moment[10], b'T' | b't' | b' ') {
-        return None;
-    }
-    let two = |at: usize| two_digits([moment[at], moment[at + 1]]);
-    let (year, month, day) = (two(0)? * 100 + two(2)?, two(5)?, two(8)?);
-    let (hour, minute, second) = (two(11)?, two(14)?, two(17)?);
-    // 60 is a leap second, which counts as the next second.
-    if !((1..=12).contains(&month) && (1..=31).contains(&day) && hour <= 23 && minute <= 59 && second <= 60) {
-        return None;
-    }
-    let mut ms = 0;
-    if let [b'.' | b',', fraction @ ..] = rest {
-        let len = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        ms = millis(&fraction[..len])?;
-        rest = &fraction[len..];
-    }
-    let east_secs = match *rest {
-        [] | [b'Z' | b'z'] => 0,
-        [sign @ (b'+' | b'-'), a, b, ref minutes @ ..] => {
-            let minutes = match *minutes {
-                [] => 0,
-                [b':', a, b] | [a, b] => two_digits([a, b])?,
-                _ => return None,
-            };
-            let hours = two_digits([a, b])?;
-            if hours > 23 || minutes > 59 {
-                return None;
-            }
-            (hours * 3600 + minutes * 60) * if sign == b'-' { -1 } else { 1 }
-        }
-        _ => return None,
-    };
-    let days = Timestamp::days_from_civil(year, month as u32, day as u32);
-    Some(Timestamp((days * 86_400 + hour * 3600 + minute * 60 + second - east_secs) * 1000 + ms))
-}
-
-/// Seconds since 1970, whole or with a fraction; by their magnitude also milliseconds,
-/// microseconds and nanoseconds. What is no time since 1973 (a duration) is refused.
-pub fn unix(text: &[u8]) -> Option<Timestamp> {
-    let len = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (whole, fraction) = text.split_at(len);
-    let ms = match fraction {
-        [] => 0,
-        [b'.', fraction @ ..] => millis(fraction)?,
-        _ => return None,
-    };
-    // Nanoseconds have 19 digits until 2286.
-    let value = whole.iter().take(20).fold(0i64, |value, byte| value.wrapping_mul(10) + i64::from(byte - b'0'));
-    match len {
-        9..=10 => Some(Timestamp(value * 1000 + ms)),
-        12..=13 => Some(Timestamp(value)),
-        15..=16 => Some(Timestamp(value / 1000)),
-        18..=19 if value > 0 => Some(Timestamp(value / 1_000_000)),
-        _ => None,
-    }
-}
-
-#[inline]
-fn two_digits([tens, ones]: [u8; 2]) -> Option<i64> {
-    let both = tens.is_ascii_digit() && ones.is_ascii_digit();
-    both.then(|| i64::from(tens - b'0') * 10 + i64::from(ones - b'0'))
-}
-
-/// The digits after a point, at least one, as milliseconds.
-fn millis(fraction: &[u8]) -> Option<i64> {
-    let all = !fraction.is_empty() && fraction.iter().all(u8::is_ascii_digit);
-    let digit = |at: usize| i64::from(fraction.get(at).map_or(0, |byte| byte - b'0'));
-    all.then(|| digit(0) * 100 + digit(1) * 10 + digit(2))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::clf;
+    use super::{Timestamp, clf, iso8601, unix};
 
     #[test]
     fn times_carry_their_zone() {
@@ -170,7 +185,7 @@ mod tests {
 
     #[test]
     fn iso_8601_and_seconds_since_1970() {
-        let shown = |time: Option<crate::event::Timestamp>| time.map(|time| time.to_string());
+        let shown = |time: Option<Timestamp>| time.map(|time| time.to_string());
         for (text, expected) in [
             ("2026-01-05T12:30:45+01:00", "2026-01-05T11:30:45.000Z"),
             ("2026-01-05T12:30:45Z", "2026-01-05T12:30:45.000Z"),
@@ -180,7 +195,7 @@ mod tests {
             ("2023-01-31 15:05:01,896", "2023-01-31T15:05:01.896Z"),
             ("2024-02-29t00:00:00+05", "2024-02-28T19:00:00.000Z"),
         ] {
-            assert_eq!(shown(super::iso8601(text.as_bytes())).as_deref(), Some(expected));
+            assert_eq!(shown(iso8601(text.as_bytes())).as_deref(), Some(expected));
         }
         for text in [
             "",
@@ -194,14 +209,14 @@ mod tests {
             "2026-01-05T12:3x:45Z",
             "2026/01/05 12:30:45",
         ] {
-            assert_eq!(shown(super::iso8601(text.as_bytes())), None, "{text}");
+            assert_eq!(shown(iso8601(text.as_bytes())), None, "{text}");
         }
         for text in ["1767616245", "1767616245.000", "1767616245000", "1767616245000123", "1767616245000123456"] {
-            assert_eq!(shown(super::unix(text.as_bytes())).as_deref(), Some("2026-01-05T12:30:45.000Z"), "{text}");
+            assert_eq!(shown(unix(text.as_bytes())).as_deref(), Some("2026-01-05T12:30:45.000Z"), "{text}");
         }
-        assert_eq!(super::unix(b"1693840791.7564995").map(|time| time.0), Some(1_693_840_791_756));
+        assert_eq!(unix(b"1693840791.7564995").map(|time| time.0), Some(1_693_840_791_756));
         for text in ["", "0", "0.123", "-1767616245", "1767616245.", "1767616245e3", "99999999999999999999999", "17x"] {
-            assert_eq!(shown(super::unix(text.as_bytes())), None, "{text}");
+            assert_eq!(shown(unix(text.as_bytes())), None, "{text}");
         }
     }
 }

@@ -302,7 +302,7 @@ impl Reader {
 /// The formats that a file is written in: configured, else those of the file's own first lines
 /// (what is new in it may be an attacker's), else those of `chunk`.
 fn learn(source: &SourceConfig, path: &Path, chunk: &[u8]) -> Formats {
-    if let Some(formats) = Formats::named(&source.format) {
+    if let Ok(formats) = Formats::named(&source.format) {
         return formats;
     }
     let mut head = Vec::new();

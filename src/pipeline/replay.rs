@@ -104,7 +104,8 @@ fn second_earliest(streams: &[Stream], first: usize) -> u32 {
     others.filter_map(|(_, stream)| stream.head_time()).min().unwrap_or(u32::MAX)
 }
 
-/// The formats of a file: the one called `format`, or for `auto` those of its first lines.
+/// The formats of a file: the one called `format` or described by it, or for `auto` those of its
+/// first lines.
 ///
 /// # Errors
 /// There is no such format.
@@ -113,8 +114,7 @@ pub fn formats(format: &str, path: &str, head: &[u8]) -> anyhow::Result<Formats>
         let lines = head.split(|&byte| byte == b'\n').map(trim_line).filter(|line| !line.is_empty());
         return Ok(Formats::learn(path, lines));
     }
-    Formats::named(format)
-        .with_context(|| format!("no format is called {format:?}; `palisade config formats` lists them"))
+    Formats::named(format).map_err(anyhow::Error::msg)
 }
 
 /// Every log format that is built in.

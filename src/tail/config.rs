@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 pub struct SourceConfig {
     /// A path or glob, such as `/var/log/nginx/*access.log`.
     pub path: String,
-    /// A name of `palisade config formats`, or `auto`: learned from the file's first lines.
+    /// A name of `palisade config formats`, a format string of nginx or Apache such as
+    /// `$remote_addr [$time_local] "$request"`, or `auto`: learned from the file's first lines.
     #[serde(default = "auto")]
     pub format: String,
     /// Where reading starts the first time a file is seen.
