@@ -216,7 +216,7 @@ fn looked_at<'a>(http: &Http<'a>) -> [(Target, &'a [u8]); 3] {
     [(Target::Uri, http.uri), (Target::UserAgent, http.user_agent), (Target::Referer, http.referer)]
 }
 
-/// What a thread remembers of each text of [`looked_at`].
+/// What a thread remembers of a request's URI, user agent and referrer.
 pub type Recall = [Recalled; 3];
 
 /// Reused memory of one matching thread.
