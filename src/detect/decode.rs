@@ -53,21 +53,18 @@ fn first_pass(raw: &[u8], plus: Plus, out: &mut Vec<u8>) -> bool {
         let Some(&byte) = raw.get(at) else { break };
         let rest = &raw[at + 1..];
         let (decoded, used) = match byte {
-            b'\\' => match log_escape(rest, out) {
-                (Some(b'+'), used) if space => (Some(b' '), used),
-                (Some(b'?'), used) => {
-                    space |= plus == Plus::SpaceInQuery;
-                    (Some(b'?'), used)
-                }
-                escaped => escaped,
-            },
+            b'\\' => log_escape(rest, out),
             b'%' => percent(rest, out),
-            b'+' if space => (Some(b' '), 0),
-            b'?' => {
-                space |= plus == Plus::SpaceInQuery;
-                (Some(byte), 0)
-            }
             _ => (Some(byte), 0),
+        };
+        // Signs that were sent as they are, whether the log escapes them or not.
+        let decoded = match decoded {
+            Some(b'+') if space && byte != b'%' => Some(b' '),
+            Some(b'?') if byte != b'%' => {
+                space |= plus == Plus::SpaceInQuery;
+                decoded
+            }
+            _ => decoded,
         };
         if let Some(decoded) = decoded {
             more |= decoded == b'%';

@@ -131,7 +131,7 @@ impl Ruleset {
         let Kind::Http(http) = &event.kind;
         let explain = |hit: &Hit| {
             let rule = &self.rules[usize::from(hit.rule)];
-            scratch.texts.split(http, [hit.target].into_iter().collect());
+            scratch.texts.split(http, Targets::from_iter([hit.target]));
             let regex = rule.regex()?;
             let matched =
                 scratch.texts.of(hit.target, rule.spec.view).find_map(|text| Some(&text[regex.find(text)?.range()]))?;
@@ -205,7 +205,7 @@ fn may_match(prefilter: &Prefilter, raw: &[u8], target: Target, texts: &mut Text
 pub fn matches(rule: &Rule, event: &Event<'_>, scratch: &mut Scratch) -> bool {
     let Kind::Http(http) = &event.kind;
     rule.spec.target.iter().any(|&target| {
-        scratch.texts.split(http, [target].into_iter().collect());
+        scratch.texts.split(http, Targets::from_iter([target]));
         rule.regex().is_some_and(|regex| scratch.texts.of(target, rule.spec.view).any(|text| regex.is_match(text)))
     })
 }

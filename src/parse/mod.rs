@@ -244,6 +244,28 @@ pub fn trim_line(line: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
+    /// An event in one line, to be compared; or why there is none.
+    pub(super) fn shown_event(event: Result<Event<'_>, Unparsed>) -> String {
+        let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
+        match event {
+            Err(why) => format!("error: {why}"),
+            Ok(Event { time, source_ip, kind: crate::event::Kind::Http(http) }) => format!(
+                "{} {} {}|{}|{} {} {:?} ref={} ua={} user={} host={}",
+                time.map_or("-".into(), |time| time.to_string()),
+                source_ip.map_or("-".into(), |ip| ip.to_string()),
+                text(http.method),
+                text(http.uri),
+                text(http.protocol),
+                http.status,
+                http.bytes,
+                text(http.referer),
+                text(http.user_agent),
+                text(http.user),
+                text(http.host),
+            ),
+        }
+    }
+
     #[test]
     fn every_format_understands_its_example() {
         for kind in KINDS {

@@ -31,18 +31,16 @@ pub fn clf(text: &[u8]) -> Option<Timestamp> {
         b'-' => -1,
         _ => return None,
     };
-    // 60 is a leap second, which counts as the next second.
-    let fits = (1..=31).contains(&day) & (hour <= 23) & (minute <= 59) & (second <= 60);
-    if !(fits & (zone_hour <= 23) & (zone_minute <= 59)) {
+    if zone_hour > 23 || zone_minute > 59 {
         return None;
     }
-    let days = Timestamp::days_from_civil(year, month, day as u32);
-    let local = days * 86_400 + hour * 3600 + minute * 60 + second;
-    Some(Timestamp((local - sign * (zone_hour * 3600 + zone_minute * 60)) * 1000))
+    civil([year, month.into(), day], [hour, minute, second], sign * (zone_hour * 3600 + zone_minute * 60))
 }
 
 /// A local date and time with its offset from UTC in seconds; `None` when it is no date.
+#[inline]
 pub fn civil([year, month, day]: [i64; 3], [hour, minute, second]: [i64; 3], offset: i64) -> Option<Timestamp> {
+    // 60 is a leap second, which counts as the next second.
     let fits = (1..=12).contains(&month) & (1..=31).contains(&day) & (hour <= 23) & (minute <= 59) & (second <= 60);
     if !fits {
         return None;

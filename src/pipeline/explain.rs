@@ -65,7 +65,7 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
             detail("status", http.status.to_string().as_bytes());
             detail("referrer", http.referer);
             detail("user agent", http.user_agent);
-            step("parse", format!("understood as {}", format), details);
+            step("parse", format!("understood as {format}"), details);
             event
         }
     };

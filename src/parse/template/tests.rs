@@ -1,33 +1,13 @@
 use super::*;
 use crate::parse::access::{COMBINED, COMMON};
+use crate::parse::tests::shown_event;
 
 const NGINX: &str = r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent""#;
 const APACHE: &str = r#"%h %l %u %t \"%r\" %>s %b \"%{Referer}i\" \"%{User-agent}i\""#;
 
 fn shown(format: &str, line: &str) -> String {
     let template = compile(format).unwrap_or_else(|why| panic!("{format}: {why}"));
-    show(template.parse(line.as_bytes(), Extent::Whole))
-}
-
-fn show(event: Result<Event<'_>, Unparsed>) -> String {
-    let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
-    match event {
-        Err(why) => format!("error: {why}"),
-        Ok(Event { time, source_ip, kind: Kind::Http(http) }) => format!(
-            "{} {} {}|{}|{} {} {:?} ref={} ua={} user={} host={}",
-            time.map_or("-".into(), |time| time.to_string()),
-            source_ip.map_or("-".into(), |ip| ip.to_string()),
-            text(http.method),
-            text(http.uri),
-            text(http.protocol),
-            http.status,
-            http.bytes,
-            text(http.referer),
-            text(http.user_agent),
-            text(http.user),
-            text(http.host),
-        ),
-    }
+    shown_event(template.parse(line.as_bytes(), Extent::Whole))
 }
 
 #[test]
@@ -42,7 +22,7 @@ fn the_default_formats_tell_what_the_handwritten_parser_tells() {
         r#"203.0.113.7 - - [05/Jan/2026:12:30:45 +0000] "GET / HTTP/1.1" 200 1 "-" "x\" 200 0 \"-\" \"y""#,
         r#"203.0.113.7 - - [05/Jan/2026:12:30:45 +0000] "GET / HTTP/1.1" 200 1 "-" "x\x22 200 0 \x22-""#,
     ] {
-        let expected = show(COMBINED.parse(line.as_bytes(), Extent::Whole));
+        let expected = shown_event(COMBINED.parse(line.as_bytes(), Extent::Whole));
         assert!(!expected.starts_with("error"), "{line}: {expected}");
         assert_eq!(shown(NGINX, line), expected);
         assert_eq!(shown(APACHE, line), expected);
@@ -62,7 +42,7 @@ fn the_default_formats_tell_what_the_handwritten_parser_tells() {
         }
     }
     let common = r#"host.example - - [05/Jan/2026:12:30:45 +0000] "GET / HTTP/1.0" 200 5"#;
-    let expected = show(COMMON.parse(common.as_bytes(), Extent::Whole));
+    let expected = shown_event(COMMON.parse(common.as_bytes(), Extent::Whole));
     assert_eq!(shown(r#"%h %l %u %t "%r" %>s %b"#, common), expected);
 }
 
@@ -123,7 +103,10 @@ fn apache_modifiers_and_times() {
     }
     // Apache writes an empty user as two quotes.
     let empty = r#"203.0.113.7 - "" [05/Jan/2026:12:30:45 +0000] "GET / HTTP/1.1" 401 0 "-" "-""#;
-    assert_eq!(shown(APACHE, empty), show(COMBINED.parse(empty.replace("\"\" [", "- [").as_bytes(), Extent::Whole)));
+    assert_eq!(
+        shown(APACHE, empty),
+        shown_event(COMBINED.parse(empty.replace("\"\" [", "- [").as_bytes(), Extent::Whole))
+    );
 }
 
 #[test]
@@ -173,7 +156,7 @@ fn the_head_of_a_cut_line_is_understood() {
         let event = template.parse(&whole.as_bytes()[..len], Extent::Head);
         assert_eq!(event.is_ok(), len > whole.find('"').unwrap(), "{}", &whole[..len]);
     }
-    assert!(show(template.parse(&whole.as_bytes()[..53], Extent::Head)).contains("GET|/aa|"));
+    assert!(shown_event(template.parse(&whole.as_bytes()[..53], Extent::Head)).contains("GET|/aa|"));
     let last = compile(r#"[$time_local] "$request" $remote_addr"#).unwrap();
     let cut = br#"[05/Jan/2026:12:30:45 +0000] "GET / HTTP/1.1" 203.0.113.7"#;
     assert!(last.parse(cut, Extent::Whole).is_ok());
