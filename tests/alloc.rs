@@ -12,8 +12,8 @@ use std::sync::Arc;
 use palisade::config::Config;
 use palisade::detect::{Ruleset, Scratch};
 use palisade::event::Timestamp;
-use palisade::parse::{Extent, Formats};
-use palisade::pipeline::judge::{Batch, Judge, LineLimits, look};
+use palisade::parse::{Context, Extent, Formats, Site};
+use palisade::pipeline::judge::{Batch, Judge, Lines, Reading, look};
 
 struct Counting;
 
@@ -63,11 +63,12 @@ fn a_benign_line_allocates_nothing() {
     let config = Config::default();
     let rules = Arc::new(Ruleset::new(&[], &[]).unwrap());
     let formats = Formats::named("nginx_combined").unwrap();
-    let limits = LineLimits::of(&config);
+    let reading = Reading::of(&config);
     let mut judge = Judge::new(&config, rules.clone());
     let (mut scratch, mut batch) = (Scratch::new(), Batch::default());
     let mut road = |bytes: &[u8]| {
-        look(&rules, &formats, limits, &mut scratch, bytes, 0, &mut batch);
+        let lines = Lines { bytes, tail_cut: 0, read_at: Timestamp::default() };
+        look(&rules, &formats, &reading, &mut scratch, lines, &mut batch);
         let settled = batch.records.iter().map(|record| judge.settle(record, batch.hits_of(record)));
         let findings = settled.filter(Option::is_some).count();
         (batch.lines, batch.parsed, findings)
@@ -83,9 +84,15 @@ fn a_benign_line_allocates_nothing() {
 
 #[test]
 fn no_format_allocates() {
+    let (site, read_at) = (Site::default(), Timestamp::now());
     for kind in palisade::parse::KINDS {
-        let parse = || kind.build.parse(kind.example.as_bytes(), Extent::Whole).is_ok();
-        parse(); // Some compile when they are first asked.
+        let mut arena = bumpalo::Bump::new();
+        let mut parse = || {
+            arena.reset();
+            let context = Context { extent: Extent::Whole, arena: &arena, program: b"", site: &site, read_at };
+            kind.build.parse(kind.example.as_bytes(), &context).is_ok()
+        };
+        parse(); // Some compile when they are first asked, and the arena grows.
         let (count, parsed) = allocations(parse);
         assert!(parsed && count == 0, "{}: {count} allocations", kind.name);
     }

@@ -1,34 +1,43 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use bumpalo::Bump;
 use serde_json::{Map, Value, json};
 
 use super::{Logs, Output, print_json, stdout};
 use crate::config::Config;
 use crate::event::{Event, Kind, printable};
-use crate::pipeline::replay::{self, Blocks};
+use crate::pipeline::replay::{self, Blocks, Reading};
 
 pub fn run(arguments: &Logs, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
     let mut out = stdout();
     let (mut lines, mut unparsed) = (0u64, 0u64);
+    let reading = Reading::of(config);
+    let mut arena = Bump::new();
     for path in &arguments.files {
-        let mut blocks = Blocks::new(replay::open(path)?, config.detect.max_line_bytes as usize);
+        let mut blocks = Blocks::new(replay::open(path)?, reading.max_line_bytes);
+        let read_at = replay::written_last(path);
         let mut block = Vec::new();
         let mut formats = None;
         let mut line_number = 0u64;
         while let Some(mark) = blocks.next(&mut block)? {
             let formats = match &formats {
                 Some(formats) => formats,
-                None => formats.insert(replay::formats(&arguments.format, &path.to_string_lossy(), &block)?),
+                None => {
+                    let name = path.to_string_lossy();
+                    formats.insert(replay::formats(&arguments.format, &name, &block, &reading, read_at)?)
+                }
             };
-            for (line, extent) in replay::lines(&block, config, mark.tail_cut) {
+            for (line, extent) in replay::lines(&block, &reading, mark.tail_cut) {
                 line_number += 1;
                 if line.is_empty() {
                     continue;
                 }
                 lines += 1;
-                let row = match formats.parse(line, extent) {
-                    Ok(event) => fields(line_number, formats.name_for(line, extent), &event),
+                arena.reset();
+                let context = reading.context(extent, read_at, &arena);
+                let row = match formats.parse(line, &context) {
+                    Ok(event) => fields(line_number, formats.name_for(line, &context), &event),
                     Err(why) => {
                         unparsed += 1;
                         json!({ "line_number": line_number, "error": why.to_string() })
@@ -60,25 +69,49 @@ fn fields(line_number: u64, format: &str, event: &Event<'_>) -> Value {
     if let Some(address) = event.source_ip {
         row.insert("source_ip".into(), address.to_string().into());
     }
-    let Kind::Http(http) = &event.kind;
+    if event.guessed {
+        row.insert("guessed".into(), true.into());
+    }
     let mut text = |name: &str, value: &[u8]| {
         if !value.is_empty() {
             row.insert(name.into(), String::from_utf8_lossy(value).into());
         }
     };
-    text("method", http.method);
-    text("uri", http.uri);
-    text("path", http.path());
-    text("protocol", http.protocol);
-    text("referer", http.referer);
-    text("user_agent", http.user_agent);
-    text("user", http.user);
-    text("host", http.host);
-    if http.status > 0 {
-        row.insert("status".into(), http.status.into());
+    if let Some(message) = event.kind.message() {
+        text("program", message.program);
+        text("level", message.level);
+        text("user", message.user);
+        text("message", message.text);
     }
-    if let Some(bytes) = http.bytes {
-        row.insert("bytes".into(), bytes.into());
+    match &event.kind {
+        Kind::Http(http) => {
+            text("method", http.method);
+            text("uri", http.uri);
+            text("path", http.path());
+            text("protocol", http.protocol);
+            text("referer", http.referer);
+            text("user_agent", http.user_agent);
+            text("user", http.user);
+            text("host", http.host);
+            text("forwarded", http.forwarded);
+            if http.status > 0 {
+                row.insert("status".into(), http.status.into());
+            }
+            if let Some(bytes) = http.bytes {
+                row.insert("bytes".into(), bytes.into());
+            }
+        }
+        Kind::Auth(auth) => text("outcome", auth.outcome.as_str().as_bytes()),
+        Kind::Connection(connection) => {
+            text("transport", connection.transport);
+            if let Some(destination) = connection.destination {
+                row.insert("destination".into(), destination.to_string().into());
+            }
+            if connection.destination_port > 0 {
+                row.insert("destination_port".into(), connection.destination_port.into());
+            }
+        }
+        Kind::Mail(_) | Kind::Audit(_) | Kind::App(_) => {}
     }
     Value::Object(row)
 }

@@ -18,6 +18,7 @@ pub use show::show;
 
 use std::path::PathBuf;
 
+use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,9 @@ pub struct Config {
     /// Where the daemon listens for the command line. Not root: `$XDG_RUNTIME_DIR/palisade.sock`,
     /// else `palisade.sock` in the state directory.
     pub socket: PathBuf,
+    /// Zone of log times that name none: a name of the IANA database such as `Europe/Berlin`, or
+    /// `local`, this host's.
+    pub timezone: String,
     /// What is followed. None: nginx and Apache logs are found.
     pub source: Vec<tail::SourceConfig>,
     pub client: decide::ClientConfig,
@@ -52,6 +56,7 @@ impl Default for Config {
             mode: Mode::default(),
             state_dir: "/var/lib/palisade".into(),
             socket: "/run/palisade/palisade.sock".into(),
+            timezone: LOCAL.into(),
             source: vec![],
             client: Default::default(),
             thresholds: Default::default(),
@@ -61,6 +66,19 @@ impl Default for Config {
             store: Default::default(),
             log: Default::default(),
         }
+    }
+}
+
+/// The zone of this host.
+const LOCAL: &str = "local";
+
+impl Config {
+    /// The zone of log times that name none.
+    ///
+    /// # Errors
+    /// The database knows no such zone.
+    pub fn zone(&self) -> Result<TimeZone, jiff::Error> {
+        if self.timezone == LOCAL { Ok(TimeZone::system()) } else { TimeZone::get(&self.timezone) }
     }
 }
 

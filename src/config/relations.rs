@@ -33,10 +33,16 @@ pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known
         }
     }
 
+    if config.zone().is_err() {
+        let name = quoted(&config.timezone);
+        let message = format!("no time zone is called {name}; use \"local\" or a name such as \"Europe/Berlin\"");
+        report.add("timezone", "timezone", message);
+    }
+
     let mut paths = HashSet::new();
     for (index, source) in config.source.iter().enumerate() {
         let at = |name: &str| format!("source[{index}].{name}");
-        if parse::is_format_string(&source.format) {
+        if parse::is_format_string(&source.format) || source.format.contains('+') {
             if let Err(why) = parse::Formats::named(&source.format) {
                 report.add("source.format", &at("format"), why);
             }

@@ -521,6 +521,7 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         mode = "enforce"  # from a.toml:1
         state_dir = "/var/lib/palisade"  # default
         socket = "/run/palisade/palisade.sock"  # default
+        timezone = "local"  # default
 
         [[source]]
         path = "/a"  # from a.toml:5

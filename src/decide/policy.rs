@@ -37,7 +37,8 @@ impl Default for Thresholds {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientConfig {
-    /// Networks of proxies: never blocked, because their address stands for many clients.
+    /// Networks of proxies: whom they name as the client is believed, and they are never blocked,
+    /// because their address stands for many clients.
     #[schemars(with = "Vec<String>", extend("items" = {"type": "string", "format": "ip-network"}))]
     pub trusted_proxies: Vec<IpNet>,
     /// Networks never blocked, besides the built-in ones.

@@ -11,7 +11,7 @@ use super::prefilter::{Marks, Prefilter};
 use super::rules::{self, Loaded, Rule, RuleError, RuleSpec, Target, Targets, Trust};
 use super::texts::Texts;
 use super::window::WindowRule;
-use crate::event::{Event, Evidence, Http, Kind, printable};
+use crate::event::{Event, Evidence, Http, printable};
 
 /// Every rule and window that is switched on, behind prefilters.
 pub struct Ruleset {
@@ -101,7 +101,7 @@ impl Ruleset {
         if recalled.iter().all(|text| text.clean) {
             return 0;
         }
-        let Kind::Http(http) = &event.kind;
+        let Some(http) = event.http() else { return 0 };
         let first = hits.len();
         let Scratch { texts, marks, clean } = scratch;
         let prefilters = [&self.uri, &self.user_agent, &self.referer];
@@ -128,7 +128,7 @@ impl Ruleset {
 
     /// What matched, where, for people: one piece of evidence a rule.
     pub fn evidence(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &[Hit]) -> Vec<Evidence> {
-        let Kind::Http(http) = &event.kind;
+        let Some(http) = event.http() else { return vec![] };
         let explain = |hit: &Hit| {
             let rule = &self.rules[usize::from(hit.rule)];
             scratch.texts.split(http, Targets::from_iter([hit.target]));
@@ -203,7 +203,7 @@ fn may_match(prefilter: &Prefilter, raw: &[u8], target: Target, texts: &mut Text
 
 /// Whether `rule` matches `event`, without any prefilter: for trying a rule by itself.
 pub fn matches(rule: &Rule, event: &Event<'_>, scratch: &mut Scratch) -> bool {
-    let Kind::Http(http) = &event.kind;
+    let Some(http) = event.http() else { return false };
     rule.spec.target.iter().any(|&target| {
         scratch.texts.split(http, Targets::from_iter([target]));
         rule.regex().is_some_and(|regex| scratch.texts.of(target, rule.spec.view).any(|text| regex.is_match(text)))
@@ -245,9 +245,9 @@ impl Scratch {
     /// What is known of the texts of `event`, for [`Ruleset::examine`].
     #[inline]
     pub fn recall(&self, event: &Event<'_>) -> Recall {
-        let Kind::Http(http) = &event.kind;
-        let texts = looked_at(http);
         let mut recall = Recall::default();
+        let Some(http) = event.http() else { return recall };
+        let texts = looked_at(http);
         for ((recalled, clean), (_, text)) in recall.iter_mut().zip(&self.clean).zip(texts) {
             *recalled = clean.recall(text);
         }
@@ -272,7 +272,7 @@ mod tests {
 
     fn matched(http: Http<'_>) -> Vec<String> {
         let rules = Ruleset::new(&[], &[]).unwrap();
-        let event = Event { time: None, source_ip: None, kind: Kind::Http(http) };
+        let event = Event::of(crate::event::Kind::Http(http));
         let (mut scratch, mut hits) = (Scratch::new(), vec![]);
         rules.examine(&event, &scratch.recall(&event), &mut scratch, &mut hits);
         hits.iter().map(|hit| rules.rules[usize::from(hit.rule)].id.to_string()).collect()

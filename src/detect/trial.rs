@@ -112,7 +112,7 @@ fn overflows(rules: &Ruleset, window: usize, repeated: &Repeated, scratch: &mut 
         request.uri = request.uri.map(|uri| uri.replace("{n}", &n.to_string()));
         let (score, hits) = examine(rules, &request, scratch);
         let event = event(&request);
-        let Kind::Http(http) = &event.kind;
+        let http = event.http().copied().unwrap_or_default();
         let record = Record {
             client,
             time_secs: n * repeated.every_secs,
@@ -143,7 +143,7 @@ fn event(request: &ExampleRequest) -> Event<'_> {
         user_agent: request.user_agent.as_deref().unwrap_or_default().as_bytes(),
         ..Http::default()
     };
-    Event { time: None, source_ip: None, kind: Kind::Http(http) }
+    Event::of(Kind::Http(http))
 }
 
 fn shown(request: &ExampleRequest) -> String {

@@ -1,34 +1,3 @@
-use std::net::IpAddr;
-
-use super::Timestamp;
-
-/// One log line, understood. Borrows every field from the line; text stays as it was logged.
-#[derive(Clone, Copy, Debug)]
-pub struct Event<'a> {
-    /// When the logged thing happened, by the log's own clock and zone.
-    pub time: Option<Timestamp>,
-    /// The client, canonical: only ever from a field that the server itself wrote.
-    pub source_ip: Option<IpAddr>,
-    /// What the line tells.
-    pub kind: Kind<'a>,
-}
-
-/// What a line tells. Each kind has its own fields.
-#[derive(Clone, Copy, Debug)]
-pub enum Kind<'a> {
-    /// A request to a web server.
-    Http(Http<'a>),
-}
-
-impl Kind<'_> {
-    /// The kind's name in `parse` output.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Kind::Http(_) => "http",
-        }
-    }
-}
-
 /// A request as an access log shows it. An absent field is empty; `-` counts as absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Http<'a> {
@@ -48,6 +17,9 @@ pub struct Http<'a> {
     pub user: &'a [u8],
     /// The virtual host, where the log names one.
     pub host: &'a [u8],
+    /// What proxies say of the client: the text of X-Forwarded-For, Forwarded or a header with one
+    /// address. Anybody can send it; it is believed of trusted proxies alone.
+    pub forwarded: &'a [u8],
 }
 
 impl<'a> Http<'a> {

@@ -6,12 +6,17 @@ use serde::{Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Timestamp(pub i64);
 
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Timestamp {
+        Timestamp(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64)
+    }
+}
+
 impl Timestamp {
     /// The wall clock. Parsing, detecting and deciding never call it: time comes from the log or
     /// as an argument.
     pub fn now() -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp(since.as_millis() as i64)
+        SystemTime::now().into()
     }
 
     /// Whole seconds since 1970.

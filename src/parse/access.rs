@@ -8,6 +8,7 @@
 use wide::u8x16;
 
 use super::address::{address, leading_v4};
+use super::context::Context;
 use super::time::{CLF_LEN, clf};
 use super::{Extent, LogFormat, Unparsed, digits};
 use crate::event::{Event, Http, Kind};
@@ -36,7 +37,7 @@ enum Tail {
 
 impl LogFormat for Access {
     #[inline]
-    fn parse<'a>(&self, line: &'a [u8], extent: Extent) -> Result<Event<'a>, Unparsed> {
+    fn parse<'a>(&self, line: &'a [u8], context: &Context<'a>) -> Result<Event<'a>, Unparsed> {
         let mut http = Http::default();
         let mut rest = line;
         if self.vhost == Vhost::First {
@@ -70,11 +71,11 @@ impl LogFormat for Access {
         };
         rest = rest.strip_prefix(b"] \"").ok_or(Unparsed("no request in quotes"))?;
         match self.after_time(rest, &mut http) {
-            Err(unparsed) if extent == Extent::Whole => return Err(unparsed),
+            Err(unparsed) if context.extent == Extent::Whole => return Err(unparsed),
             Err(_) if http.uri.is_empty() => request(rest, &mut http),
             _ => {}
         }
-        Ok(Event { time: Some(time), source_ip, kind: Kind::Http(http) })
+        Ok(Event { time: Some(time), source_ip, ..Event::of(Kind::Http(http)) })
     }
 }
 
@@ -275,13 +276,15 @@ pub(super) fn host_name(field: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Extent;
+    use super::super::tests::context;
     use super::*;
 
     fn shown(format: &Access, line: &[u8]) -> String {
         let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
-        match format.parse(line, Extent::Whole) {
+        match format.parse(line, &context(Extent::Whole)) {
             Err(why) => format!("error: {why}"),
-            Ok(Event { time, source_ip, kind: Kind::Http(http) }) => format!(
+            Ok(Event { time, source_ip, kind: Kind::Http(http), .. }) => format!(
                 "{} {} {}|{}|{}|{} {} {:?} ref={} ua={} user={} host={}",
                 time.map_or("-".into(), |time| time.to_string()),
                 source_ip.map_or("-".into(), |ip| ip.to_string()),
@@ -296,6 +299,7 @@ mod tests {
                 text(http.user),
                 text(http.host),
             ),
+            Ok(_) => "no request".into(),
         }
     }
 
@@ -366,8 +370,9 @@ mod tests {
 
     #[test]
     fn the_head_of_a_cut_line_is_understood() {
-        let head = |line: &[u8]| match COMBINED.parse(line, Extent::Head) {
+        let head = |line: &[u8]| match COMBINED.parse(line, &context(Extent::Head)) {
             Ok(Event { kind: Kind::Http(http), .. }) => String::from_utf8_lossy(http.uri).into_owned(),
+            Ok(_) => "no request".into(),
             Err(why) => format!("error: {why}"),
         };
         assert_eq!(head(b"1.2.3.4 - - [05/Jan/2026:12:30:45 +0000] \"GET /aaaa"), "/aaaa");
@@ -379,11 +384,11 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(line in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
             for format in [&COMBINED, &COMMON, &VHOST_COMBINED] {
-                let _ = format.parse(&line, Extent::Whole);
-                let _ = format.parse(&line, Extent::Head);
+                let _ = format.parse(&line, &context(Extent::Whole));
+                let _ = format.parse(&line, &context(Extent::Head));
                 let dressed = [b"1.2.3.4 - - [05/Jan/2026:12:30:45 +0000] \"".as_slice(), &line].concat();
-                let _ = format.parse(&dressed, Extent::Whole);
-                assert!(format.vhost == Vhost::First || format.parse(&dressed, Extent::Head).is_ok());
+                let _ = format.parse(&dressed, &context(Extent::Whole));
+                assert!(format.vhost == Vhost::First || format.parse(&dressed, &context(Extent::Head)).is_ok());
             }
         }
     }

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use super::access::{absolute, present, request};
 use super::address::address_and_port;
+use super::context::{Context, Site};
 use super::time::{clf, iso8601, unix};
 use super::{Extent, LogFormat, Unparsed};
 use crate::event::{Event, Http, Kind, Timestamp};
@@ -23,11 +24,11 @@ const CUT: Unparsed = Unparsed("the object does not end");
 const NO_REQUEST: Unparsed = Unparsed("no request");
 
 impl LogFormat for Json {
-    fn parse<'a>(&self, line: &'a [u8], extent: Extent) -> Result<Event<'a>, Unparsed> {
-        let mut scan = Scan { text: line, at: 0, fields: Fields::default() };
+    fn parse<'a>(&self, line: &'a [u8], context: &Context<'a>) -> Result<Event<'a>, Unparsed> {
+        let mut scan = Scan { text: line, at: 0, fields: Fields::default(), site: context.site };
         match scan.line() {
-            Err(why) if why != CUT || extent == Extent::Whole => Err(why),
-            read => scan.fields.event(read.is_ok()),
+            Err(why) if why != CUT || context.extent == Extent::Whole => Err(why),
+            read => scan.fields.event(read.is_ok(), context),
         }
     }
 }
@@ -82,6 +83,8 @@ enum Part {
     Request,
     Method,
     Uri,
+    /// Of a URI that is logged without it.
+    Query,
     Protocol,
     Status,
     Bytes,
@@ -89,6 +92,7 @@ enum Part {
     UserAgent,
     User,
     Host,
+    Forwarded,
     /// Who wrote the line.
     Logger,
 }
@@ -154,8 +158,7 @@ const KEYS: &[Key] = &[
     Key(Within::Line, "url.original", Part::Uri),
     Key(Within::Line, "request_uri", Part::Uri),
     Key(Within::Line, "request", Part::Request),
-    // Perhaps rewritten, or without a query. (A query that is logged by itself alone, as nginx's
-    // `args`, cannot be put behind it without a copy.)
+    // Perhaps rewritten, or without a query.
     Key(Within::Line, "url", Part::Uri),
     Key(Within::Line, "uri", Part::Uri),
     Key(Within::Line, "path", Part::Uri),
@@ -164,6 +167,11 @@ const KEYS: &[Key] = &[
     Key(Within::Line, "x-envoy-origin-path", Part::Uri),
     Key(Within::Url, "path", Part::Uri),
     Key(Within::Line, "url.path", Part::Uri),
+
+    Key(Within::Line, "args", Part::Query),
+    Key(Within::Line, "query_string", Part::Query),
+    Key(Within::Url, "query", Part::Query),
+    Key(Within::Line, "url.query", Part::Query),
 
     Key(Within::Line, "RequestProtocol", Part::Protocol),
     Key(Within::Line, "ClientRequestProtocol", Part::Protocol),
@@ -225,6 +233,14 @@ const KEYS: &[Key] = &[
     Key(Within::Line, "http_host", Part::Host),
     Key(Within::Line, "host", Part::Host),
     Key(Within::Line, "server_name", Part::Host),
+
+    // A proxy adds to the list what it saw; a header with one address it may hand on as it came.
+    Key(Within::Line, "http_x_forwarded_for", Part::Forwarded),
+    Key(Within::Line, "x_forwarded_for", Part::Forwarded),
+    Key(Within::Line, "request_X-Forwarded-For", Part::Forwarded),
+    Key(Within::RequestHeaders, "X-Forwarded-For", Part::Forwarded),
+    Key(Within::RequestHeaders, "Forwarded", Part::Forwarded),
+    Key(Within::RequestHeaders, "Cf-Connecting-Ip", Part::Forwarded),
 
     Key(Within::Line, "logger", Part::Logger),
 ];
@@ -293,6 +309,7 @@ struct Scan<'a> {
     text: &'a [u8],
     at: usize,
     fields: Fields<'a>,
+    site: &'a Site,
 }
 
 impl<'a> Scan<'a> {
@@ -330,15 +347,17 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Takes an array, whose `[` is next. Its first element is what `first` says.
-    fn array(&mut self, mut first: Option<usize>, depth: usize) -> Result<(), Unparsed> {
+    /// Takes an array, whose `[` is next. Its first element is what `known` says; of what proxies
+    /// add to, the last.
+    fn array(&mut self, mut known: Option<usize>, depth: usize) -> Result<(), Unparsed> {
         self.at += 1;
         if self.token()? == b']' {
             self.at += 1;
             return Ok(());
         }
         loop {
-            self.value(Within::Elsewhere, b"", first.take(), depth)?;
+            self.value(Within::Elsewhere, b"", known, depth)?;
+            known = known.filter(|&index| self.fields.forget_forwarded(index));
             if !self.goes_on(b']')? {
                 return Ok(());
             }
@@ -355,7 +374,7 @@ impl<'a> Scan<'a> {
                     Some(text) => Value::Text(text),
                     None => {
                         if let Some(known) = known {
-                            self.fields.take(known, Value::Head(&self.text[start..]));
+                            self.fields.take(known, Value::Head(&self.text[start..]), self.site);
                         }
                         return Err(CUT);
                     }
@@ -369,7 +388,7 @@ impl<'a> Scan<'a> {
             _ => return self.literal(),
         };
         if let Some(known) = known {
-            self.fields.take(known, value);
+            self.fields.take(known, value, self.site);
         }
         Ok(())
     }
@@ -468,6 +487,7 @@ struct Fields<'a> {
     client: Option<IpAddr>,
     time: Option<Timestamp>,
     request: &'a [u8],
+    query: &'a [u8],
     logger: &'a [u8],
     /// A bit for each of [`KEYS`] that was there.
     seen: u128,
@@ -480,22 +500,32 @@ struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// Takes the value of a known key, unless the key was there before or a preferred one said it.
     #[inline]
-    fn take(&mut self, index: usize, value: Value<'a>) {
+    fn take(&mut self, index: usize, value: Value<'a>, site: &Site) {
         let part = KEYS[index].2;
         let again = self.seen >> index & 1 == 1;
         self.seen |= 1 << index;
         let from = usize::from(self.from[part as usize]);
-        if !again && (from == 0 || index < from) && self.set(part, value) {
+        if !again && (from == 0 || index < from) && self.set(part, value, site) {
             self.from[part as usize] = index as u8 + 1;
         }
     }
 
+    /// Lets a key that names a client be taken once more, if `index` is that of one.
+    fn forget_forwarded(&mut self, index: usize) -> bool {
+        let forwarded = matches!(KEYS[index].2, Part::Forwarded);
+        if forwarded {
+            self.seen &= !(1 << index);
+            self.from[Part::Forwarded as usize] = 0;
+        }
+        forwarded
+    }
+
     /// Whether `value` says anything of `part`.
     #[inline]
-    fn set(&mut self, part: Part, value: Value<'a>) -> bool {
+    fn set(&mut self, part: Part, value: Value<'a>, site: &Site) -> bool {
         let text = match part {
             Part::Client => return keep(&mut self.client, peer(value)),
-            Part::Time => return keep(&mut self.time, time(value)),
+            Part::Time => return keep(&mut self.time, time(value, site)),
             Part::Status => {
                 let status = number(value).and_then(|status| u16::try_from(status).ok());
                 return keep(&mut self.http.status, status.filter(|&status| status < 1000));
@@ -508,11 +538,13 @@ impl<'a> Fields<'a> {
             Part::Request => &mut self.request,
             Part::Method => &mut self.http.method,
             Part::Uri => &mut self.http.uri,
+            Part::Query => &mut self.query,
             Part::Protocol => &mut self.http.protocol,
             Part::Referer => &mut self.http.referer,
             Part::UserAgent => &mut self.http.user_agent,
             Part::User => &mut self.http.user,
             Part::Host => &mut self.http.host,
+            Part::Forwarded => &mut self.http.forwarded,
             Part::Logger => &mut self.logger,
         };
         let (Value::Text(value) | Value::Head(value)) = value else { return false };
@@ -525,7 +557,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The event, of a line that was read `whole`.
-    fn event(self, whole: bool) -> Result<Event<'a>, Unparsed> {
+    fn event(self, whole: bool, context: &Context<'a>) -> Result<Event<'a>, Unparsed> {
         // Caddy and others write all they have to say as JSON. Of Caddy only `http.log.access` and
         // those below it tell of requests that were answered.
         if !self.logger.is_empty() && memchr::memmem::find(self.logger, b"access").is_none() {
@@ -550,6 +582,9 @@ impl<'a> Fields<'a> {
             absolute(http.uri, &mut http);
             http.host = if host.is_empty() { http.host } else { host };
         }
+        if !self.query.is_empty() && memchr::memchr(b'?', http.uri).is_none() {
+            http.uri = context.joined(&[http.uri, b"?", self.query]);
+        }
         let is_request = !http.method.is_empty() && !http.uri.is_empty();
         // To what is no HTTP the server answers 400, without a method.
         let is_junk = http.status > 0 && (stated(Part::Request) || stated(Part::Method) && stated(Part::Uri));
@@ -557,7 +592,7 @@ impl<'a> Fields<'a> {
             return Err(NO_REQUEST);
         }
         let client = self.client.ok_or(Unparsed("no client address"))?;
-        Ok(Event { time: self.time, source_ip: Some(client), kind: Kind::Http(http) })
+        Ok(Event { time: self.time, source_ip: Some(client), ..Event::of(Kind::Http(http)) })
     }
 }
 
@@ -577,9 +612,9 @@ fn peer(value: Value<'_>) -> Option<IpAddr> {
 }
 
 #[inline]
-fn time(value: Value<'_>) -> Option<Timestamp> {
+fn time(value: Value<'_>, site: &Site) -> Option<Timestamp> {
     match value {
-        Value::Text(text) => iso8601(text).or_else(|| clf(text)).or_else(|| unix(text)),
+        Value::Text(text) => iso8601(text, site).or_else(|| clf(text)).or_else(|| unix(text)),
         Value::Number(text) => unix(text),
         Value::Head(_) => None,
     }

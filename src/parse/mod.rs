@@ -3,15 +3,22 @@
 
 mod access;
 mod address;
+mod context;
 mod digits;
+mod envelope;
 mod json;
+mod members;
+mod proxies;
 mod template;
 mod time;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use context::{Context, Site};
 
 use crate::event::Event;
-use crate::plugin::{self, Kind};
+use crate::plugin;
+use envelope::{Envelope, Opened};
 
 /// One way to write a log line.
 ///
@@ -22,7 +29,13 @@ pub trait LogFormat: Send + Sync {
     ///
     /// # Errors
     /// What is missing or wrong in the line, for people.
-    fn parse<'a>(&self, line: &'a [u8], extent: Extent) -> Result<Event<'a>, Unparsed>;
+    fn parse<'a>(&self, line: &'a [u8], context: &Context<'a>) -> Result<Event<'a>, Unparsed>;
+
+    /// Whether it understands what many programs write, so that in an envelope it is for all of
+    /// them that have no format of their own.
+    fn is_general(&self) -> bool {
+        false
+    }
 }
 
 /// Whether a line is all there.
@@ -39,83 +52,83 @@ pub enum Extent {
 pub struct Unparsed(pub &'static str);
 
 /// A registered format.
-pub type Format = Kind<&'static dyn LogFormat>;
+pub type Format = plugin::Kind<&'static dyn LogFormat>;
 
 /// Every format. Where several understand a line, the first is taken.
 pub static KINDS: &[Format] = &[
-    Kind {
+    Format {
         name: "nginx_combined",
         summary: "nginx's default access log",
         example: r#"203.0.113.7 - alice [05/Jan/2026:12:30:45 +0100] "GET /a?b=c HTTP/1.1" 200 612 "https://example.org/" "Mozilla/5.0""#,
         build: &access::COMBINED,
     },
-    Kind {
+    Format {
         name: "apache_combined",
         summary: "Apache's combined log",
         example: r#"203.0.113.7 - alice [05/Jan/2026:12:30:45 +0100] "GET /\" HTTP/1.1" 200 612 "-" "Mozilla/5.0 \"x\"""#,
         build: &access::COMBINED,
     },
-    Kind {
+    Format {
         name: "apache_common",
         summary: "Apache's common log (CLF): no referrer, no user agent",
         example: r#"203.0.113.7 - - [05/Jan/2026:12:30:45 +0100] "GET /a HTTP/1.1" 200 612"#,
         build: &access::COMMON,
     },
-    Kind {
+    Format {
         name: "apache_vhost_combined",
         summary: "Apache's combined log with the virtual host in front",
         example: r#"example.org:443 203.0.113.7 - - [05/Jan/2026:12:30:45 +0100] "GET /a HTTP/1.1" 200 612 "-" "Mozilla/5.0""#,
         build: &access::VHOST_COMBINED,
     },
-    Kind {
+    Format {
         name: "json_access",
         summary: "one JSON object a line: nginx with escape=json, Caddy, Traefik, Envoy, Cloudflare, ECS",
         example: r#"{"time_iso8601":"2026-01-05T12:30:45+01:00","remote_addr":"203.0.113.7","request":"GET /a?b=c HTTP/1.1","status":200,"body_bytes_sent":612,"http_user_agent":"Mozilla/5.0"}"#,
         build: &json::Json,
     },
-    Kind {
+    Format {
         name: "nginx_proxy_manager",
         summary: "Nginx Proxy Manager's log of proxied hosts",
         example: r#"[05/Jan/2026:12:30:45 +0000] - 200 200 - GET https example.org "/a?b=c" [Client 203.0.113.7] [Length 612] [Gzip -] [Sent-to 10.0.0.5] "Mozilla/5.0" "-""#,
         build: &template::NGINX_PROXY_MANAGER,
     },
-    Kind {
+    Format {
         name: "nginx_proxy_manager_standard",
         summary: "Nginx Proxy Manager's log of hosts that are not proxied",
         example: r#"[05/Jan/2026:12:30:45 +0000] 200 - GET https example.org "/a?b=c" [Client 203.0.113.7] [Length 612] [Gzip -] "Mozilla/5.0" "-""#,
         build: &template::NGINX_PROXY_MANAGER_STANDARD,
     },
-    Kind {
+    Format {
         name: "npmplus",
         summary: "NPMplus's access log",
         example: r#"[05/Jan/2026:12:30:45 +0000] example.org 203.0.113.7 0.002 "GET /a?b=c HTTP/2.0" 200 612 935 - Mozilla/5.0 (X11)"#,
         build: &template::NPMPLUS,
     },
-    Kind {
+    Format {
         name: "bunkerweb",
         summary: "BunkerWeb's access log",
         example: r#"example.org 203.0.113.7 - 95386da81aa13b6ab3ce9c989e1e470e - [05/Jan/2026:12:30:45 +0000] "GET /a?b=c HTTP/2.0" 200 612 "-" "Mozilla/5.0""#,
         build: &template::BUNKERWEB,
     },
-    Kind {
+    Format {
         name: "aws_alb",
         summary: "AWS's Application Load Balancer",
         example: r#"https 2026-01-05T12:30:45.186641Z app/lb/50dc6c495c0c9188 203.0.113.7:2817 10.0.0.1:80 0.000 0.001 0.000 200 200 34 366 "GET https://example.org:443/a?b=c HTTP/1.1" "curl/7.46.0" ECDHE-RSA-AES128-GCM-SHA256 TLSv1.2 - "Root=1-58337262-36d228ad5d99923122bbe354" "-""#,
         build: &template::AWS_ALB,
     },
-    Kind {
+    Format {
         name: "haproxy",
         summary: "HAProxy's HTTP log (the bare line; its times have no zone and count as UTC)",
         example: r#"203.0.113.7:14853 [05/Jan/2026:12:30:45.127] https-in~ servers/node_1 170/0/0/3/173 200 739 - - --NN 0/0/0/0/0 0/0 "GET /a?b=c HTTP/1.1""#,
         build: &template::HAPROXY,
     },
-    Kind {
+    Format {
         name: "cpanel",
         summary: "cPanel's access log",
         example: r#"203.0.113.7 - - [01/05/2026:12:30:45 -0000] "GET /a?b=c HTTP/1.1" 200 0 "-" "Mozilla/5.0" "-" "-" 2083"#,
         build: &template::CPANEL,
     },
-    Kind {
+    Format {
         name: "zoraxy",
         summary: "Zoraxy's log of requests (its times have no zone and count as UTC)",
         example: "2026/01/05 12:30:45 [2026-01-05 12:30:45.150624] [router:host-http] [origin:example.org] [client: 203.0.113.7] [useragent: Mozilla/5.0 (X11)] GET /a?b=c 404",
@@ -126,42 +139,115 @@ pub static KINDS: &[Format] = &[
 /// The formats that one file is written in. A line that none of them understands is unparsed and
 /// never offered to others: an attacker could otherwise choose the parser.
 #[derive(Clone, Default)]
-pub struct Formats(Vec<&'static Format>);
+pub struct Formats(Vec<Member>);
+
+/// A format, and the envelope around it.
+#[derive(Clone)]
+struct Member {
+    /// `nginx_combined`, `syslog+nginx_combined` or `syslog[nginx]+nginx_combined`.
+    name: Arc<str>,
+    envelope: Option<Envelope>,
+    /// In an envelope: the one program whose lines are in this format; none: any.
+    program: Option<Arc<[u8]>>,
+    format: &'static Format,
+}
+
+impl Member {
+    fn new(envelope: Option<Envelope>, program: Option<&[u8]>, format: &'static Format) -> Member {
+        let name = match (envelope, program) {
+            (None, _) => format.name.into(),
+            (Some(envelope), None) => format!("{}+{}", envelope.as_str(), format.name).into(),
+            (Some(envelope), Some(program)) => {
+                format!("{}[{}]+{}", envelope.as_str(), String::from_utf8_lossy(program), format.name).into()
+            }
+        };
+        Member { name, envelope, program: program.map(Arc::from), format }
+    }
+
+    /// The member called `name`.
+    fn named(name: &str) -> Result<Member, String> {
+        for envelope in Envelope::ALL {
+            let Some(rest) = name.strip_prefix(envelope.as_str()) else { continue };
+            if let Some(inner) = rest.strip_prefix('+') {
+                return Ok(Member::new(Some(envelope), None, format(inner)?));
+            }
+            if let Some((program, inner)) = rest.strip_prefix('[').and_then(|rest| rest.split_once("]+")) {
+                return Ok(Member::new(Some(envelope), Some(program.as_bytes()), format(inner)?));
+            }
+        }
+        Ok(Member::new(None, None, format(name)?))
+    }
+
+    #[inline]
+    fn parse<'a>(&self, line: &'a [u8], context: &Context<'a>) -> Result<Event<'a>, Unparsed> {
+        match self.envelope {
+            None => self.format.build.parse(line, context),
+            Some(envelope) => self.parse_within(envelope, line, context),
+        }
+    }
+
+    fn parse_within<'a>(
+        &self,
+        envelope: Envelope,
+        line: &'a [u8],
+        context: &Context<'a>,
+    ) -> Result<Event<'a>, Unparsed> {
+        let opened = envelope.open(line, context).ok_or(Unparsed("not in the envelope that the format has"))?;
+        if self.program.as_deref().is_some_and(|program| program != opened.program) {
+            return Err(Unparsed("of another program than the format is for"));
+        }
+        self.parse_opened(&opened, context)
+    }
+
+    fn parse_opened<'a>(&self, opened: &Opened<'a>, context: &Context<'a>) -> Result<Event<'a>, Unparsed> {
+        let extent = if opened.cut { Extent::Head } else { context.extent };
+        let context = Context { extent, program: opened.program, ..*context };
+        let mut event = self.format.build.parse(opened.text, &context)?;
+        event.time = event.time.or(opened.time);
+        Ok(event)
+    }
+}
 
 impl Formats {
     /// The format called `name`, or the one that an nginx `log_format` or Apache `LogFormat` string
-    /// describes: whatever has a `$` or a `%`.
+    /// describes: whatever has a `$` or a `%`. In front of either may stand what wraps its lines:
+    /// `syslog+`, `docker+`, `cri+`, `journal+`.
     ///
     /// # Errors
     /// There is no such format, or the string is none.
     pub fn named(name: &str) -> Result<Formats, String> {
-        format(name).map(|format| Formats(vec![format]))
+        Member::named(name).map(|member| Formats(vec![member]))
     }
 
     /// What the first lines of a file called `path` are written in; empty when none is understood.
-    pub fn learn<'a>(path: &str, head: impl Iterator<Item = &'a [u8]>) -> Formats {
+    /// `context` is that of its lines. In a syslog file each program has formats of its own.
+    pub fn learn<'a>(path: &str, head: impl Iterator<Item = &'a [u8]>, context: &Context<'_>) -> Formats {
         let lines: Vec<&[u8]> = head.take(LEARN_LINES).collect();
-        let count = |extent| {
-            let mut counts = vec![0u32; KINDS.len()];
+        let apache = path.contains("apache") || path.contains("httpd");
+        let learn = |extent| {
+            let context = Context { extent, ..*context };
+            let mut found: Vec<(usize, Member)> = vec![];
             for line in &lines {
-                let understood = |format: &Format| format.build.parse(line, extent).is_ok();
-                if let Some(first) = KINDS.iter().position(understood) {
-                    counts[first] += 1;
+                let Some((at, member)) = first(line, &context) else { continue };
+                if !found.iter().any(|(_, known)| known.name == member.name) {
+                    found.push((at, member));
                 }
             }
-            counts
+            found
         };
-        let mut counts = count(Extent::Whole);
-        if counts.iter().all(|&count| count == 0) {
+        let mut found = learn(Extent::Whole);
+        if found.is_empty() {
             // A file may begin with a line that is too long to be read whole.
-            counts = count(Extent::Head);
+            found = learn(Extent::Head);
         }
-        let mut found: Vec<usize> = (0..KINDS.len()).filter(|&at| counts[at] > 0).collect();
-        found.sort_by_key(|&at| std::cmp::Reverse(counts[at]));
-        let apache = path.contains("apache") || path.contains("httpd");
-        let named = |at: usize| match KINDS[at].name {
-            "nginx_combined" if apache => plugin::find(KINDS, "apache_combined").unwrap_or(&KINDS[at]),
-            _ => &KINDS[at],
+        // As they were tried, so that each line is understood as it was here.
+        found.sort_by_key(|(at, _)| *at);
+        let named = |(_, member): (usize, Member)| match member.format.name {
+            "nginx_combined" if apache => match plugin::find(KINDS, "apache_combined") {
+                Some(format) => Member::new(member.envelope, member.program.as_deref(), format),
+                None => member,
+            },
+            _ => member,
         };
         Formats(found.into_iter().map(named).collect())
     }
@@ -171,11 +257,16 @@ impl Formats {
     /// # Errors
     /// What the first of the formats missed in the line.
     #[inline]
-    pub fn parse<'a>(&self, line: &'a [u8], extent: Extent) -> Result<Event<'a>, Unparsed> {
+    pub fn parse<'a>(&self, line: &'a [u8], context: &Context<'a>) -> Result<Event<'a>, Unparsed> {
         let mut first = None;
-        for format in &self.0 {
-            match format.build.parse(line, extent) {
-                Ok(event) => return Ok(event),
+        for member in &self.0 {
+            match member.parse(line, context) {
+                Ok(mut event) => {
+                    if !context.site.trusted_proxies.is_empty() {
+                        proxies::resolve(&mut event, &context.site.trusted_proxies);
+                    }
+                    return Ok(event);
+                }
                 Err(unparsed) => first = first.or(Some(unparsed)),
             }
         }
@@ -183,24 +274,40 @@ impl Formats {
     }
 
     /// The name of the format that understands `line`; empty if none does.
-    pub fn name_for(&self, line: &[u8], extent: Extent) -> &'static str {
-        let format = self.0.iter().find(|format| format.build.parse(line, extent).is_ok());
-        format.map_or("", |format| format.name)
+    pub fn name_for<'a>(&'a self, line: &'a [u8], context: &Context<'a>) -> &'a str {
+        self.0.iter().find(|member| member.parse(line, context).is_ok()).map_or("", |member| &member.name)
     }
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Their names, the most frequent first.
+    /// Their names, in the order in which they are tried.
     pub fn names(&self) -> Vec<String> {
-        self.0.iter().map(|format| format.name.to_owned()).collect()
+        self.0.iter().map(|member| member.name.to_string()).collect()
     }
 
     /// The formats called `names`; unknown ones are left out.
     pub fn of_names(names: &[String]) -> Formats {
-        Formats(names.iter().filter_map(|name| format(name).ok()).collect())
+        Formats(names.iter().filter_map(|name| Member::named(name).ok()).collect())
     }
+}
+
+/// The first format that understands `line`, and its place in [`KINDS`].
+fn first<'a>(line: &'a [u8], context: &Context<'a>) -> Option<(usize, Member)> {
+    let opened = Envelope::ALL.iter().filter_map(|envelope| Some((*envelope, envelope.open(line, context)?)));
+    let opened: Vec<_> = opened.collect();
+    KINDS.iter().enumerate().find_map(|(at, format)| {
+        let within = opened.iter().find_map(|(envelope, opened)| {
+            let member = Member::new(Some(*envelope), None, format);
+            member.parse_opened(opened, context).ok()?;
+            // Only the log's own text says which program speaks in which format.
+            let program = (!opened.program.is_empty() && !format.build.is_general()).then_some(opened.program);
+            Some(Member::new(Some(*envelope), program, format))
+        });
+        let bare = || format.build.parse(line, context).ok().map(|_| Member::new(None, None, format));
+        Some((at, within.or_else(bare)?))
+    })
 }
 
 /// Whether `name` is a format string, not a name.
@@ -220,7 +327,7 @@ fn format(name: &str) -> Result<&'static Format, String> {
         return Ok(format);
     }
     let template: &'static template::Template = Box::leak(Box::new(template::compile(name)?));
-    let kind = Kind { name: &*name.to_owned().leak(), summary: "a format string", example: "", build: template as _ };
+    let kind = Format { name: &*name.to_owned().leak(), summary: "a format string", example: "", build: template as _ };
     let format: &'static Format = Box::leak(Box::new(kind));
     own.push(format);
     Ok(format)
@@ -243,16 +350,32 @@ pub fn trim_line(line: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Auth, Connection, Kind, Message, Timestamp};
+
+    /// The context of a line that was read on 2026-11-22, in UTC.
+    pub(super) fn context(extent: Extent) -> Context<'static> {
+        let arena = Box::leak(Box::new(bumpalo::Bump::new()));
+        let site = Box::leak(Box::new(Site::default()));
+        Context { extent, arena, program: b"", site, read_at: Timestamp(1_795_305_600_000) }
+    }
 
     /// An event in one line, to be compared; or why there is none.
     pub(super) fn shown_event(event: Result<Event<'_>, Unparsed>) -> String {
         let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
-        match event {
-            Err(why) => format!("error: {why}"),
-            Ok(Event { time, source_ip, kind: crate::event::Kind::Http(http) }) => format!(
-                "{} {} {}|{}|{} {} {:?} ref={} ua={} user={} host={}",
-                time.map_or("-".into(), |time| time.to_string()),
-                source_ip.map_or("-".into(), |ip| ip.to_string()),
+        let event = match event {
+            Err(why) => return format!("error: {why}"),
+            Ok(event) => event,
+        };
+        let time = event.time.map_or("-".into(), |time| time.to_string());
+        let client = event.source_ip.map_or("-".into(), |ip| ip.to_string());
+        let guessed = if event.guessed { "?" } else { "" };
+        let said = |Message { program, level, user, text: said }: Message<'_>| {
+            format!("program={} level={} user={} {}", text(program), text(level), text(user), text(said))
+        };
+        let kind = event.kind.as_str();
+        match event.kind {
+            Kind::Http(http) => format!(
+                "{time} {client} {}|{}|{} {} {:?} ref={} ua={} user={} host={}",
                 text(http.method),
                 text(http.uri),
                 text(http.protocol),
@@ -263,13 +386,24 @@ mod tests {
                 text(http.user),
                 text(http.host),
             ),
+            Kind::Auth(Auth { outcome, message }) => {
+                format!("{time} {client}{guessed} auth {} {}", outcome.as_str(), said(message))
+            }
+            Kind::Connection(Connection { destination, destination_port, transport, message }) => {
+                let to = destination.map_or("-".into(), |ip| ip.to_string());
+                let transport = text(transport);
+                format!("{time} {client}{guessed} connection {transport} to {to} {destination_port} {}", said(message))
+            }
+            Kind::Mail(message) | Kind::Audit(message) | Kind::App(message) => {
+                format!("{time} {client}{guessed} {kind} {}", said(message))
+            }
         }
     }
 
     #[test]
     fn every_format_understands_its_example() {
         for kind in KINDS {
-            let event = kind.build.parse(kind.example.as_bytes(), Extent::Whole);
+            let event = kind.build.parse(kind.example.as_bytes(), &context(Extent::Whole));
             assert!(event.is_ok_and(|event| event.source_ip.is_some() && event.time.is_some()), "{}", kind.name);
         }
     }
@@ -280,24 +414,63 @@ mod tests {
         let formats = Formats::named(string).unwrap();
         assert_eq!(formats.names(), [string]);
         let restored = Formats::of_names(&formats.names());
-        assert!(std::ptr::eq(restored.0[0], formats.0[0]), "made once");
-        let event = restored.parse(br#"203.0.113.7 [2026-01-05T12:30:45Z] "GET / HTTP/1.1""#, Extent::Whole);
-        assert!(event.is_ok_and(|event| event.source_ip.is_some()));
+        assert!(std::ptr::eq(restored.0[0].format, formats.0[0].format), "made once");
+        let line = br#"203.0.113.7 [2026-01-05T12:30:45Z] "GET / HTTP/1.1""#;
+        assert!(restored.parse(line, &context(Extent::Whole)).is_ok_and(|event| event.source_ip.is_some()));
         assert!(Formats::named("nginx_combine").is_err_and(|why| why.contains("no format is called")));
         assert!(Formats::named("$time_local").is_err_and(|why| why.contains("no client address")));
+    }
+
+    /// What is learned from `lines`.
+    fn learned(path: &str, lines: &[&[u8]]) -> Formats {
+        Formats::learn(path, lines.iter().copied(), &context(Extent::Whole))
     }
 
     #[test]
     fn a_file_speaks_the_formats_of_its_head_and_no_other() {
         let combined = KINDS[0].example.as_bytes();
-        let common = KINDS[2].example.as_bytes();
-        let learned = Formats::learn("/var/log/nginx/access.log", [combined, combined, b"junk".as_slice()].into_iter());
-        assert_eq!(learned.names(), ["nginx_combined"]);
-        assert!(learned.parse(common, Extent::Whole).is_err(), "a format that the head did not show is not offered");
-        let both = Formats::learn("/var/log/apache2/a.log", [common, combined, combined].into_iter());
-        assert_eq!(both.names(), ["apache_combined", "apache_common"]);
-        assert!(Formats::learn("x", [b"".as_slice(), b"hello"].into_iter()).is_empty());
-        let cut = Formats::learn("x", std::iter::once(&combined[..70]));
-        assert_eq!(cut.names(), ["nginx_combined"], "a line that was too long");
+        let common = plugin::find(KINDS, "apache_common").unwrap().example.as_bytes();
+        let nginx = learned("/var/log/nginx/access.log", &[combined, combined, b"junk"]);
+        assert_eq!(nginx.names(), ["nginx_combined"]);
+        let other = nginx.parse(common, &context(Extent::Whole));
+        assert!(other.is_err(), "a format that the head did not show is not offered");
+        assert_eq!(
+            learned("/var/log/apache2/a.log", &[common, combined]).names(),
+            ["apache_combined", "apache_common"]
+        );
+        assert!(learned("x", &[b"", b"hello"]).is_empty());
+        assert_eq!(learned("x", &[&combined[..70]]).names(), ["nginx_combined"], "a line that was too long");
+    }
+
+    #[test]
+    fn in_a_syslog_file_each_program_has_formats_of_its_own() {
+        let access = KINDS[0].example;
+        let line = |program: &str| format!("Jan  5 12:30:45 web {program}: {access}");
+        let formats = learned("syslog", &[line("nginx").as_bytes()]);
+        assert_eq!(formats.names(), ["syslog[nginx]+nginx_combined"]);
+        let context = context(Extent::Whole);
+        let (nginx, other) = (line("nginx"), line("blog[7]"));
+        assert!(formats.parse(nginx.as_bytes(), &context).is_ok_and(|event| event.source_ip.is_some()));
+        let forged = formats.parse(other.as_bytes(), &context);
+        assert!(forged.is_err(), "what another program logs is no access log");
+        assert_eq!(formats.name_for(nginx.as_bytes(), &context), "syslog[nginx]+nginx_combined");
+        let any = Formats::named("syslog+nginx_combined").unwrap();
+        assert!(any.parse(other.as_bytes(), &context).is_ok());
+        assert_eq!(Formats::of_names(&formats.names()).names(), formats.names());
+    }
+
+    #[test]
+    fn containers_wrap_any_format() {
+        let escaped = KINDS[0].example.replace('"', "\\\"");
+        let docker = format!(r#"{{"log":"{escaped}\n","stream":"stdout","time":"2026-01-05T12:30:45Z"}}"#);
+        assert_eq!(learned("x-json.log", &[docker.as_bytes()]).names(), ["docker+nginx_combined"]);
+        let cri = format!("2026-01-05T12:30:45.1Z stdout F {}", KINDS[0].example);
+        assert_eq!(learned("0.log", &[cri.as_bytes()]).names(), ["cri+nginx_combined"]);
+        let context = context(Extent::Whole);
+        let bare = Formats::named("nginx_combined").unwrap();
+        let inner = shown_event(bare.parse(KINDS[0].example.as_bytes(), &context));
+        for (line, name) in [(&docker, "docker+nginx_combined"), (&cri, "cri+nginx_combined")] {
+            assert_eq!(shown_event(Formats::named(name).unwrap().parse(line.as_bytes(), &context)), inner);
+        }
     }
 }

@@ -20,6 +20,7 @@ use std::sync::OnceLock;
 
 use super::access::{bare_quote, host_name, present, request};
 use super::address::{address, address_and_port};
+use super::context::{Context, Site};
 use super::time::{END_OF_9999, clf, iso8601, leading_iso8601, number, unix};
 use super::{Extent, LogFormat, Unparsed};
 use crate::event::{Event, Http, Kind, Timestamp};
@@ -29,7 +30,11 @@ use dialect::{Step, Variable};
 #[derive(Debug)]
 pub struct Template {
     sections: Box<[Section]>,
+    /// The zone of its time stands elsewhere in the line.
+    zone_apart: bool,
 }
+
+static UTC: Site = Site { zone: jiff::tz::TimeZone::UTC, trusted_proxies: Vec::new() };
 
 /// What stands between two signs that no client can write.
 #[derive(Debug)]
@@ -70,7 +75,7 @@ enum Field {
     Request,
     Method,
     Uri,
-    /// Counts only where it joins a path.
+    /// Of a URI that is logged without it.
     Query,
     Protocol,
     Status,
@@ -79,6 +84,8 @@ enum Field {
     Agent,
     User,
     Host,
+    /// A header in which proxies name the client.
+    Forwarded,
 }
 
 /// How a time is written.
@@ -142,7 +149,8 @@ pub fn compile(format: &str) -> Result<Template, String> {
     if !has(&|field| matches!(field, Field::Time(_))) {
         return Err("no time: add $time_local (nginx) or %t (Apache)".to_owned());
     }
-    Ok(Template { sections: sections.into() })
+    let zone_apart = has(&|field| matches!(field, Field::PartOfTime(steps) if steps.contains(&Step::Zone)));
+    Ok(Template { sections: sections.into(), zone_apart })
 }
 
 /// The section of `pieces`, called `names`.
@@ -182,8 +190,9 @@ fn section(pieces: Vec<Piece>, after: Vec<u8>, end: Option<u8>, names: &[&str]) 
 
 impl LogFormat for Template {
     #[inline]
-    fn parse<'a>(&self, line: &'a [u8], extent: Extent) -> Result<Event<'a>, Unparsed> {
-        let mut parts = Parts::default();
+    fn parse<'a>(&self, line: &'a [u8], context: &Context<'a>) -> Result<Event<'a>, Unparsed> {
+        let extent = context.extent;
+        let mut parts = Parts::new(if self.zone_apart { &UTC } else { context.site });
         let read = self.read(line, extent, &mut parts);
         if !(extent == Extent::Head && parts.client != Client::Absent && parts.time.is_some()) {
             read?;
@@ -196,7 +205,10 @@ impl LogFormat for Template {
             return Err(Unparsed("the first field is no client address"));
         }
         let time = parts.time.map(|time| Timestamp(time.0 + parts.more_ms));
-        Ok(Event { time, source_ip: parts.source_ip, kind: Kind::Http(parts.http) })
+        if !parts.query.is_empty() && memchr::memchr(b'?', parts.http.uri).is_none() {
+            parts.http.uri = context.joined(&[parts.http.uri, b"?", parts.query]);
+        }
+        Ok(Event { time, source_ip: parts.source_ip, ..Event::of(Kind::Http(parts.http)) })
     }
 }
 
@@ -281,7 +293,7 @@ impl Section {
                 Shape::List => list_end(rest, literal),
                 Shape::Number => Some(rest.iter().take_while(|byte| matches!(byte, b'0'..=b'9' | b'-' | b'.')).count()),
                 Shape::Fixed(len) => (len <= rest.len()).then_some(len),
-                Shape::Iso8601 => leading_iso8601(rest).map(|(_, len)| len),
+                Shape::Iso8601 => leading_iso8601(rest, &UTC).map(|(_, len)| len),
                 Shape::Free => None,
             };
             let len = len.filter(|&len| extent == Extent::Whole || len < rest.len()).ok_or(Unparsed(NO_END))?;
@@ -352,20 +364,21 @@ fn list_end(text: &[u8], literal: &[u8]) -> Option<usize> {
 }
 
 /// What has been read of a line.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Parts<'a> {
+    site: &'a Site,
     time: Option<Timestamp>,
     /// What other fields add to the time.
     more_ms: i64,
     client: Client,
     ident: bool,
     source_ip: Option<std::net::IpAddr>,
+    query: &'a [u8],
     http: Http<'a>,
 }
 
-#[derive(Clone, Copy, Default, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 enum Client {
-    #[default]
     Absent,
     /// A host name, a Unix socket or `-`.
     Named,
@@ -373,11 +386,28 @@ enum Client {
 }
 
 impl<'a> Parts<'a> {
+    fn new(site: &'a Site) -> Parts<'a> {
+        Parts {
+            site,
+            time: None,
+            more_ms: 0,
+            client: Client::Absent,
+            ident: false,
+            source_ip: None,
+            query: b"",
+            http: Http::default(),
+        }
+    }
+
     #[inline]
     fn set(&mut self, field: &Field, text: &'a [u8]) -> Result<(), Unparsed> {
         let http = &mut self.http;
         match field {
-            Field::Skipped | Field::Query => {}
+            Field::Skipped => {}
+            Field::Query => {
+                let query = text.strip_prefix(b"?").unwrap_or(text);
+                self.query = if query.is_empty() { self.query } else { present(query) };
+            }
             Field::Client | Field::ClientAndPort => {
                 self.source_ip = if *field == Field::Client {
                     address_and_port(text)
@@ -392,10 +422,10 @@ impl<'a> Parts<'a> {
             }
             Field::Ident => self.ident = text != b"-",
             Field::Time(clock) => {
-                self.time = Some(clock.read(text).ok_or(Unparsed("no time where the format has it"))?)
+                self.time = Some(clock.read(text, self.site).ok_or(Unparsed("no time where the format has it"))?)
             }
             Field::PartOfTime(steps) => {
-                let part = dialect::strftime(steps, text).ok_or(Unparsed("no time where the format has it"))?;
+                let part = dialect::strftime(steps, text, &UTC).ok_or(Unparsed("no time where the format has it"))?;
                 self.more_ms += part.0;
             }
             Field::Request => request(text, http),
@@ -422,6 +452,7 @@ impl<'a> Parts<'a> {
             Field::Agent => http.user_agent = present(text),
             Field::User => http.user = if text == b"\"\"" { b"" } else { present(text) },
             Field::Host => http.host = present(text),
+            Field::Forwarded => http.forwarded = present(text),
         }
         Ok(())
     }
@@ -429,14 +460,14 @@ impl<'a> Parts<'a> {
 
 impl Clock {
     #[inline]
-    fn read(&self, text: &[u8]) -> Option<Timestamp> {
+    fn read(&self, text: &[u8], site: &Site) -> Option<Timestamp> {
         let time = match self {
             Clock::CommonLog => clf(text),
-            Clock::Iso8601 => iso8601(text),
+            Clock::Iso8601 => iso8601(text, site),
             Clock::Seconds => unix(text),
             Clock::Milliseconds => number(text).map(Timestamp),
             Clock::Microseconds => number(text).map(|micros| Timestamp(micros / 1000)),
-            Clock::Strftime(steps) => dialect::strftime(steps, text),
+            Clock::Strftime(steps) => dialect::strftime(steps, text, site),
         };
         time.filter(|time| time.secs() < END_OF_9999)
     }
@@ -456,9 +487,9 @@ impl BuiltIn {
 
 impl LogFormat for BuiltIn {
     #[inline]
-    fn parse<'a>(&self, line: &'a [u8], extent: Extent) -> Result<Event<'a>, Unparsed> {
+    fn parse<'a>(&self, line: &'a [u8], context: &Context<'a>) -> Result<Event<'a>, Unparsed> {
         match self.template.get_or_init(|| compile(self.format)) {
-            Ok(template) => template.parse(line, extent),
+            Ok(template) => template.parse(line, context),
             Err(_) => Err(Unparsed("the format does not compile")),
         }
     }

@@ -1,3 +1,4 @@
+use super::context::Site;
 use super::digits;
 use crate::event::Timestamp;
 
@@ -50,13 +51,13 @@ pub fn civil([year, month, day]: [i64; 3], [hour, minute, second]: [i64; 3], off
 }
 
 /// The ISO 8601 time that `text` is: `2026-01-05T12:30:45+01:00`.
-pub fn iso8601(text: &[u8]) -> Option<Timestamp> {
-    leading_iso8601(text).filter(|(_, len)| *len == text.len()).map(|(time, _)| time)
+pub fn iso8601(text: &[u8], site: &Site) -> Option<Timestamp> {
+    leading_iso8601(text, site).filter(|(_, len)| *len == text.len()).map(|(time, _)| time)
 }
 
 /// The ISO 8601 time that `text` begins with, and its length. A space may stand for the `T`, the
-/// fraction begins with `.` or `,`, and what has no zone is UTC.
-pub fn leading_iso8601(text: &[u8]) -> Option<(Timestamp, usize)> {
+/// fraction begins with `.` or `,`, and what has no zone is of the zone of `site`.
+pub fn leading_iso8601(text: &[u8], site: &Site) -> Option<(Timestamp, usize)> {
     let seconds = text.get(..19)?;
     let separators = [seconds[4], seconds[7], seconds[13], seconds[16]];
     if separators != *b"--::" || !matches!(seconds[10], b'T' | b't' | b' ') {
@@ -72,8 +73,11 @@ pub fn leading_iso8601(text: &[u8]) -> Option<(Timestamp, usize)> {
         ms = thousandths(&text[len + 1..len + 1 + digits])?;
         len += 1 + digits;
     }
-    let (offset, zone) = offset(&text[len..]).unwrap_or((0, 0));
-    Some((Timestamp(civil(date, clock, offset)?.0 + ms), len + zone))
+    let (time, zone) = match offset(&text[len..]) {
+        Some((offset, zone)) => (civil(date, clock, offset)?, zone),
+        None => (site.local(date, clock)?, 0),
+    };
+    Some((Timestamp(time.0 + ms), len + zone))
 }
 
 /// The offset from UTC in seconds that `text` begins with, and its length: `Z`, `+01:00`, `+0100`, `+01`.
@@ -150,7 +154,11 @@ pub fn month(name: [u8; 3]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Timestamp, clf, iso8601, unix};
+    use super::{Site, Timestamp, clf, unix};
+
+    fn iso8601(text: &[u8]) -> Option<Timestamp> {
+        super::iso8601(text, &Site::default())
+    }
 
     #[test]
     fn times_carry_their_zone() {

@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bumpalo::Bump;
 use serde::Serialize;
 
-use super::judge::{Batch, Judge, LineLimits, Origin, look, standing_refusal};
+use super::judge::{Batch, Judge, Lines, Origin, Reading, look, standing_refusal};
 use super::replay::formats;
 use crate::config::Config;
 use crate::detect::{Ruleset, Scratch, views};
-use crate::event::{Kind, printable};
+use crate::event::{Timestamp, printable};
 use crate::parse::trim_line;
 
 /// What became of a line, and the step that settled it.
@@ -40,18 +41,20 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
     let line = trim_line(line);
     let mut steps = vec![];
     let mut step = |room, said: String, details| steps.push(Step { room, said, details });
-    let formats = formats(format, "", line)?;
-    let limits = LineLimits::of(config);
-    let (head, extent) = limits.extent(line, 0);
-    let event = match formats.parse(head, extent) {
+    let reading = Reading::of(config);
+    let read_at = Timestamp::now();
+    let formats = formats(format, "", line, &reading, read_at)?;
+    let (head, extent) = reading.extent(line, 0);
+    let arena = Bump::new();
+    let context = reading.context(extent, read_at, &arena);
+    let event = match formats.parse(head, &context) {
         Err(why) => {
             step("parse", format!("not understood: {why}"), vec![]);
             let because = format!("the line was not understood: {why}");
             return Ok(Explanation { source_ip: None, steps, decision: "none", because });
         }
         Ok(event) => {
-            let format = formats.name_for(head, extent);
-            let Kind::Http(http) = &event.kind;
+            let format = formats.name_for(head, &context);
             let mut details = vec![];
             let mut detail = |name: &str, value: &[u8]| {
                 if !value.is_empty() {
@@ -60,22 +63,32 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
             };
             detail("client", event.source_ip.map_or(String::new(), |address| address.to_string()).as_bytes());
             detail("time", event.time.map_or(String::new(), |time| time.to_string()).as_bytes());
-            detail("method", http.method);
-            detail("uri", http.uri);
-            detail("status", http.status.to_string().as_bytes());
-            detail("referrer", http.referer);
-            detail("user agent", http.user_agent);
+            if let Some(http) = event.http() {
+                detail("method", http.method);
+                detail("uri", http.uri);
+                detail("status", http.status.to_string().as_bytes());
+                detail("referrer", http.referer);
+                detail("user agent", http.user_agent);
+            }
+            if let Some(message) = event.kind.message() {
+                detail("program", message.program);
+                detail("level", message.level);
+                detail("user", message.user);
+                detail("message", message.text);
+            }
             step("parse", format!("understood as {format}"), details);
             event
         }
     };
     let source_ip = event.source_ip;
-    let Kind::Http(http) = &event.kind;
-    let views = views(http.uri).into_iter().map(|(name, text)| format!("{name}: {}", printable(&text, 400)));
-    step("decode", "what the server was sent".into(), views.collect());
+    if let Some(http) = event.http() {
+        let views = views(http.uri).into_iter().map(|(name, text)| format!("{name}: {}", printable(&text, 400)));
+        step("decode", "what the server was sent".into(), views.collect());
+    }
     let mut scratch = Scratch::new();
     let mut batch = Batch::default();
-    look(rules, &formats, limits, &mut scratch, head, (line.len() - head.len()) as u64, &mut batch);
+    let lines = Lines { bytes: head, tail_cut: (line.len() - head.len()) as u64, read_at };
+    look(rules, &formats, &reading, &mut scratch, lines, &mut batch);
     let mut judge = Judge::new(config, rules.clone());
     let Some(record) = batch.records.first() else {
         return Ok(Explanation { source_ip, steps, decision: "none", because: "the line was not understood".into() });
@@ -92,7 +105,7 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
         step("decide", because.clone(), vec![]);
         return Ok(Explanation { source_ip, steps, decision: "none", because });
     };
-    let origin = Origin { file: &"-".into(), generation: 0, offset: 0, line_number: Some(1), tail_cut: 0 };
+    let origin = Origin { file: &"-".into(), generation: 0, offset: 0, line_number: Some(1), tail_cut: 0, read_at };
     let finding = judge.finding(&origin, &formats, line, hits, &settled, &mut scratch);
     let sum = finding.as_ref().map_or(String::new(), |finding| finding.verdict.reasoning.clone());
     let thresholds = &config.thresholds;

@@ -2,17 +2,18 @@
 //! core; [`Judge::settle`] counts and decides, in file order. Neither allocates for a benign line,
 //! takes a lock or awaits.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use bumpalo::Bump;
 use ipnet::IpNet;
+use jiff::tz::TimeZone;
 
 use crate::config::Config;
 use crate::decide::{self, ClientConfig, Durations, Surroundings, Thresholds};
 use crate::detect::{self, Counted, Counter, Hit, MethodClass, Recall, Record, Ruleset, Scratch};
-use crate::event::{
-    Action, ClientKey, DecidedBy, Event, Finding, Ground, Kind, Proposal, Proposer, Timestamp, printable,
-};
-use crate::parse::{Extent, Formats, trim_line};
+use crate::event::{Action, ClientKey, DecidedBy, Event, Finding, Ground, Proposal, Proposer, Timestamp, printable};
+use crate::parse::{Context, Extent, Formats, Site, trim_line};
 use crate::triage;
 
 /// Bytes of a logged field that a finding keeps.
@@ -32,6 +33,8 @@ pub struct Batch {
     pub overlong: u64,
     /// Where the first lines are that were not understood.
     pub samples: Vec<(u32, u32)>,
+    /// Text that events cannot borrow from their lines.
+    arena: Bump,
 }
 
 impl Batch {
@@ -49,20 +52,33 @@ impl Batch {
     }
 }
 
-/// How [`look`] reads lines.
-#[derive(Clone, Copy)]
-pub struct LineLimits {
+/// How lines are read.
+#[derive(Clone)]
+pub struct Reading {
     pub v6_prefix: u8,
     pub max_line_bytes: usize,
+    pub site: Site,
 }
 
-impl LineLimits {
-    pub fn of(config: &Config) -> LineLimits {
-        LineLimits { v6_prefix: config.client.v6_prefix, max_line_bytes: config.detect.max_line_bytes as usize }
+impl Reading {
+    pub fn of(config: &Config) -> Reading {
+        Reading {
+            v6_prefix: config.client.v6_prefix,
+            max_line_bytes: config.detect.max_line_bytes as usize,
+            site: Site {
+                zone: config.zone().unwrap_or(TimeZone::UTC),
+                trusted_proxies: config.client.trusted_proxies.clone(),
+            },
+        }
+    }
+
+    /// The context of lines of this extent, read or written last at `read_at`.
+    pub fn context<'a>(&'a self, extent: Extent, read_at: Timestamp, arena: &'a Bump) -> Context<'a> {
+        Context { extent, arena, program: b"", site: &self.site, read_at }
     }
 
     /// `line`, or its head if it is too long or was cut before.
-    pub fn extent(self, line: &[u8], tail_cut: u64) -> (&[u8], Extent) {
+    pub fn extent<'a>(&self, line: &'a [u8], tail_cut: u64) -> (&'a [u8], Extent) {
         if line.len() > self.max_line_bytes {
             (&line[..self.max_line_bytes], Extent::Head)
         } else if tail_cut > 0 {
@@ -73,30 +89,40 @@ impl LineLimits {
     }
 }
 
-/// Parses and matches the lines of `bytes` into `batch`. `tail_cut`: bytes of the one line in
-/// `bytes` that were too many to read. Blank lines count as lines and nothing else.
+/// Lines of one file, read at once.
+#[derive(Clone, Copy)]
+pub struct Lines<'a> {
+    pub bytes: &'a [u8],
+    /// How many bytes of the one line in `bytes` were too many to read.
+    pub tail_cut: u64,
+    /// None of them was written later.
+    pub read_at: Timestamp,
+}
+
+/// Parses and matches `lines` into `batch`. Blank lines count as lines and nothing else.
 pub fn look(
     rules: &Ruleset,
     formats: &Formats,
-    limits: LineLimits,
+    reading: &Reading,
     scratch: &mut Scratch,
-    bytes: &[u8],
-    tail_cut: u64,
+    lines: Lines<'_>,
     batch: &mut Batch,
 ) {
     batch.clear();
+    let Lines { bytes, tail_cut, read_at } = lines;
+    let Batch { records, hits, arena, .. } = batch;
     let mut start = 0;
     while start < bytes.len() {
         let mut group: [Option<Parsed<'_>>; GROUP] = [const { None }; GROUP];
         let mut parsed = 0;
         while parsed < GROUP && start < bytes.len() {
             let end = memchr::memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at + 1);
-            let (line, extent) = limits.extent(trim_line(&bytes[start..end]), tail_cut);
+            let (line, extent) = reading.extent(trim_line(&bytes[start..end]), tail_cut);
             let number = batch.lines as u32;
             batch.lines += 1;
             batch.overlong += u64::from(extent == Extent::Head);
             let (start32, len) = (start as u32, line.len() as u32);
-            match formats.parse(line, extent) {
+            match formats.parse(line, &reading.context(extent, read_at, arena)) {
                 Ok(event) => {
                     group[parsed] = Some(Parsed { event, start: start32, len, number });
                     parsed += 1;
@@ -117,9 +143,10 @@ pub fn look(
             *recalled = scratch.recall(&line.event);
         }
         for (line, recalled) in group.iter().flatten().zip(&recalled) {
-            let record = observe(rules, limits, scratch, line, recalled, &mut batch.hits);
-            batch.records.push(record);
+            let record = observe(rules, reading.v6_prefix, scratch, line, recalled, hits);
+            records.push(record);
         }
+        arena.reset();
     }
 }
 
@@ -137,18 +164,18 @@ struct Parsed<'a> {
 #[inline]
 fn observe(
     rules: &Ruleset,
-    limits: LineLimits,
+    v6_prefix: u8,
     scratch: &mut Scratch,
     line: &Parsed<'_>,
     recalled: &Recall,
     hits: &mut Vec<Hit>,
 ) -> Record {
     let Parsed { event, start, len, number } = line;
-    let Kind::Http(http) = &event.kind;
+    let http = event.http().copied().unwrap_or_default();
     let first_hit = hits.len();
     let score = rules.examine(event, recalled, scratch, hits);
     let mut record = Record {
-        client: event.source_ip.map_or(0, |address| ClientKey::of(address, limits.v6_prefix).bits()),
+        client: actionable(event).map_or(0, |address| ClientKey::of(address, v6_prefix).bits()),
         time_secs: event.time.map_or(0, |time| u32::try_from(time.secs()).unwrap_or(0)),
         start: *start,
         len: *len,
@@ -172,7 +199,7 @@ pub struct Judge {
     pub counter: Counter,
     thresholds: Thresholds,
     durations: Durations,
-    limits: LineLimits,
+    reading: Reading,
     /// Of the last line that stated a time: it holds for the next that states none.
     time_secs: u32,
 }
@@ -197,7 +224,7 @@ impl Judge {
                 first_secs: config.respond.block_duration_secs,
                 max_secs: config.respond.max_block_duration_secs,
             },
-            limits: LineLimits::of(config),
+            reading: Reading::of(config),
             time_secs: 0,
         }
     }
@@ -238,9 +265,10 @@ impl Judge {
         settled: &Settled,
         scratch: &mut Scratch,
     ) -> Option<Finding> {
-        let (line, extent) = self.limits.extent(line, origin.tail_cut);
-        let event = formats.parse(line, extent).ok()?;
-        let Kind::Http(http) = &event.kind;
+        let (line, extent) = self.reading.extent(line, origin.tail_cut);
+        let arena = Bump::new();
+        let event = formats.parse(line, &self.reading.context(extent, origin.read_at, &arena)).ok()?;
+        let http = event.http().copied().unwrap_or_default();
         let mut evidence = self.rules.evidence(&event, scratch, hits);
         evidence.sort_by_key(|piece| std::cmp::Reverse(piece.score));
         let windows = settled.counted.overflowed.iter().map(|&index| &self.rules.windows[index].spec);
@@ -269,7 +297,7 @@ impl Judge {
             line_number: origin.line_number,
             time: event.time.unwrap_or(Timestamp(i64::from(self.time_secs) * 1000)),
             source_ip: event.source_ip,
-            client: event.source_ip.map(|address| ClientKey::of(address, self.limits.v6_prefix)),
+            client: actionable(&event).map(|address| ClientKey::of(address, self.reading.v6_prefix)),
             method: kept(http.method),
             uri: kept(http.uri),
             status: http.status,
@@ -292,6 +320,13 @@ pub struct Origin<'a> {
     pub offset: u64,
     pub line_number: Option<u64>,
     pub tail_cut: u64,
+    /// As in [`Lines`].
+    pub read_at: Timestamp,
+}
+
+/// The client whom counters and bans may be about.
+fn actionable(event: &Event<'_>) -> Option<IpAddr> {
+    event.source_ip.filter(|_| !event.guessed)
 }
 
 /// The ban that a finding starts, for the gate.

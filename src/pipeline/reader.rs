@@ -10,14 +10,15 @@ use std::sync::mpsc::{Receiver, Sender as ReplySender};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use bumpalo::Bump;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
-use super::judge::{Batch, Judge, LineLimits, Origin, look, proposal};
+use super::judge::{Batch, Judge, Lines, Origin, Reading, look, proposal};
 use crate::config::{Config, Mode};
 use crate::detect::{Client, Ruleset, Scratch};
-use crate::event::{ClientKey, FileMark, Finding, Proposal, SourceStatus, printable};
-use crate::parse::{Formats, trim_line};
+use crate::event::{ClientKey, FileMark, Finding, Proposal, SourceStatus, Timestamp, printable};
+use crate::parse::{Extent, Formats, trim_line};
 use crate::tail::{Chunk, More, SourceConfig, Tailer};
 
 /// The state of windows and clients is saved this often, and at the end.
@@ -94,7 +95,7 @@ pub struct Reader {
     tailer: Tailer,
     sources: Vec<SourceConfig>,
     judge: Judge,
-    limits: LineLimits,
+    reading: Reading,
     scratch: Scratch,
     batch: Batch,
     known: HashMap<u64, Known>,
@@ -124,7 +125,7 @@ impl Reader {
             tailer,
             sources,
             judge: Judge::new(config, rules),
-            limits: LineLimits::of(config),
+            reading: Reading::of(config),
             scratch: Scratch::new(),
             batch: Batch::default(),
             known: HashMap::new(),
@@ -222,7 +223,8 @@ impl Reader {
 
     /// Reads what is there, at most a block from each file.
     fn read(&mut self, report: &mut Report) -> More {
-        let Reader { tailer, sources, judge, limits, scratch, batch, known, totals, dirty, checkpoint_now, .. } = self;
+        let Reader { tailer, sources, judge, reading, scratch, batch, known, totals, dirty, checkpoint_now, .. } = self;
+        let read_at = Timestamp::now();
         tailer.read(&mut |chunk: Chunk<'_>| {
             if let Some(mark) = &chunk.mark {
                 report.new_files.push(mark.clone());
@@ -233,10 +235,11 @@ impl Reader {
             *dirty = true;
             let file = known.entry(chunk.generation).or_default();
             if file.formats.is_empty() {
-                file.formats = learn(&sources[chunk.source], chunk.path, chunk.bytes);
+                file.formats = learn(&sources[chunk.source], chunk.path, chunk.bytes, reading, read_at);
                 *checkpoint_now |= !file.formats.is_empty();
             }
-            look(&judge.rules, &file.formats, *limits, scratch, chunk.bytes, chunk.tail_cut, batch);
+            let lines = Lines { bytes: chunk.bytes, tail_cut: chunk.tail_cut, read_at };
+            look(&judge.rules, &file.formats, reading, scratch, lines, batch);
             file.lines += batch.lines;
             file.parsed += batch.parsed;
             file.unparsed += batch.unparsed;
@@ -262,6 +265,7 @@ impl Reader {
                     offset: chunk.offset + u64::from(record.start),
                     line_number: None,
                     tail_cut: chunk.tail_cut,
+                    read_at,
                 };
                 let line = &chunk.bytes[start..start + record.len as usize];
                 if let Some(finding) = judge.finding(&origin, &file.formats, line, hits, &settled, scratch) {
@@ -301,7 +305,7 @@ impl Reader {
 
 /// The formats that a file is written in: configured, else those of the file's own first lines
 /// (what is new in it may be an attacker's), else those of `chunk`.
-fn learn(source: &SourceConfig, path: &Path, chunk: &[u8]) -> Formats {
+fn learn(source: &SourceConfig, path: &Path, chunk: &[u8], reading: &Reading, read_at: Timestamp) -> Formats {
     if let Ok(formats) = Formats::named(&source.format) {
         return formats;
     }
@@ -310,6 +314,8 @@ fn learn(source: &SourceConfig, path: &Path, chunk: &[u8]) -> Formats {
     let _ = File::open(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head));
     let lines = |bytes| <[u8]>::split(bytes, |&byte| byte == b'\n').map(trim_line).filter(|line| !line.is_empty());
     let name = path.to_string_lossy();
-    let formats = Formats::learn(&name, lines(&head));
-    if formats.is_empty() { Formats::learn(&name, lines(chunk)) } else { formats }
+    let arena = Bump::new();
+    let context = reading.context(Extent::Whole, read_at, &arena);
+    let formats = Formats::learn(&name, lines(&head), &context);
+    if formats.is_empty() { Formats::learn(&name, lines(chunk), &context) } else { formats }
 }

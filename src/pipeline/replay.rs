@@ -9,15 +9,16 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, bail};
+use bumpalo::Bump;
 
-use super::judge::{Batch, Judge, LineLimits, Origin, Settled, look};
+use super::judge::{Batch, Judge, Lines, Origin, Settled, look};
 use crate::config::Config;
 use crate::detect::Record;
-use crate::event::Finding;
+use crate::event::{Finding, Timestamp};
 use crate::parse::{self, Extent, Formats, trim_line};
 
 pub use super::explain::{Explanation, explain};
-pub use super::judge::standing_refusal;
+pub use super::judge::{Reading, standing_refusal};
 pub use crate::detect::{Ruleset, Scratch, Trial, trials};
 
 /// Bytes of a block that is matched at once.
@@ -69,16 +70,16 @@ pub fn scan(
     each: &mut dyn FnMut(&Found<'_>) -> anyhow::Result<()>,
     progress: &mut dyn FnMut(u64),
 ) -> anyhow::Result<Totals> {
-    let limits = LineLimits::of(config);
+    let reading = Arc::new(Reading::of(config));
     let mut judge = Judge::new(config, rules.clone());
     let mut totals = Totals::default();
     let mut streams = vec![];
     for path in files {
-        streams.push(Stream::open(path, format, limits.max_line_bytes)?);
+        streams.push(Stream::open(path, format, &reading)?);
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
-        let mut pool = Pool::start(scope, rules, limits, cores);
+        let mut pool = Pool::start(scope, rules, &reading, cores);
         loop {
             let mut next: Option<(usize, u32)> = None;
             for (index, stream) in streams.iter_mut().enumerate() {
@@ -109,10 +110,17 @@ fn second_earliest(streams: &[Stream], first: usize) -> u32 {
 ///
 /// # Errors
 /// There is no such format.
-pub fn formats(format: &str, path: &str, head: &[u8]) -> anyhow::Result<Formats> {
+pub fn formats(
+    format: &str,
+    path: &str,
+    head: &[u8],
+    reading: &Reading,
+    read_at: Timestamp,
+) -> anyhow::Result<Formats> {
     if format == "auto" {
         let lines = head.split(|&byte| byte == b'\n').map(trim_line).filter(|line| !line.is_empty());
-        return Ok(Formats::learn(path, lines));
+        let arena = Bump::new();
+        return Ok(Formats::learn(path, lines, &reading.context(Extent::Whole, read_at, &arena)));
     }
     Formats::named(format).map_err(anyhow::Error::msg)
 }
@@ -123,9 +131,8 @@ pub fn format_kinds() -> &'static [parse::Format] {
 }
 
 /// The lines of a block, as the daemon would parse them.
-pub fn lines<'a>(block: &'a [u8], config: &Config, tail_cut: u64) -> impl Iterator<Item = (&'a [u8], Extent)> {
-    let limits = LineLimits::of(config);
-    block.split_inclusive(|&byte| byte == b'\n').map(move |line| limits.extent(trim_line(line), tail_cut))
+pub fn lines<'a>(block: &'a [u8], reading: &Reading, tail_cut: u64) -> impl Iterator<Item = (&'a [u8], Extent)> {
+    block.split_inclusive(|&byte| byte == b'\n').map(move |line| reading.extent(trim_line(line), tail_cut))
 }
 
 /// The rules of this configuration: the built-in ones and those of its `rules_dir`.
@@ -170,6 +177,12 @@ pub fn open(path: &Path) -> anyhow::Result<Box<dyn Read + Send>> {
         bail!("{} is a directory; name the log files in it", path.display());
     }
     Ok(Box::new(file))
+}
+
+/// When the file was written last; now for what is no file.
+pub fn written_last(path: &Path) -> Timestamp {
+    let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok().filter(|_| path.is_file());
+    modified.map_or_else(Timestamp::now, Timestamp::from)
 }
 
 /// Cuts what it reads into blocks of whole lines. Of a line longer than the limit the head is a
@@ -254,6 +267,7 @@ struct Stream {
     path: PathBuf,
     blocks: Blocks,
     formats: Arc<Formats>,
+    read_at: Timestamp,
     ahead: VecDeque<Receiver<Block>>,
     current: Option<Block>,
     /// The first block, read to learn the formats.
@@ -264,18 +278,20 @@ struct Stream {
 }
 
 impl Stream {
-    fn open(path: &Path, format: &str, max_line_bytes: usize) -> anyhow::Result<Stream> {
-        let mut blocks = Blocks::new(open(path)?, max_line_bytes);
+    fn open(path: &Path, format: &str, reading: &Reading) -> anyhow::Result<Stream> {
+        let mut blocks = Blocks::new(open(path)?, reading.max_line_bytes);
+        let read_at = written_last(path);
         let mut first = Block::default();
         let mark = blocks.next(&mut first.bytes).with_context(|| format!("cannot read {}", path.display()))?;
         first.mark = mark.unwrap_or_default();
         let name: Arc<str> = path.display().to_string().into();
-        let formats = Arc::new(formats(format, &name, &first.bytes)?);
+        let formats = Arc::new(formats(format, &name, &first.bytes, reading, read_at)?);
         Ok(Stream {
             name,
             path: path.to_owned(),
             blocks,
             formats,
+            read_at,
             ahead: VecDeque::new(),
             current: None,
             first: mark.map(|_| first),
@@ -304,7 +320,7 @@ impl Stream {
                     }
                 };
                 block.at = 0;
-                self.ahead.push_back(pool.submit(block, &self.formats));
+                self.ahead.push_back(pool.submit(block, &self.formats, self.read_at));
             }
             if self.current.is_some() {
                 return Ok(());
@@ -350,6 +366,7 @@ impl Stream {
                     offset: block.mark.offset + u64::from(record.start),
                     line_number: Some(line_number),
                     tail_cut: block.mark.tail_cut,
+                    read_at: self.read_at,
                 },
                 formats: &self.formats,
                 line: &block.bytes[start..start + record.len as usize],
@@ -371,7 +388,7 @@ impl Stream {
 /// Threads that match blocks. With one core the caller's thread does it itself.
 struct Pool {
     jobs: Option<Sender<Job>>,
-    alone: Option<(Arc<Ruleset>, LineLimits, Scratch)>,
+    alone: Option<(Arc<Ruleset>, Arc<Reading>, Scratch)>,
     /// Blocks of one file that are matched ahead of counting.
     ahead: usize,
     spare: Vec<Block>,
@@ -380,6 +397,7 @@ struct Pool {
 struct Job {
     block: Block,
     formats: Arc<Formats>,
+    read_at: Timestamp,
     done: Sender<Block>,
 }
 
@@ -387,23 +405,29 @@ impl Pool {
     fn start<'scope>(
         scope: &'scope std::thread::Scope<'scope, '_>,
         rules: &Arc<Ruleset>,
-        limits: LineLimits,
+        reading: &Arc<Reading>,
         cores: usize,
     ) -> Pool {
         if cores == 1 {
-            return Pool { jobs: None, alone: Some((rules.clone(), limits, Scratch::new())), ahead: 1, spare: vec![] };
+            return Pool {
+                jobs: None,
+                alone: Some((rules.clone(), reading.clone(), Scratch::new())),
+                ahead: 1,
+                spare: vec![],
+            };
         }
         let (jobs, queue) = channel::<Job>();
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..cores {
-            let (queue, rules) = (queue.clone(), rules.clone());
+            let (queue, rules, reading) = (queue.clone(), rules.clone(), reading.clone());
             scope.spawn(move || {
                 let mut scratch = Scratch::new();
                 loop {
                     let job = queue.lock().ok().and_then(|queue| queue.recv().ok());
-                    let Some(Job { mut block, formats, done }) = job else { return };
+                    let Some(Job { mut block, formats, read_at, done }) = job else { return };
                     let Block { bytes, mark, batch, .. } = &mut block;
-                    look(&rules, &formats, limits, &mut scratch, bytes, mark.tail_cut, batch);
+                    let lines = Lines { bytes, tail_cut: mark.tail_cut, read_at };
+                    look(&rules, &formats, &reading, &mut scratch, lines, batch);
                     // Nobody waits any more when the scan has failed.
                     let _ = done.send(block);
                 }
@@ -412,15 +436,16 @@ impl Pool {
         Pool { jobs: Some(jobs), alone: None, ahead: cores + 1, spare: vec![] }
     }
 
-    fn submit(&mut self, mut block: Block, formats: &Arc<Formats>) -> Receiver<Block> {
+    fn submit(&mut self, mut block: Block, formats: &Arc<Formats>, read_at: Timestamp) -> Receiver<Block> {
         let (done, result) = channel();
         match (&self.jobs, &mut self.alone) {
             (Some(jobs), _) => {
-                let _ = jobs.send(Job { block, formats: formats.clone(), done });
+                let _ = jobs.send(Job { block, formats: formats.clone(), read_at, done });
             }
-            (None, Some((rules, limits, scratch))) => {
+            (None, Some((rules, reading, scratch))) => {
                 let Block { bytes, mark, batch, .. } = &mut block;
-                look(rules, formats, *limits, scratch, bytes, mark.tail_cut, batch);
+                let lines = Lines { bytes, tail_cut: mark.tail_cut, read_at };
+                look(rules, formats, reading, scratch, lines, batch);
                 let _ = done.send(block);
             }
             (None, None) => {}

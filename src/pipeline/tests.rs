@@ -4,10 +4,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::judge::{Batch, Judge, LineLimits, look};
+use super::judge::{Batch, Judge, Lines, Reading, look};
 use super::replay::{self, Blocks, Ruleset, Scratch};
 use crate::config::Config;
-use crate::event::{Action, ClientKey, Finding};
+use crate::event::{Action, ClientKey, Finding, Timestamp};
 use crate::parse::Formats;
 
 const SQLI: &str = "/?id=1%27%20UNION%20SELECT%201,2";
@@ -176,7 +176,8 @@ fn judged(judge: &mut Judge, text: &str) -> Vec<(u32, u8, Action, Option<u64>)> 
     let config = Config::default();
     let formats = Formats::named("nginx_combined").unwrap();
     let (mut scratch, mut batch) = (Scratch::new(), Batch::default());
-    look(&judge.rules.clone(), &formats, LineLimits::of(&config), &mut scratch, text.as_bytes(), 0, &mut batch);
+    let lines = Lines { bytes: text.as_bytes(), tail_cut: 0, read_at: Timestamp::default() };
+    look(&judge.rules.clone(), &formats, &Reading::of(&config), &mut scratch, lines, &mut batch);
     let mut found = vec![];
     for record in &batch.records {
         if let Some(settled) = judge.settle(record, batch.hits_of(record)) {

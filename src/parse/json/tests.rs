@@ -1,8 +1,8 @@
 use super::*;
-use crate::parse::tests::shown_event;
+use crate::parse::tests::{context, shown_event};
 
 fn shown_of(line: &[u8], extent: Extent) -> String {
-    shown_event(Json.parse(line, extent))
+    shown_event(Json.parse(line, &context(extent)))
 }
 
 fn shown(line: &str) -> String {
@@ -192,8 +192,8 @@ proptest::proptest! {
     ) {
         for line in [bytes.as_slice(), text.as_bytes()] {
             for dressed in [line.to_vec(), [b"{\"ip\":\"203.0.113.7\",\"request\":", line].concat(), [b"{\"time\":\"", line, b"\"}"].concat()] {
-                let whole = Json.parse(&dressed, Extent::Whole);
-                let _ = Json.parse(&dressed, Extent::Head);
+                let whole = Json.parse(&dressed, &context(Extent::Whole));
+                let _ = Json.parse(&dressed, &context(Extent::Head));
                 assert!(whole.is_err() || std::str::from_utf8(&dressed).is_err()
                     || dressed.first().is_some_and(|byte| b"{ \t\n\r".contains(byte)));
             }
@@ -208,8 +208,8 @@ proptest::proptest! {
             "status": 404, "time_iso8601": "2026-01-05T12:30:45Z", "zz": [agent, { "status": agent }],
         })
         .to_string();
-        let event = Json.parse(line.as_bytes(), Extent::Whole).unwrap();
-        let Kind::Http(http) = event.kind;
+        let event = Json.parse(line.as_bytes(), &context(Extent::Whole)).unwrap();
+        let Kind::Http(http) = event.kind else { panic!("no request") };
         let unescaped = |field: &[u8]| -> String {
             serde_json::from_slice(&[b"\"", field, b"\""].concat()).unwrap()
         };

@@ -1,6 +1,7 @@
 //! What the variables of nginx and Apache are called, and what they hold.
 
 use super::{Clock, Field, Shape, Timestamp};
+use crate::parse::context::Site;
 use crate::parse::time::{CLF_LEN, civil, month, number, offset};
 
 /// A part of a format.
@@ -97,6 +98,10 @@ fn nginx_variable(name: &str) -> (Field, Shape, u8) {
         "bytes_sent" => (Field::Bytes, Number, 1),
         "http_referer" => (Field::Referer, Free, 1),
         "http_user_agent" => (Field::Agent, Free, 1),
+        // A proxy adds to the list what it saw; a header with one address it may hand on as it came.
+        "http_x_forwarded_for" | "proxy_add_x_forwarded_for" => (Field::Forwarded, Free, 3),
+        "http_forwarded" => (Field::Forwarded, Free, 2),
+        "http_cf_connecting_ip" | "http_true_client_ip" | "http_x_real_ip" => (Field::Forwarded, Free, 1),
         "remote_user" => (Field::User, Free, 1),
         "host" => (Field::Host, Word, 3),
         "http_host" => (Field::Host, Free, 2),
@@ -209,6 +214,9 @@ fn apache_variable(directive: u8, argument: &str, modifiers: &str) -> Result<(Fi
             "referer" => (Field::Referer, Free, 1),
             "user-agent" => (Field::Agent, Free, 1),
             "host" => (Field::Host, Free, 1),
+            "x-forwarded-for" => (Field::Forwarded, Free, 3),
+            "forwarded" => (Field::Forwarded, Free, 2),
+            "cf-connecting-ip" | "true-client-ip" | "x-real-ip" => (Field::Forwarded, Free, 1),
             _ => (Field::Skipped, Free, 0),
         },
         b'D' | b'I' | b'k' | b'p' | b'P' | b'S' | b'T' => (Field::Skipped, Number, 0),
@@ -311,9 +319,9 @@ fn strftime_steps(format: &str) -> Result<Vec<Step>, String> {
     Ok(steps)
 }
 
-/// The time that `text` is; what `steps` do not tell is that of 1970, and UTC.
-pub fn strftime(steps: &[Step], text: &[u8]) -> Option<Timestamp> {
-    let (mut date, mut clock, mut zone, mut ms) = ([1970, 1, 1], [0; 3], 0, 0);
+/// The time that `text` is; what `steps` do not tell is that of 1970, and the zone of `site`.
+pub fn strftime(steps: &[Step], text: &[u8], site: &Site) -> Option<Timestamp> {
+    let (mut date, mut clock, mut zone, mut ms) = ([1970, 1, 1], [0; 3], None, 0);
     let mut rest = text;
     for step in steps {
         let (part, after) = rest.split_at_checked(step.len())?;
@@ -328,7 +336,7 @@ pub fn strftime(steps: &[Step], text: &[u8]) -> Option<Timestamp> {
             Step::Hour => clock[0] = number(part)?,
             Step::Minute => clock[1] = number(part)?,
             Step::Second => clock[2] = number(part)?,
-            Step::Zone => zone = offset(part).filter(|(_, len)| *len == part.len())?.0,
+            Step::Zone => zone = Some(offset(part).filter(|(_, len)| *len == part.len())?.0),
             Step::Weekday => part.iter().all(u8::is_ascii_alphabetic).then_some(())?,
             Step::Fraction(3) => ms = number(part)?,
             Step::Fraction(_) => ms = number(part)? / 1000,
@@ -337,7 +345,11 @@ pub fn strftime(steps: &[Step], text: &[u8]) -> Option<Timestamp> {
     if !rest.is_empty() {
         return None;
     }
-    civil(date, clock, zone).map(|time| Timestamp(time.0 + ms))
+    let time = match zone {
+        Some(offset) => civil(date, clock, offset)?,
+        None => site.local(date, clock)?,
+    };
+    Some(Timestamp(time.0 + ms))
 }
 
 /// Joins what one value is split into: `$uri$is_args$args`, `$uri?$args` and `%U%q` are a URI,
@@ -398,10 +410,11 @@ fn keep_the_best(variables: &mut [Variable]) {
             Field::User => 8,
             Field::Method => 9,
             Field::Protocol => 10,
+            Field::Forwarded => 11,
             Field::Skipped | Field::Ident | Field::Query | Field::PartOfTime(_) => return None,
         })
     }
-    let mut best: [Option<(u8, usize)>; 11] = [None; 11];
+    let mut best: [Option<(u8, usize)>; 12] = [None; 12];
     for (at, variable) in variables.iter().enumerate() {
         let Variable::Field { field, rank, .. } = variable else { continue };
         let Some(role) = role(field) else { continue };
@@ -419,7 +432,7 @@ fn keep_the_best(variables: &mut [Variable]) {
     for (at, variable) in variables.iter_mut().enumerate() {
         let Variable::Field { field, .. } = variable else { continue };
         let told = match field {
-            Field::Method | Field::Protocol => request,
+            Field::Method | Field::Protocol | Field::Query => request,
             // Only a date that another field does not tell needs its parts.
             Field::PartOfTime(_) => !in_parts,
             _ => false,

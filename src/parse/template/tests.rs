@@ -1,13 +1,13 @@
 use super::*;
 use crate::parse::access::{COMBINED, COMMON};
-use crate::parse::tests::shown_event;
+use crate::parse::tests::{context, shown_event};
 
 const NGINX: &str = r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent""#;
 const APACHE: &str = r#"%h %l %u %t \"%r\" %>s %b \"%{Referer}i\" \"%{User-agent}i\""#;
 
 fn shown(format: &str, line: &str) -> String {
     let template = compile(format).unwrap_or_else(|why| panic!("{format}: {why}"));
-    shown_event(template.parse(line.as_bytes(), Extent::Whole))
+    shown_event(template.parse(line.as_bytes(), &context(Extent::Whole)))
 }
 
 #[test]
@@ -22,7 +22,7 @@ fn the_default_formats_tell_what_the_handwritten_parser_tells() {
         r#"203.0.113.7 - - [05/Jan/2026:12:30:45 +0000] "GET / HTTP/1.1" 200 1 "-" "x\" 200 0 \"-\" \"y""#,
         r#"203.0.113.7 - - [05/Jan/2026:12:30:45 +0000] "GET / HTTP/1.1" 200 1 "-" "x\x22 200 0 \x22-""#,
     ] {
-        let expected = shown_event(COMBINED.parse(line.as_bytes(), Extent::Whole));
+        let expected = shown_event(COMBINED.parse(line.as_bytes(), &context(Extent::Whole)));
         assert!(!expected.starts_with("error"), "{line}: {expected}");
         assert_eq!(shown(NGINX, line), expected);
         assert_eq!(shown(APACHE, line), expected);
@@ -36,13 +36,13 @@ fn the_default_formats_tell_what_the_handwritten_parser_tells() {
         r#"203.0.113.7 - - [05/Jan/2026:12:30:45 +0000] "GET / HTTP/1.1" 200 1 "-" "-"x"#,
         r#"example.org 203.0.113.7 - - [05/Jan/2026:12:30:45 +0000] "GET / HTTP/1.1" 200 1 "-" "-""#,
     ] {
-        assert!(COMBINED.parse(line.as_bytes(), Extent::Whole).is_err());
+        assert!(COMBINED.parse(line.as_bytes(), &context(Extent::Whole)).is_err());
         for format in [NGINX, APACHE] {
             assert!(shown(format, line).starts_with("error"), "{line}");
         }
     }
     let common = r#"host.example - - [05/Jan/2026:12:30:45 +0000] "GET / HTTP/1.0" 200 5"#;
-    let expected = shown_event(COMMON.parse(common.as_bytes(), Extent::Whole));
+    let expected = shown_event(COMMON.parse(common.as_bytes(), &context(Extent::Whole)));
     assert_eq!(shown(r#"%h %l %u %t "%r" %>s %b"#, common), expected);
 }
 
@@ -105,7 +105,7 @@ fn apache_modifiers_and_times() {
     let empty = r#"203.0.113.7 - "" [05/Jan/2026:12:30:45 +0000] "GET / HTTP/1.1" 401 0 "-" "-""#;
     assert_eq!(
         shown(APACHE, empty),
-        shown_event(COMBINED.parse(empty.replace("\"\" [", "- [").as_bytes(), Extent::Whole))
+        shown_event(COMBINED.parse(empty.replace("\"\" [", "- [").as_bytes(), &context(Extent::Whole)))
     );
 }
 
@@ -153,14 +153,14 @@ fn the_head_of_a_cut_line_is_understood() {
     let template = compile(NGINX).unwrap();
     let whole = r#"203.0.113.7 - - [05/Jan/2026:12:30:45 +0000] "GET /aaaa HTTP/1.1" 200 5 "r" "u""#;
     for len in 0..whole.len() {
-        let event = template.parse(&whole.as_bytes()[..len], Extent::Head);
+        let event = template.parse(&whole.as_bytes()[..len], &context(Extent::Head));
         assert_eq!(event.is_ok(), len > whole.find('"').unwrap(), "{}", &whole[..len]);
     }
-    assert!(shown_event(template.parse(&whole.as_bytes()[..53], Extent::Head)).contains("GET|/aa|"));
+    assert!(shown_event(template.parse(&whole.as_bytes()[..53], &context(Extent::Head))).contains("GET|/aa|"));
     let last = compile(r#"[$time_local] "$request" $remote_addr"#).unwrap();
     let cut = br#"[05/Jan/2026:12:30:45 +0000] "GET / HTTP/1.1" 203.0.113.7"#;
-    assert!(last.parse(cut, Extent::Whole).is_ok());
-    assert!(last.parse(cut, Extent::Head).is_err(), "an address that may have been longer");
+    assert!(last.parse(cut, &context(Extent::Whole)).is_ok());
+    assert!(last.parse(cut, &context(Extent::Head)).is_err(), "an address that may have been longer");
 }
 
 #[test]
@@ -191,8 +191,8 @@ proptest::proptest! {
         for template in known.iter().chain(own.iter()) {
             for head in ["", "203.0.113.7 - - [05/Jan/2026:12:30:45 +0000] \"", "203.0.113.7 [05/Jan/2026:12:30:45 +0000] "] {
                 let dressed = [head.as_bytes(), &line].concat();
-                let _ = template.parse(&dressed, Extent::Whole);
-                let _ = template.parse(&dressed, Extent::Head);
+                let _ = template.parse(&dressed, &context(Extent::Whole));
+                let _ = template.parse(&dressed, &context(Extent::Head));
             }
         }
     }
