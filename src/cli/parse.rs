@@ -21,7 +21,7 @@ pub fn run(arguments: &Logs, config: &Config, output: Output) -> anyhow::Result<
         let mut formats = None;
         let mut line_number = 0u64;
         while let Some(mark) = blocks.next(&mut block)? {
-            let formats = match &formats {
+            let formats = match &mut formats {
                 Some(formats) => formats,
                 None => {
                     let name = path.to_string_lossy();
@@ -30,7 +30,10 @@ pub fn run(arguments: &Logs, config: &Config, output: Output) -> anyhow::Result<
             };
             for (line, extent) in replay::lines(&block, &reading, mark.tail_cut) {
                 line_number += 1;
-                if line.is_empty() {
+                if let Some(header) = replay::header(line) {
+                    *formats = header;
+                }
+                if replay::is_blank(line) {
                     continue;
                 }
                 lines += 1;
@@ -94,8 +97,8 @@ fn fields(line_number: u64, format: &str, event: &Event<'_>) -> Value {
             text("user", http.user);
             text("host", http.host);
             text("forwarded", http.forwarded);
-            if http.status > 0 {
-                row.insert("status".into(), http.status.into());
+            if let Some(status) = http.status {
+                row.insert("status".into(), status.into());
             }
             if let Some(bytes) = http.bytes {
                 row.insert("bytes".into(), bytes.into());

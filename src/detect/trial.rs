@@ -122,7 +122,7 @@ fn overflows(rules: &Ruleset, window: usize, repeated: &Repeated, scratch: &mut 
             path_hash: hash(http.path()),
             first_hit: 0,
             hits: hits.len() as u16,
-            status: http.status,
+            status: http.status.unwrap_or(0),
             score,
             method: MethodClass::of(http.method),
         };
@@ -138,7 +138,7 @@ fn event(request: &ExampleRequest) -> Event<'_> {
         method: request.method.as_deref().unwrap_or("GET").as_bytes(),
         uri: request.uri.as_deref().unwrap_or("/").as_bytes(),
         protocol: b"HTTP/1.1",
-        status: request.status.unwrap_or(200),
+        status: Some(request.status.unwrap_or(200)),
         referer: request.referer.as_deref().unwrap_or_default().as_bytes(),
         user_agent: request.user_agent.as_deref().unwrap_or_default().as_bytes(),
         ..Http::default()

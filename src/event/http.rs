@@ -7,8 +7,8 @@ pub struct Http<'a> {
     pub uri: &'a [u8],
     /// `HTTP/1.1`, …
     pub protocol: &'a [u8],
-    /// 0 when the log states none.
-    pub status: u16,
+    /// As logged; some servers write 0 where no answer was sent.
+    pub status: Option<u16>,
     /// Size of the answer in bytes.
     pub bytes: Option<u64>,
     pub referer: &'a [u8],

@@ -97,11 +97,11 @@ impl Access {
         http.status = match rest {
             [b' ', a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b' ', ..] => {
                 rest = &rest[5..];
-                u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0')
+                Some(u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0'))
             }
             [b' ', b'-', b' ', ..] => {
                 rest = &rest[3..];
-                0
+                None
             }
             [b' ', ..] => return Err(Unparsed("the status is no number")),
             _ => return Err(Unparsed("no status")),
@@ -292,7 +292,7 @@ mod tests {
                 text(http.uri),
                 text(http.path()),
                 text(http.protocol),
-                http.status,
+                http.status.unwrap_or(0),
                 http.bytes,
                 text(http.referer),
                 text(http.user_agent),

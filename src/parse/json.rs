@@ -12,7 +12,7 @@ use super::access::{absolute, present, request};
 use super::address::address_and_port;
 use super::context::{Context, Site};
 use super::time::{clf, iso8601, unix};
-use super::{Extent, LogFormat, Unparsed};
+use super::{Extent, LogFormat, Unparsed, proxies};
 use crate::event::{Event, Http, Kind, Timestamp};
 
 pub struct Json;
@@ -103,11 +103,14 @@ struct Key(Within, &'static str, Part);
 
 /// The known keys. Of those that say the same, the first that says anything is taken.
 ///
-/// The peer's address comes before what a server may have from a header; keys that are only ever
-/// headers (`X-Forwarded-For`, `real_ip`) are not here. Traefik's `request_NAME` holds the header
+/// Whom a server that knows its proxies takes for the client comes first, then the peer's address,
+/// then what may be from a header. Traefik's `request_NAME` holds the header
 /// `NAME`, of the client's choice, so its own fields come before `request_uri` and its like.
 #[rustfmt::skip] // One key a line reads best.
 const KEYS: &[Key] = &[
+    // Of a server that knows its proxies: whom those name, else the peer.
+    Key(Within::Request, "client_ip", Part::Client),
+    Key(Within::Line, "ClientHost", Part::Client),
     Key(Within::Line, "remote_addr", Part::Client),
     Key(Within::Request, "remote_ip", Part::Client),
     Key(Within::Request, "remote_addr", Part::Client),
@@ -119,15 +122,12 @@ const KEYS: &[Key] = &[
     Key(Within::Line, "source.ip", Part::Client),
     Key(Within::Client, "ip", Part::Client),
     Key(Within::Line, "client.ip", Part::Client),
-    // Traefik's is the header X-Forwarded-For, where a proxy that it trusts sent one.
-    Key(Within::Line, "ClientHost", Part::Client),
-    // Caddy's is what a proxy that it trusts says.
-    Key(Within::Request, "client_ip", Part::Client),
     Key(Within::Line, "remote_ip", Part::Client),
     Key(Within::Line, "src_ip", Part::Client),
     Key(Within::Line, "ip", Part::Client),
     Key(Within::Line, "client_ip", Part::Client),
     Key(Within::Line, "client", Part::Client),
+    Key(Within::Line, "remoteAddr", Part::Client),
 
     Key(Within::Line, "time_iso8601", Part::Time),
     Key(Within::Line, "msec", Part::Time),
@@ -162,6 +162,7 @@ const KEYS: &[Key] = &[
     Key(Within::Line, "url", Part::Uri),
     Key(Within::Line, "uri", Part::Uri),
     Key(Within::Line, "path", Part::Uri),
+    Key(Within::Line, "path_info", Part::Uri),
     Key(Within::Line, ":path", Part::Uri),
     Key(Within::Line, "x-envoy-original-path", Part::Uri),
     Key(Within::Line, "x-envoy-origin-path", Part::Uri),
@@ -189,6 +190,7 @@ const KEYS: &[Key] = &[
     Key(Within::Line, "response_status", Part::Status),
     Key(Within::Line, "status_code", Part::Status),
     Key(Within::Line, "code", Part::Status),
+    Key(Within::Line, "httpStatus", Part::Status),
 
     Key(Within::Line, "DownstreamContentSize", Part::Bytes),
     Key(Within::Line, "EdgeResponseBytes", Part::Bytes),
@@ -215,6 +217,7 @@ const KEYS: &[Key] = &[
     Key(Within::Line, "user-agent", Part::UserAgent),
     Key(Within::Line, "request_user_agent", Part::UserAgent),
     Key(Within::Line, "agent", Part::UserAgent),
+    Key(Within::Line, "userAgent", Part::UserAgent),
 
     Key(Within::Line, "ClientUsername", Part::User),
     Key(Within::Line, "remote_user", Part::User),
@@ -241,6 +244,8 @@ const KEYS: &[Key] = &[
     Key(Within::RequestHeaders, "X-Forwarded-For", Part::Forwarded),
     Key(Within::RequestHeaders, "Forwarded", Part::Forwarded),
     Key(Within::RequestHeaders, "Cf-Connecting-Ip", Part::Forwarded),
+    Key(Within::Line, "x-forwarded-for", Part::Forwarded),
+    Key(Within::Line, "request_ip", Part::Forwarded),
 
     Key(Within::Line, "logger", Part::Logger),
 ];
@@ -528,7 +533,9 @@ impl<'a> Fields<'a> {
             Part::Time => return keep(&mut self.time, time(value, site)),
             Part::Status => {
                 let status = number(value).and_then(|status| u16::try_from(status).ok());
-                return keep(&mut self.http.status, status.filter(|&status| status < 1000));
+                let status = status.filter(|&status| status < 1000);
+                self.http.status = status.or(self.http.status);
+                return status.is_some();
             }
             Part::Bytes => {
                 let bytes = number(value);
@@ -585,14 +592,18 @@ impl<'a> Fields<'a> {
         if !self.query.is_empty() && memchr::memchr(b'?', http.uri).is_none() {
             http.uri = context.joined(&[http.uri, b"?", self.query]);
         }
-        let is_request = !http.method.is_empty() && !http.uri.is_empty();
+        let is_request = !http.uri.is_empty() && (!http.method.is_empty() || !http.user_agent.is_empty());
         // To what is no HTTP the server answers 400, without a method.
-        let is_junk = http.status > 0 && (stated(Part::Request) || stated(Part::Method) && stated(Part::Uri));
+        let is_junk = http.status.is_some_and(|status| status > 0)
+            && (stated(Part::Request) || stated(Part::Method) && stated(Part::Uri));
         if !(is_request || is_junk || !whole && self.time.is_some()) {
             return Err(NO_REQUEST);
         }
-        let client = self.client.ok_or(Unparsed("no client address"))?;
-        Ok(Event { time: self.time, source_ip: Some(client), ..Event::of(Kind::Http(http)) })
+        let source_ip = self.client.or_else(|| proxies::guess(http.forwarded));
+        if source_ip.is_none() {
+            return Err(Unparsed("no client address"));
+        }
+        Ok(Event { time: self.time, source_ip, guessed: self.client.is_none(), kind: Kind::Http(http) })
     }
 }
 

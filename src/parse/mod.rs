@@ -11,6 +11,8 @@ mod members;
 mod proxies;
 mod template;
 mod time;
+mod uvicorn;
+mod w3c;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -129,10 +131,46 @@ pub static KINDS: &[Format] = &[
         build: &template::CPANEL,
     },
     Format {
+        name: "cpanel_login",
+        summary: "cPanel's log of logins",
+        example: r#"[2026-01-05 12:30:45 +0100] info [cpaneld] 203.0.113.7 - root "POST /login/?login_only=1 HTTP/1.1" FAILED LOGIN cpaneld: user password incorrect"#,
+        build: &template::CPANEL_LOGIN,
+    },
+    Format {
+        name: "envoy",
+        summary: "Envoy's and Istio's default access log; its client is what X-Forwarded-For names, so nobody is blocked by it",
+        example: r#"[2026-01-05T12:30:45.310Z] "GET /a?b=c HTTP/2" 204 - 154 0 226 100 "203.0.113.7" "Mozilla/5.0" "cc21d9b0-cf5c" "example.org" "tcp://10.0.2.1:80""#,
+        build: &template::ENVOY,
+    },
+    Format {
+        name: "nginx_without_user",
+        summary: "nginx's combined log without the user",
+        example: r#"203.0.113.7 - [05/Jan/2026:12:30:45 +0000] "GET /a?b=c HTTP/1.1" 200 612 "-" "Mozilla/5.0""#,
+        build: &template::NGINX_WITHOUT_USER,
+    },
+    Format {
         name: "zoraxy",
         summary: "Zoraxy's log of requests (its times have no zone and count as UTC)",
         example: "2026/01/05 12:30:45 [2026-01-05 12:30:45.150624] [router:host-http] [origin:example.org] [client: 203.0.113.7] [useragent: Mozilla/5.0 (X11)] GET /a?b=c 404",
         build: &template::ZORAXY,
+    },
+    Format {
+        name: "iis",
+        summary: "IIS (W3C extended) with its usual fields; a file with a #Fields: line is read by that",
+        example: "2026-01-05 12:30:45 10.0.0.1 GET /a.aspx b=c 443 - 203.0.113.7 Mozilla/5.0+(X11) - 200 0 0 15",
+        build: &w3c::IIS,
+    },
+    Format {
+        name: "aws_cloudfront",
+        summary: "AWS CloudFront's standard log",
+        example: "2026-01-05\t12:30:45\tCDG50-P2\t703\t203.0.113.7\tGET\td1.cloudfront.net\t/a\t200\t-\tcurl/8\tb=c\t-\tHit\tx==\texample.org\thttps\t62\t0.113\t-\tTLSv1.3\tTLS_AES_128_GCM_SHA256\tHit\tHTTP/2.0\t-\t-\t51754\t0.113\tHit\ttext/html\t20\t-\t-",
+        build: &w3c::CLOUDFRONT,
+    },
+    Format {
+        name: "uvicorn",
+        summary: "Uvicorn and other Python servers, whatever stands in front of the client",
+        example: r#"2026-01-05 12:30:45 INFO:     203.0.113.7:52782 - "GET /a?b=c HTTP/1.1" 200 OK"#,
+        build: &uvicorn::Uvicorn,
     },
 ];
 
@@ -228,7 +266,11 @@ impl Formats {
             let context = Context { extent, ..*context };
             let mut found: Vec<(usize, Member)> = vec![];
             for line in &lines {
-                let Some((at, member)) = first(line, &context) else { continue };
+                if found.iter().any(|(_, known)| known.program.is_none() && known.parse(line, &context).is_ok()) {
+                    continue;
+                }
+                let header = header(line).and_then(|formats| Some((0, formats.0.into_iter().next()?)));
+                let Some((at, member)) = header.or_else(|| first(line, &context)) else { continue };
                 if !found.iter().any(|(_, known)| known.name == member.name) {
                     found.push((at, member));
                 }
@@ -282,6 +324,11 @@ impl Formats {
         self.0.is_empty()
     }
 
+    /// Whether a header names their columns, and another may come.
+    pub fn have_header(&self) -> bool {
+        self.0.iter().any(|member| member.name.starts_with(w3c::HEADER))
+    }
+
     /// Their names, in the order in which they are tried.
     pub fn names(&self) -> Vec<String> {
         self.0.iter().map(|member| member.name.to_string()).collect()
@@ -291,6 +338,17 @@ impl Formats {
     pub fn of_names(names: &[String]) -> Formats {
         Formats(names.iter().filter_map(|name| Member::named(name).ok()).collect())
     }
+}
+
+/// Whether a line is to tell nothing: it is empty, or a comment.
+pub fn is_blank(line: &[u8]) -> bool {
+    matches!(line, [] | [b'#', ..])
+}
+
+/// The format of the lines after `line`, if that is the header of a W3C log.
+pub fn header(line: &[u8]) -> Option<Formats> {
+    let header = line.starts_with(w3c::HEADER.as_bytes()).then_some(line)?;
+    Formats::named(std::str::from_utf8(header).ok()?).ok()
 }
 
 /// The first format that understands `line`, and its place in [`KINDS`].
@@ -312,7 +370,7 @@ fn first<'a>(line: &'a [u8], context: &Context<'a>) -> Option<(usize, Member)> {
 
 /// Whether `name` is a format string, not a name.
 pub fn is_format_string(name: &str) -> bool {
-    name.contains(['$', '%'])
+    name.contains(['$', '%']) || name.starts_with(w3c::HEADER)
 }
 
 fn format(name: &str) -> Result<&'static Format, String> {
@@ -326,8 +384,12 @@ fn format(name: &str) -> Result<&'static Format, String> {
     if let Some(format) = own.iter().find(|format| format.name == name) {
         return Ok(format);
     }
-    let template: &'static template::Template = Box::leak(Box::new(template::compile(name)?));
-    let kind = Format { name: &*name.to_owned().leak(), summary: "a format string", example: "", build: template as _ };
+    let build: &'static dyn LogFormat = if name.starts_with(w3c::HEADER) {
+        Box::leak(Box::new(w3c::compile(name)?))
+    } else {
+        Box::leak(Box::new(template::compile(name)?))
+    };
+    let kind = Format { name: &*name.to_owned().leak(), summary: "a format string", example: "", build };
     let format: &'static Format = Box::leak(Box::new(kind));
     own.push(format);
     Ok(format)
@@ -379,7 +441,7 @@ mod tests {
                 text(http.method),
                 text(http.uri),
                 text(http.protocol),
-                http.status,
+                http.status.unwrap_or(0),
                 http.bytes,
                 text(http.referer),
                 text(http.user_agent),

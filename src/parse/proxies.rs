@@ -27,6 +27,24 @@ pub fn resolve(event: &mut Event<'_>, trusted: &[IpNet]) {
     }
 }
 
+/// Whom a header probably names where the log has no peer: the right-most address that is not a
+/// private one. A client may have sent the whole header.
+pub fn guess(header: &[u8]) -> Option<IpAddr> {
+    let private = |address: &IpAddr| match address {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_loopback() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_loopback() || v6.is_unicast_link_local(),
+    };
+    let mut last = None;
+    for element in header.rsplit(|&byte| byte == b',') {
+        let Some(address) = hop(element.trim_ascii()) else { break };
+        if !private(&address) {
+            return Some(address);
+        }
+        last = last.or(Some(address));
+    }
+    last
+}
+
 /// The address that one element names: bare, or as `for=` among its parameters.
 fn hop(element: &[u8]) -> Option<IpAddr> {
     let named = |pair: &&[u8]| pair.get(..4).is_some_and(|name| name.eq_ignore_ascii_case(b"for="));
@@ -69,6 +87,15 @@ mod tests {
         ] {
             assert_eq!(client("192.0.2.1", header), expected, "{header}");
         }
+    }
+
+    #[test]
+    fn where_there_is_no_peer_the_nearest_public_address_is_a_guess() {
+        let guess = |header: &str| guess(header.as_bytes()).map(|address| address.to_string());
+        assert_eq!(guess("198.51.100.1, 203.0.113.7, 10.0.0.1").as_deref(), Some("203.0.113.7"));
+        assert_eq!(guess("10.0.0.2, 10.0.0.1").as_deref(), Some("10.0.0.1"));
+        assert_eq!(guess("198.51.100.1, nonsense, 10.0.0.1").as_deref(), Some("10.0.0.1"));
+        assert_eq!(guess("nonsense"), None);
     }
 
     #[test]

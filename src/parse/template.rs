@@ -22,7 +22,7 @@ use super::access::{bare_quote, host_name, present, request};
 use super::address::{address, address_and_port};
 use super::context::{Context, Site};
 use super::time::{END_OF_9999, clf, iso8601, leading_iso8601, number, unix};
-use super::{Extent, LogFormat, Unparsed};
+use super::{Extent, LogFormat, Unparsed, proxies};
 use crate::event::{Event, Http, Kind, Timestamp};
 use dialect::{Step, Variable};
 
@@ -30,6 +30,8 @@ use dialect::{Step, Variable};
 #[derive(Debug)]
 pub struct Template {
     sections: Box<[Section]>,
+    /// The client is only what X-Forwarded-For names: a guess.
+    client_from_header: bool,
     /// The zone of its time stands elsewhere in the line.
     zone_apart: bool,
 }
@@ -143,14 +145,15 @@ pub fn compile(format: &str) -> Result<Template, String> {
     let has = |wanted: &dyn Fn(&Field) -> bool| {
         sections.iter().any(|section| section.pieces.iter().any(|piece| wanted(&piece.field)))
     };
-    if !has(&|field| matches!(field, Field::Client | Field::ClientAndPort)) {
+    let client_from_header = !has(&|field| matches!(field, Field::Client | Field::ClientAndPort));
+    if client_from_header && !has(&|field| *field == Field::Forwarded) {
         return Err("no client address: add $remote_addr (nginx) or %a (Apache)".to_owned());
     }
     if !has(&|field| matches!(field, Field::Time(_))) {
         return Err("no time: add $time_local (nginx) or %t (Apache)".to_owned());
     }
     let zone_apart = has(&|field| matches!(field, Field::PartOfTime(steps) if steps.contains(&Step::Zone)));
-    Ok(Template { sections: sections.into(), zone_apart })
+    Ok(Template { sections: sections.into(), zone_apart, client_from_header })
 }
 
 /// The section of `pieces`, called `names`.
@@ -194,11 +197,18 @@ impl LogFormat for Template {
         let extent = context.extent;
         let mut parts = Parts::new(if self.zone_apart { &UTC } else { context.site });
         let read = self.read(line, extent, &mut parts);
-        if !(extent == Extent::Head && parts.client != Client::Absent && parts.time.is_some()) {
+        let known = parts.client != Client::Absent || self.client_from_header;
+        if !(extent == Extent::Head && known && parts.time.is_some()) {
             read?;
         }
-        if parts.client == Client::Absent || parts.time.is_none() {
-            return Err(Unparsed("no client address and time"));
+        let guessed = self.client_from_header;
+        if guessed {
+            parts.source_ip = proxies::guess(parts.http.forwarded);
+        } else if parts.client == Client::Absent {
+            return Err(Unparsed("no client address"));
+        }
+        if parts.time.is_none() {
+            return Err(Unparsed("no time"));
         }
         if parts.client == Client::Named && parts.ident {
             // A virtual host with the client after it.
@@ -208,7 +218,7 @@ impl LogFormat for Template {
         if !parts.query.is_empty() && memchr::memchr(b'?', parts.http.uri).is_none() {
             parts.http.uri = context.joined(&[parts.http.uri, b"?", parts.query]);
         }
-        Ok(Event { time, source_ip: parts.source_ip, ..Event::of(Kind::Http(parts.http)) })
+        Ok(Event { time, source_ip: parts.source_ip, guessed, kind: Kind::Http(parts.http) })
     }
 }
 
@@ -435,9 +445,10 @@ impl<'a> Parts<'a> {
             Field::Status => {
                 http.status = match *text {
                     [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
-                        u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0')
+                        Some(u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0'))
                     }
-                    [b'-'] | [b'0'] | [b'-', b'1'] => 0,
+                    [b'0'] => Some(0),
+                    [b'-'] | [b'-', b'1'] => None,
                     _ => return Err(Unparsed("the status is no number")),
                 }
             }
@@ -516,6 +527,13 @@ pub static HAPROXY: BuiltIn = BuiltIn::new(
 pub static ZORAXY: BuiltIn = BuiltIn::new(
     r"%{%Y/%m/%d %H:%M:%S}t [%_ %_] [router:%_] [origin:%V] [client: %a] [useragent: %{User-Agent}i] %m %U %s",
 );
+pub static ENVOY: BuiltIn = BuiltIn::new(
+    r#"[$time_iso8601] "$request" $status $_ $_ $bytes_sent $_ $_ "$http_x_forwarded_for" "$http_user_agent" "$_" "$http_host" "$_""#,
+);
+pub static NGINX_WITHOUT_USER: BuiltIn = BuiltIn::new(
+    r#"$remote_addr - [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent""#,
+);
+pub static CPANEL_LOGIN: BuiltIn = BuiltIn::new(r#"[%{%Y-%m-%d %H:%M:%S %z}t] %_ [%_] %a - %u "%r" %{outcome}n"#);
 pub static CPANEL: BuiltIn =
     BuiltIn::new(r#"%a - %u [%{%m/%d/%Y:%H:%M:%S %z}t] "%r" %s %B "%{Referer}i" "%{User-Agent}i" "%_" "%_" %p"#);
 

@@ -66,7 +66,7 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
             if let Some(http) = event.http() {
                 detail("method", http.method);
                 detail("uri", http.uri);
-                detail("status", http.status.to_string().as_bytes());
+                detail("status", http.status.map_or(String::new(), |status| status.to_string()).as_bytes());
                 detail("referrer", http.referer);
                 detail("user agent", http.user_agent);
             }

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::decide::{self, ClientConfig, Durations, Surroundings, Thresholds};
 use crate::detect::{self, Counted, Counter, Hit, MethodClass, Recall, Record, Ruleset, Scratch};
 use crate::event::{Action, ClientKey, DecidedBy, Event, Finding, Ground, Proposal, Proposer, Timestamp, printable};
-use crate::parse::{Context, Extent, Formats, Site, trim_line};
+use crate::parse::{self, Context, Extent, Formats, Site, trim_line};
 use crate::triage;
 
 /// Bytes of a logged field that a finding keeps.
@@ -33,6 +33,8 @@ pub struct Batch {
     pub overlong: u64,
     /// Where the first lines are that were not understood.
     pub samples: Vec<(u32, u32)>,
+    /// Formats of a header among the lines, for those after it; and where it begins.
+    pub header: Option<(u32, Formats)>,
     /// Text that events cannot borrow from their lines.
     arena: Bump,
 }
@@ -42,7 +44,13 @@ impl Batch {
         self.records.clear();
         self.hits.clear();
         self.samples.clear();
+        self.header = None;
         (self.lines, self.parsed, self.unparsed, self.overlong) = (0, 0, 0, 0);
+    }
+
+    /// The formats of one of its records; `formats` are those that its lines begin with.
+    pub fn formats_of<'a>(&'a self, record: &Record, formats: &'a Formats) -> &'a Formats {
+        self.header.as_ref().filter(|(start, _)| record.start > *start).map_or(formats, |(_, newer)| newer)
     }
 
     /// The hits of one of its records.
@@ -110,7 +118,7 @@ pub fn look(
 ) {
     batch.clear();
     let Lines { bytes, tail_cut, read_at } = lines;
-    let Batch { records, hits, arena, .. } = batch;
+    let Batch { records, hits, arena, header, .. } = batch;
     let mut start = 0;
     while start < bytes.len() {
         let mut group: [Option<Parsed<'_>>; GROUP] = [const { None }; GROUP];
@@ -122,12 +130,15 @@ pub fn look(
             batch.lines += 1;
             batch.overlong += u64::from(extent == Extent::Head);
             let (start32, len) = (start as u32, line.len() as u32);
-            match formats.parse(line, &reading.context(extent, read_at, arena)) {
+            let current = header.as_ref().map_or(formats, |(_, newer)| newer);
+            match current.parse(line, &reading.context(extent, read_at, arena)) {
                 Ok(event) => {
                     group[parsed] = Some(Parsed { event, start: start32, len, number });
                     parsed += 1;
                 }
-                Err(_) if line.is_empty() => {}
+                Err(_) if parse::is_blank(line) => {
+                    *header = parse::header(line).map(|formats| (start32, formats)).or(header.take());
+                }
                 Err(_) => {
                     batch.unparsed += 1;
                     if batch.samples.len() < SAMPLES {
@@ -183,7 +194,7 @@ fn observe(
         path_hash: 0,
         first_hit: first_hit as u32,
         hits: (hits.len() - first_hit) as u16,
-        status: http.status,
+        status: http.status.unwrap_or(0),
         score,
         method: MethodClass::of(http.method),
     };
@@ -300,7 +311,7 @@ impl Judge {
             client: actionable(&event).map(|address| ClientKey::of(address, self.reading.v6_prefix)),
             method: kept(http.method),
             uri: kept(http.uri),
-            status: http.status,
+            status: http.status.unwrap_or(0),
             user_agent: kept(http.user_agent),
             referer: kept(http.referer),
             category,

@@ -4,7 +4,9 @@
 pub mod decider;
 mod explain;
 pub mod judge;
+mod known;
 pub mod live;
+mod peers;
 pub mod reader;
 pub mod replay;
 pub mod surroundings;

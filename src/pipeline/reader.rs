@@ -2,31 +2,27 @@
 //! reporting to the decider. When the decider is behind, it waits: the log files are the queue.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender as ReplySender};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use bumpalo::Bump;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use super::judge::{Batch, Judge, Lines, Origin, Reading, look, proposal};
+use super::known::Known;
+use super::peers::{self, Peers};
 use crate::config::{Config, Mode};
 use crate::detect::{Client, Ruleset, Scratch};
-use crate::event::{ClientKey, FileMark, Finding, Proposal, SourceStatus, Timestamp, printable};
-use crate::parse::{Extent, Formats, trim_line};
+use crate::event::{ClientKey, FileMark, Finding, Proposal, SourceStatus, Timestamp};
+use crate::parse::Formats;
 use crate::tail::{Chunk, More, SourceConfig, Tailer};
 
 /// The state of windows and clients is saved this often, and at the end.
 const CHECKPOINT_SECS: u64 = 30;
 /// Status is published at most this often.
 const STATUS_MILLIS: u64 = 250;
-/// How much of a file's head its formats are learned from, in bytes.
-const HEAD_BYTES: u64 = 64 * 1024;
 /// Reports that may wait for the decider.
 pub const REPORTS: usize = 64;
 
@@ -68,6 +64,8 @@ pub struct ReaderStatus {
     pub parsed: u64,
     pub unparsed: u64,
     pub gaps: u64,
+    /// What is wrong with what is read.
+    pub problems: Vec<String>,
 }
 
 /// The saved state beside the counters.
@@ -76,17 +74,6 @@ struct Saved {
     mode: Mode,
     /// Which formats each file is written in, by generation.
     formats: HashMap<u64, Vec<String>>,
-}
-
-/// What is known of one file.
-#[derive(Default)]
-struct Known {
-    formats: Formats,
-    lines: u64,
-    parsed: u64,
-    unparsed: u64,
-    overlong: u64,
-    samples: Vec<String>,
 }
 
 /// The reading side, as it starts.
@@ -100,6 +87,8 @@ pub struct Reader {
     batch: Batch,
     known: HashMap<u64, Known>,
     totals: ReaderStatus,
+    peers: Peers,
+    proxy_said: bool,
     /// Something was read since the last checkpoint.
     dirty: bool,
     checkpoint_at: Instant,
@@ -130,6 +119,8 @@ impl Reader {
             batch: Batch::default(),
             known: HashMap::new(),
             totals: ReaderStatus::default(),
+            peers: Peers::default(),
+            proxy_said: false,
             dirty: false,
             checkpoint_at: Instant::now(),
             status_at: Instant::now(),
@@ -148,7 +139,7 @@ impl Reader {
             self.judge.counter.forget_bans();
         }
         for (generation, names) in saved.formats {
-            self.known.insert(generation, Known { formats: Formats::of_names(&names), ..Known::default() });
+            self.known.insert(generation, Known::written_in(Formats::of_names(&names)));
         }
         Ok(())
     }
@@ -223,7 +214,9 @@ impl Reader {
 
     /// Reads what is there, at most a block from each file.
     fn read(&mut self, report: &mut Report) -> More {
-        let Reader { tailer, sources, judge, reading, scratch, batch, known, totals, dirty, checkpoint_now, .. } = self;
+        let Reader {
+            tailer, sources, judge, reading, scratch, batch, known, totals, peers, dirty, checkpoint_now, ..
+        } = self;
         let read_at = Timestamp::now();
         tailer.read(&mut |chunk: Chunk<'_>| {
             if let Some(mark) = &chunk.mark {
@@ -234,24 +227,15 @@ impl Reader {
             }
             *dirty = true;
             let file = known.entry(chunk.generation).or_default();
-            if file.formats.is_empty() {
-                file.formats = learn(&sources[chunk.source], chunk.path, chunk.bytes, reading, read_at);
-                *checkpoint_now |= !file.formats.is_empty();
-            }
+            *checkpoint_now |= file.settle_formats(&sources[chunk.source], &chunk, reading, read_at);
             let lines = Lines { bytes: chunk.bytes, tail_cut: chunk.tail_cut, read_at };
             look(&judge.rules, &file.formats, reading, scratch, lines, batch);
-            file.lines += batch.lines;
-            file.parsed += batch.parsed;
-            file.unparsed += batch.unparsed;
-            file.overlong += batch.overlong;
+            file.count(batch, chunk.bytes);
             totals.lines += batch.lines;
             totals.parsed += batch.parsed;
             totals.unparsed += batch.unparsed;
-            for &(start, len) in &batch.samples {
-                if file.samples.len() < 3 {
-                    let (start, len) = (start as usize, len as usize);
-                    file.samples.push(printable(&chunk.bytes[start..start + len], 200));
-                }
+            for record in batch.records.iter().step_by(peers::SAMPLED as usize).filter(|record| record.client != 0) {
+                peers.see(ClientKey::from_bits(record.client, reading.v6_prefix));
             }
             let mut path: Option<Arc<str>> = None;
             for record in &batch.records {
@@ -268,10 +252,15 @@ impl Reader {
                     read_at,
                 };
                 let line = &chunk.bytes[start..start + record.len as usize];
-                if let Some(finding) = judge.finding(&origin, &file.formats, line, hits, &settled, scratch) {
+                let formats = batch.formats_of(record, &file.formats);
+                if let Some(finding) = judge.finding(&origin, formats, line, hits, &settled, scratch) {
                     let proposal = proposal(&finding, &settled);
                     report.findings.push((finding, proposal));
                 }
+            }
+            if let Some((_, formats)) = batch.header.take() {
+                *checkpoint_now |= formats.names() != file.formats.names();
+                file.formats = formats;
             }
         })
     }
@@ -279,12 +268,17 @@ impl Reader {
     fn status(&mut self) -> ReaderStatus {
         let statuses = self.tailer.statuses();
         self.known.retain(|generation, _| statuses.iter().any(|status| status.generation == *generation));
-        let nothing = Known::default();
         self.totals.gaps = self.tailer.gaps();
+        self.totals.problems = self.peers.problem().into_iter().collect();
+        if let Some(problem) = self.totals.problems.first().filter(|_| !std::mem::replace(&mut self.proxy_said, true)) {
+            tracing::warn!("{problem}");
+        }
         self.totals.sources = statuses
             .into_iter()
             .map(|file| {
-                let known = self.known.get(&file.generation).unwrap_or(&nothing);
+                let mut nothing = Known::default();
+                let known = self.known.get_mut(&file.generation).unwrap_or(&mut nothing);
+                self.totals.problems.extend(known.problem(&file.path));
                 SourceStatus {
                     path: file.path,
                     formats: known.formats.names(),
@@ -301,21 +295,4 @@ impl Reader {
             .collect();
         self.totals.clone()
     }
-}
-
-/// The formats that a file is written in: configured, else those of the file's own first lines
-/// (what is new in it may be an attacker's), else those of `chunk`.
-fn learn(source: &SourceConfig, path: &Path, chunk: &[u8], reading: &Reading, read_at: Timestamp) -> Formats {
-    if let Ok(formats) = Formats::named(&source.format) {
-        return formats;
-    }
-    let mut head = Vec::new();
-    // A file that is gone by now has its chunk to learn from.
-    let _ = File::open(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head));
-    let lines = |bytes| <[u8]>::split(bytes, |&byte| byte == b'\n').map(trim_line).filter(|line| !line.is_empty());
-    let name = path.to_string_lossy();
-    let arena = Bump::new();
-    let context = reading.context(Extent::Whole, read_at, &arena);
-    let formats = Formats::learn(&name, lines(&head), &context);
-    if formats.is_empty() { Formats::learn(&name, lines(chunk), &context) } else { formats }
 }

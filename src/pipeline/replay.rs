@@ -20,6 +20,7 @@ use crate::parse::{self, Extent, Formats, trim_line};
 pub use super::explain::{Explanation, explain};
 pub use super::judge::{Reading, standing_refusal};
 pub use crate::detect::{Ruleset, Scratch, Trial, trials};
+pub use crate::parse::{header, is_blank};
 
 /// Bytes of a block that is matched at once.
 const BLOCK_BYTES: usize = 128 * 1024;
@@ -303,7 +304,10 @@ impl Stream {
     /// Has a record ready in `current` unless the file is at its end.
     fn fill(&mut self, pool: &mut Pool) -> anyhow::Result<()> {
         loop {
-            while !self.ended && self.ahead.len() < pool.ahead {
+            // Where headers name the columns, each block may hold the header of the next.
+            let in_turn = usize::from(self.current.is_none());
+            let ahead = if self.formats.have_header() { in_turn } else { pool.ahead };
+            while !self.ended && self.ahead.len() < ahead {
                 let mut block = match self.first.take() {
                     Some(first) => first,
                     None => {
@@ -368,7 +372,7 @@ impl Stream {
                     tail_cut: block.mark.tail_cut,
                     read_at: self.read_at,
                 },
-                formats: &self.formats,
+                formats: block.batch.formats_of(&record, &self.formats),
                 line: &block.bytes[start..start + record.len as usize],
                 batch: &block.batch,
                 record: &record,
@@ -381,6 +385,9 @@ impl Stream {
         totals.overlong += block.batch.overlong;
         totals.bytes += block.bytes.len() as u64 + block.mark.tail_cut;
         self.lines += block.batch.lines;
+        if let Some((_, formats)) = block.batch.header.take() {
+            self.formats = Arc::new(formats);
+        }
         Ok(self.current.take())
     }
 }

@@ -231,3 +231,61 @@ fn who_was_pardoned_starts_afresh_but_stays_known() {
     judge.counter.forget_bans();
     assert_eq!(bans(judged(&mut judge, &line(4, "203.0.113.7", SQLI, 200))), [16 * 3600]);
 }
+
+#[test]
+fn each_header_of_a_w3c_log_names_the_columns_of_the_lines_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let sqli = "id=1'+UNION+SELECT+1,2";
+    let old = format!("2026-01-05 09:00:01 203.0.113.7 198.51.100.1 GET /a {sqli} 200\n");
+    let new = format!("2026-01-05 09:00:02 198.51.100.1 203.0.113.8 GET /a {sqli} 200\n");
+    let text = format!(
+        "#Software: x\n#Fields: date time c-ip s-ip cs-method cs-uri-stem cs-uri-query sc-status\n{}{old}\
+         #Fields: date time s-ip c-ip cs-method cs-uri-stem cs-uri-query sc-status\n{new}",
+        "2026-01-05 09:00:00 203.0.113.9 198.51.100.1 GET /a - 200\n".repeat(4000)
+    );
+    let (findings, bans, totals) = scan(&Config::default(), &[file(directory.path(), "u_ex.log", text.as_bytes())]);
+    let clients: Vec<String> = findings.iter().map(|found| found.source_ip.unwrap().to_string()).collect();
+    assert_eq!(clients, ["203.0.113.7", "203.0.113.8"]);
+    assert_eq!((bans.len(), totals.parsed, totals.unparsed), (2, 4002, 0), "headers are no lines to be understood");
+    assert!(findings[0].uri.starts_with("/a?id=1"), "the query joins its path: {}", findings[0].uri);
+}
+
+#[test]
+fn behind_trusted_proxies_the_client_whom_they_name_is_banned() {
+    let directory = tempfile::tempdir().unwrap();
+    let format = r#"$remote_addr [$time_iso8601] "$request" $status "$http_x_forwarded_for""#;
+    let line = |peer: &str, forwarded: &str| {
+        format!("{peer} [2026-01-05T09:00:01Z] \"GET {SQLI} HTTP/1.1\" 200 \"{forwarded}\"\n")
+    };
+    // The second client sends a forged header by the proxy, the third one past it.
+    let text = [
+        line("192.0.2.1", "203.0.113.7"),
+        line("192.0.2.1", "198.51.100.1, 203.0.113.8"),
+        line("203.0.113.9", "198.51.100.1"),
+    ];
+    let path = file(directory.path(), "a.log", text.concat().as_bytes());
+    let mut config = Config::default();
+    let clients = |config: &Config| {
+        let (mut clients, mut scratch) = (vec![], Scratch::new());
+        let mut each = |found: &replay::Found<'_>| {
+            clients.push(found.finding(&mut scratch).unwrap().source_ip.unwrap().to_string());
+            Ok(())
+        };
+        replay::scan(config, &rules(), std::slice::from_ref(&path), format, &mut each, &mut |_| {}).unwrap();
+        clients
+    };
+    assert_eq!(clients(&config), ["192.0.2.1", "192.0.2.1", "203.0.113.9"], "nobody is trusted");
+    config.client.trusted_proxies = vec!["192.0.2.0/24".parse().unwrap()];
+    assert_eq!(clients(&config), ["203.0.113.7", "203.0.113.8", "203.0.113.9"]);
+}
+
+#[test]
+fn whom_a_client_may_have_named_is_never_acted_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let line = format!(
+        "[2026-01-05T09:00:01.310Z] \"GET {SQLI} HTTP/2\" 200 - 154 0 226 100 \"198.51.100.1\" \"x\" \"y\" \"h\" \"tcp://10.0.2.1:80\"\n"
+    );
+    let (findings, bans, _) = scan(&Config::default(), &[file(directory.path(), "envoy.log", line.as_bytes())]);
+    assert_eq!((findings.len(), bans.len()), (1, 0));
+    assert!(findings[0].source_ip.is_some() && findings[0].client.is_none());
+}

@@ -22,7 +22,7 @@ fn every_product_says_the_same_in_its_own_words() {
         ),
         (
             "Caddy",
-            r#"{"level":"info","ts":1767616245.0001,"logger":"http.log.access.log0","msg":"handled request","request":{"remote_ip":"203.0.113.7","remote_port":"4","client_ip":"198.51.100.1","proto":"HTTP/1.1","method":"GET","host":"h","uri":"/a?b=c","headers":{"Uri":["/evil"],"X-Forwarded-For":["198.51.100.1"],"Referer":["https://r/"],"User-Agent":["curl/8","x"]},"tls":{"proto":"h2","server_name":"h"}},"bytes_read":0,"user_id":"bob","duration":0.1,"size":612,"status":404,"resp_headers":{"Status":["200"],"User-Agent":["no"]}}"#,
+            r#"{"level":"info","ts":1767616245.0001,"logger":"http.log.access.log0","msg":"handled request","request":{"remote_ip":"198.51.100.2","remote_port":"4","client_ip":"203.0.113.7","proto":"HTTP/1.1","method":"GET","host":"h","uri":"/a?b=c","headers":{"Uri":["/evil"],"X-Forwarded-For":["198.51.100.1"],"Referer":["https://r/"],"User-Agent":["curl/8","x"]},"tls":{"proto":"h2","server_name":"h"}},"bytes_read":0,"user_id":"bob","duration":0.1,"size":612,"status":404,"resp_headers":{"Status":["200"],"User-Agent":["no"]}}"#,
         ),
         (
             "Caddy before 2.5",
@@ -30,7 +30,7 @@ fn every_product_says_the_same_in_its_own_words() {
         ),
         (
             "Traefik",
-            r#"{"ClientAddr":"203.0.113.7:39496","ClientHost":"198.51.100.1","ClientUsername":"bob","DownstreamContentSize":612,"DownstreamStatus":404,"OriginStatus":200,"RequestHost":"h","RequestMethod":"GET","RequestPath":"/a?b=c","RequestProtocol":"HTTP/1.1","ServiceURL":{"Scheme":"http","User":null,"Path":"/p"},"StartLocal":"2026-01-05T13:30:45+01:00","StartUTC":"2026-01-05T12:30:45.000000192Z","request_Method":"PUT","request_Uri":"/evil","request_Referer":"https://r/","request_User-Agent":"curl/8","request_User_agent":"evil","time":"2026-01-05T12:30:46Z"}"#,
+            r#"{"ClientAddr":"198.51.100.2:39496","ClientHost":"203.0.113.7","ClientUsername":"bob","DownstreamContentSize":612,"DownstreamStatus":404,"OriginStatus":200,"RequestHost":"h","RequestMethod":"GET","RequestPath":"/a?b=c","RequestProtocol":"HTTP/1.1","ServiceURL":{"Scheme":"http","User":null,"Path":"/p"},"StartLocal":"2026-01-05T13:30:45+01:00","StartUTC":"2026-01-05T12:30:45.000000192Z","request_Method":"PUT","request_Uri":"/evil","request_Referer":"https://r/","request_User-Agent":"curl/8","request_User_agent":"evil","time":"2026-01-05T12:30:46Z"}"#,
         ),
         (
             "Envoy",
@@ -66,7 +66,7 @@ fn every_key_is_found_and_none_is_there_twice() {
     for (index, key) in KEYS.iter().enumerate() {
         assert_eq!(find(key.0, key.1.to_ascii_uppercase().as_bytes()), Some(index), "{}", key.1);
     }
-    assert_eq!((find(Within::Line, b""), find(Within::Line, b"x-forwarded-for")), (None, None));
+    assert_eq!((find(Within::Line, b""), find(Within::Line, b"x-forwarded")), (None, None));
     assert_eq!((find(Within::Elsewhere, b"status"), find(Within::RequestHeaders, b"status")), (None, None));
 }
 
@@ -103,6 +103,26 @@ fn of_a_key_that_is_there_twice_the_first_counts() {
 }
 
 #[test]
+fn without_a_peer_what_proxies_say_is_a_guess() {
+    let line = r#"{"method":"GET","url":"/","args":"a=1","x_forwarded_for":"198.51.100.1, 203.0.113.7"}"#;
+    let context = context(Extent::Whole);
+    let event = Json.parse(line.as_bytes(), &context).unwrap();
+    assert_eq!(event.source_ip, Some("203.0.113.7".parse().unwrap()));
+    assert!(event.guessed);
+    assert_eq!(event.http().unwrap().uri, b"/?a=1", "a query that is logged apart");
+}
+
+#[test]
+fn headers_that_came_twice_count_once_and_last() {
+    let line = r#"{"request":{"remote_ip":"192.0.2.1","method":"GET","uri":"/","headers":{"X-Forwarded-For":["198.51.100.1","203.0.113.7"],"User-Agent":["a","b"]}}}"#;
+    let context = context(Extent::Whole);
+    let event = Json.parse(line.as_bytes(), &context).unwrap();
+    let http = event.http().unwrap();
+    assert_eq!((http.forwarded, http.user_agent), (b"203.0.113.7".as_slice(), b"a".as_slice()));
+    assert!(!event.guessed);
+}
+
+#[test]
 fn what_tells_of_no_request_says_so() {
     for (line, error) in [
         (r#"{"log":"203.0.113.7 - - [05/Jan/2026","stream":"stdout","time":"2026-01-05T12:30:45Z"}"#, "no request"),
@@ -113,7 +133,7 @@ fn what_tells_of_no_request_says_so() {
             "no request",
         ),
         (r#"{"ts":1,"logger":"admin.api","method":"GET","uri":"/","remote_ip":"203.0.113.7"}"#, "no request"),
-        (r#"{"method":"GET","url":"/","x_forwarded_for":"203.0.113.7","real_ip":"203.0.113.7"}"#, "no client address"),
+        (r#"{"method":"GET","url":"/","x_forwarded_for":"unknown","real_ip":"203.0.113.7"}"#, "no client address"),
         (r#"{"method":"GET","url":"/","ip":"203.0.113.7, 198.51.100.1"}"#, "no client address"),
         (r#"{"method":"GET","url":"/","ip":["203.0.113.7"]}"#, "no client address"),
         ("", "no JSON object"),
@@ -215,7 +235,7 @@ proptest::proptest! {
         };
         assert_eq!((unescaped(http.user_agent), unescaped(http.uri)), (agent, uri));
         let others = Http { user_agent: b"", uri: b"", ..http };
-        assert_eq!(others, Http { method: b"GET", status: 404, ..Http::default() });
+        assert_eq!(others, Http { method: b"GET", status: Some(404), ..Http::default() });
         assert_eq!(event.source_ip, Some(std::net::Ipv4Addr::new(203, 0, 113, 7).into()));
         assert_eq!(event.time.map(|time| time.0), Some(1_767_616_245_000));
     }

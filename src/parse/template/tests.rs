@@ -110,6 +110,38 @@ fn apache_modifiers_and_times() {
 }
 
 #[test]
+fn the_client_that_proxies_name() {
+    let peer = r#"$remote_addr [$time_iso8601] "$request" "$http_cf_connecting_ip" "$http_x_forwarded_for""#;
+    let line = r#"192.0.2.1 [2026-01-05T12:30:45Z] "GET / HTTP/1.1" "198.51.100.1" "198.51.100.1, 203.0.113.7""#;
+    let context = context(Extent::Whole);
+    let template = compile(peer).unwrap();
+    let event = template.parse(line.as_bytes(), &context).unwrap();
+    assert_eq!((event.source_ip, event.guessed), (Some("192.0.2.1".parse().unwrap()), false));
+    // The list, to which each proxy adds, comes before a header that a proxy may hand on as it came.
+    assert_eq!(event.http().unwrap().forwarded, b"198.51.100.1, 203.0.113.7");
+    let alone = compile(r#"[$time_iso8601] "$request" "$http_x_forwarded_for""#).unwrap();
+    let event = alone.parse(br#"[2026-01-05T12:30:45Z] "GET / HTTP/1.1" "203.0.113.7""#, &context).unwrap();
+    assert_eq!((event.source_ip, event.guessed), (Some("203.0.113.7".parse().unwrap()), true));
+}
+
+#[test]
+fn a_query_that_is_logged_apart_joins_its_uri() {
+    let format = r#"%h %t %m "%U" "%q" %>s"#;
+    let uri = |query: &str| {
+        let line = format!(r#"203.0.113.7 [05/Jan/2026:12:30:45 +0000] GET "/a" "{query}" 200"#);
+        shown(format, &line).split(' ').nth(2).unwrap().to_owned()
+    };
+    assert_eq!((uri("?b=c").as_str(), uri("").as_str(), uri("-").as_str()), ("GET|/a?b=c|", "GET|/a|", "GET|/a|"));
+}
+
+#[test]
+fn a_zone_that_stands_apart_holds_for_the_time() {
+    let format = r#"%a [%{%d/%b/%Y %T}t.%{msec_frac}t %{%z}t] "%r""#;
+    let line = r#"203.0.113.7 [05/Jan/2026 12:30:45.250 +0100] "GET / HTTP/1.1""#;
+    assert!(shown(format, line).starts_with("2026-01-05T11:30:45.250Z "), "{}", shown(format, line));
+}
+
+#[test]
 fn what_is_wrong_with_a_format_is_told() {
     for (format, expected) in [
         (
@@ -119,7 +151,7 @@ fn what_is_wrong_with_a_format_is_told() {
         ("%a %t %{a}i%{b}i", "two variables with nothing between them: %{a}i%{b}i"),
         ("$remote_addr$request_id", "two variables with nothing between them: $remote_addr$request_id"),
         ("$time_local $request", "no client address: add $remote_addr (nginx) or %a (Apache)"),
-        ("$time_local $http_x_forwarded_for", "no client address: add $remote_addr (nginx) or %a (Apache)"),
+        ("$time_local $http_x_real", "no client address: add $remote_addr (nginx) or %a (Apache)"),
         ("%h %r", "no time: add $time_local (nginx) or %t (Apache)"),
         ("$remote_addr ${time_local", "no } ends ${time_local"),
         ("%a %t %", "a % without a directive: %"),

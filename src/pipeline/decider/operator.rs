@@ -148,18 +148,7 @@ impl Decider {
                 .iter()
                 .filter_map(|source| source.error.as_ref().map(|error| format!("{}: {error}", source.path.display()))),
         );
-        problems.extend(
-            reader.sources.iter().filter(|source| source.lines >= 20 && source.parsed * 100 < source.lines * 95).map(
-                |source| {
-                    format!(
-                        "{}: {} of {} lines are not understood; set the source's format (`palisade config formats`)",
-                        source.path.display(),
-                        source.unparsed,
-                        source.lines
-                    )
-                },
-            ),
-        );
+        problems.extend(reader.problems);
         if let Some(why) = &self.given.surroundings.borrow().unreadable {
             problems.push(format!("nothing is blocked: this host's own addresses and peers cannot be read: {why}"));
         }

@@ -1,0 +1,197 @@
+//! What is known of one followed file: which formats it is written in, and how much of it was
+//! understood.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use bumpalo::Bump;
+
+use super::judge::{Batch, Reading};
+use crate::event::{Timestamp, printable};
+use crate::parse::{Extent, Formats, trim_line};
+use crate::tail::{Chunk, SourceConfig};
+
+/// How much of a file's head its formats are learned from, in bytes.
+const HEAD_BYTES: u64 = 64 * 1024;
+/// Lines after which a file's formats are learned again, if half of them were not understood.
+const RELEARN_LINES: u64 = 64;
+/// The share of lines, in percent, below which a file is a problem, and the lines before it is.
+const UNDERSTOOD_PERCENT: u64 = 95;
+const JUDGED_LINES: u64 = 20;
+/// Lines kept as samples of what was not understood.
+const SAMPLES: usize = 3;
+
+/// What is known of one file.
+#[derive(Default)]
+pub struct Known {
+    pub formats: Formats,
+    pub lines: u64,
+    pub parsed: u64,
+    pub unparsed: u64,
+    pub overlong: u64,
+    pub samples: Vec<String>,
+    /// What the configuration says of its format has been asked in this run.
+    asked: bool,
+    /// Lines since its formats were last looked at, and those of them that were not understood.
+    recent: (u64, u64),
+    /// It was said that too much of it is not understood.
+    said: bool,
+}
+
+impl Known {
+    /// A file whose formats were learned in an earlier run.
+    pub fn written_in(formats: Formats) -> Known {
+        Known { formats, ..Known::default() }
+    }
+
+    /// Takes the formats that `source` names, or learns them: of a new file, and again when half of
+    /// its lines are not understood, because the server's configuration changed. Whether they are others.
+    pub fn settle_formats(
+        &mut self,
+        source: &SourceConfig,
+        chunk: &Chunk<'_>,
+        reading: &Reading,
+        read_at: Timestamp,
+    ) -> bool {
+        if !self.asked {
+            self.asked = true;
+            if let Ok(named) = Formats::named(&source.format) {
+                let changed = named.names() != self.formats.names();
+                self.formats = named;
+                return changed;
+            }
+        }
+        if self.formats.is_empty() {
+            self.formats = learn(chunk.path, chunk.bytes, reading, read_at);
+            return !self.formats.is_empty();
+        }
+        let (lines, unparsed) = self.recent;
+        if lines < RELEARN_LINES {
+            return false;
+        }
+        self.recent = (0, 0);
+        if unparsed * 2 < lines || Formats::named(&source.format).is_ok() {
+            return false;
+        }
+        let learned = learn_lines(chunk.path, chunk.bytes, reading, read_at);
+        let changed = !learned.is_empty() && learned.names() != self.formats.names();
+        if changed {
+            let (before, after) = (self.formats.names().join(", "), learned.names().join(", "));
+            tracing::warn!(file = %chunk.path.display(), %before, %after, "the log's format changed");
+            self.formats = learned;
+        }
+        changed
+    }
+
+    /// Counts what was found in `bytes`.
+    pub fn count(&mut self, batch: &Batch, bytes: &[u8]) {
+        self.lines += batch.lines;
+        self.parsed += batch.parsed;
+        self.unparsed += batch.unparsed;
+        self.overlong += batch.overlong;
+        self.recent.0 += batch.parsed + batch.unparsed;
+        self.recent.1 += batch.unparsed;
+        for &(start, len) in &batch.samples {
+            if self.samples.len() < SAMPLES {
+                let (start, len) = (start as usize, len as usize);
+                self.samples.push(printable(&bytes[start..start + len], 200));
+            }
+        }
+    }
+
+    /// The sentence for people, if too much of the file at `path` is not understood.
+    pub fn problem(&mut self, path: &Path) -> Option<String> {
+        let told = self.parsed + self.unparsed;
+        if told < JUDGED_LINES || self.parsed * 100 >= told * UNDERSTOOD_PERCENT {
+            return None;
+        }
+        let problem = format!(
+            "{}: {} of {told} lines are not understood; set the source's format (`palisade config formats`)",
+            path.display(),
+            self.unparsed,
+        );
+        if !std::mem::replace(&mut self.said, true) {
+            tracing::warn!("{problem}");
+        }
+        Some(problem)
+    }
+}
+
+/// The formats that a file is written in: those of its own first lines (what is new in it may be
+/// an attacker's), else those of `chunk`.
+fn learn(path: &Path, chunk: &[u8], reading: &Reading, read_at: Timestamp) -> Formats {
+    let mut head = Vec::new();
+    // A file that is gone by now has its chunk to learn from.
+    let _ = File::open(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head));
+    let formats = learn_lines(path, &head, reading, read_at);
+    if formats.is_empty() { learn_lines(path, chunk, reading, read_at) } else { formats }
+}
+
+/// The formats of the first lines of `bytes`.
+fn learn_lines(path: &Path, bytes: &[u8], reading: &Reading, read_at: Timestamp) -> Formats {
+    let lines = bytes.split(|&byte| byte == b'\n').map(trim_line).filter(|line| !line.is_empty());
+    let arena = Bump::new();
+    Formats::learn(&path.to_string_lossy(), lines, &reading.context(Extent::Whole, read_at, &arena))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::tail::Start;
+
+    const COMBINED: &str = "203.0.113.7 - - [05/Jan/2026:12:30:45 +0000] \"GET / HTTP/1.1\" 200 5 \"-\" \"-\"\n";
+    const JSON: &str = "{\"remote_addr\":\"203.0.113.7\",\"method\":\"GET\",\"uri\":\"/\",\"status\":200}\n";
+
+    /// Has `known` take a chunk of `lines`, as the reader does, and says its formats.
+    fn take(known: &mut Known, format: &str, lines: &str, unparsed: u64) -> Vec<String> {
+        let source = SourceConfig { path: "access.log".into(), format: format.into(), start: Start::End };
+        let chunk = Chunk {
+            path: Path::new("/nowhere/access.log"),
+            source: 0,
+            generation: 1,
+            offset: 0,
+            bytes: lines.as_bytes(),
+            tail_cut: 0,
+            mark: None,
+        };
+        known.settle_formats(&source, &chunk, &Reading::of(&Config::default()), Timestamp::default());
+        let all = lines.lines().count() as u64;
+        let mut batch = Batch::default();
+        (batch.lines, batch.parsed, batch.unparsed) = (all, all - unparsed, unparsed);
+        known.count(&batch, lines.as_bytes());
+        known.formats.names()
+    }
+
+    #[test]
+    fn formats_are_learned_again_when_half_the_lines_are_not_understood() {
+        let mut known = Known::default();
+        assert_eq!(take(&mut known, "auto", &COMBINED.repeat(100), 0), ["nginx_combined"]);
+        assert_eq!(take(&mut known, "auto", &JSON.repeat(40), 40), ["nginx_combined"], "40 of 140");
+        assert_eq!(
+            take(&mut known, "auto", &JSON.repeat(70), 70),
+            ["nginx_combined"],
+            "not looked at before it was read"
+        );
+        assert_eq!(take(&mut known, "auto", &JSON.repeat(70), 0), ["json_access"]);
+    }
+
+    #[test]
+    fn a_configured_format_holds_whatever_was_saved_and_comes() {
+        let mut known = Known::written_in(Formats::named("json_access").unwrap());
+        for _ in 0..3 {
+            assert_eq!(take(&mut known, "apache_common", &JSON.repeat(70), 70), ["apache_common"]);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_understood_is_a_problem_and_blank_lines_are_none() {
+        let mut known = Known::default();
+        take(&mut known, "auto", &COMBINED.repeat(100), 5);
+        assert_eq!(known.problem(Path::new("a.log")), None);
+        take(&mut known, "auto", COMBINED, 1);
+        let said = known.problem(Path::new("a.log")).unwrap();
+        assert!(said.starts_with("a.log: 6 of 101 lines are not understood"), "{said}");
+    }
+}
