@@ -1,13 +1,16 @@
 //! What clients did before: scores that decay, windows, who is flagged and banned. Fed with
 //! compact [`Record`]s in file order by one owner; all time is log time.
 
-use serde::Serialize;
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+use serde::{Deserialize, Serialize};
 
 use super::DetectConfig;
 use super::ruleset::{Hit, Ruleset};
 use super::table::{Kept, Table};
 use super::window::Bucket;
-use crate::event::ClientKey;
+use crate::event::{AuthOutcome, ClientKey, Event, Kind};
 
 /// What matching leaves of a line for counting.
 #[derive(Clone, Copy, Debug)]
@@ -21,15 +24,65 @@ pub struct Record {
     pub len: u32,
     /// Lines before it in its batch.
     pub line: u32,
-    /// Of the path; 0 where nothing asks for it: without hits, outside all windows.
-    pub path_hash: u32,
+    /// A hash of what it is about: the path of a request, the user of a login, the port of a
+    /// connection; 0 where nothing asks for it: without hits, outside all windows.
+    pub subject: u32,
     /// The line's hits, as a range of its batch's hits.
     pub first_hit: u32,
     pub hits: u16,
     pub status: u16,
     /// The sum of the hits' scores, 0–10.
     pub score: u8,
+    pub what: What,
     pub method: MethodClass,
+}
+
+impl Record {
+    /// What counting needs to know of an event of `client` that no rule matched.
+    #[inline]
+    pub fn of(event: &Event<'_>, client: Option<ClientKey>) -> Record {
+        let (what, status, method) = match &event.kind {
+            Kind::Http(http) => (What::Request, http.status.unwrap_or(0), MethodClass::of(http.method)),
+            Kind::Auth(auth) if auth.outcome == AuthOutcome::Failure => (What::LoginFailed, 0, MethodClass::Other),
+            Kind::Connection(_) => (What::Connection, 0, MethodClass::Other),
+            _ => (What::Other, 0, MethodClass::Other),
+        };
+        Record {
+            client: client.map_or(0, ClientKey::bits),
+            time_secs: event.time.map_or(0, |time| u32::try_from(time.secs()).unwrap_or(0)),
+            start: 0,
+            len: 0,
+            line: 0,
+            subject: 0,
+            first_hit: 0,
+            hits: 0,
+            status,
+            score: 0,
+            what,
+            method,
+        }
+    }
+}
+
+/// [`Record::subject`] of an event: the same in every run.
+pub fn subject(event: &Event<'_>) -> u32 {
+    let hash = |text: &[u8]| FixedState::with_seed(1).hash_one(text) as u32;
+    match &event.kind {
+        Kind::Http(http) => hash(http.path()),
+        Kind::Connection(connection) => hash(&connection.destination_port.to_le_bytes()),
+        other => hash(other.message().map_or(b"", |message| message.user)),
+    }
+}
+
+/// What windows tell events apart by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    #[default]
+    Request,
+    LoginFailed,
+    Connection,
+    Other,
 }
 
 /// The methods that windows tell apart.
@@ -143,14 +196,15 @@ impl Counter {
         let now = record.time_secs;
         let client = self.clients.entry(record.client, now);
         client.requests = client.requests.saturating_add(1);
-        client.served = client.served.saturating_add(u32::from(record.status < 400));
+        let served = record.what == What::Request && record.status < 400;
+        client.served = client.served.saturating_add(u32::from(served));
         let mut overflowed = Vec::new();
         for (index, window) in rules.windows.iter().enumerate() {
             if !window.fits(record) {
                 continue;
             }
             let key = record.client ^ (u128::from(window.hash) << 32);
-            if window.pour(self.buckets.entry(key, now), now, record.path_hash) {
+            if window.pour(self.buckets.entry(key, now), now, record.subject) {
                 overflowed.push(index);
             }
         }
@@ -324,7 +378,7 @@ impl Client {
     /// Adds a suspicious line's score to its points, unless the same suspicion is in them already:
     /// for a weak signal its rules, for more the request's path too.
     fn add(&mut self, score: u8, record: &Record, hits: &[Hit], flag: u8) {
-        let mut class = if score < flag { 0 } else { record.path_hash };
+        let mut class = if score < flag { 0 } else { record.subject };
         for hit in hits {
             class = class.rotate_left(5) ^ u32::from(hit.rule).wrapping_mul(0x9e37_79b9);
         }

@@ -18,9 +18,9 @@ mod trial;
 mod window;
 
 pub use config::DetectConfig;
-pub use counter::{Client, Counted, Counter, DamagedState, MethodClass, Record};
+pub use counter::{Client, Counted, Counter, DamagedState, Record, subject};
 pub use rules::{BUILT_IN, Example, ExampleRequest, Rule, RuleError, RuleSpec};
-pub use ruleset::{Hit, Recall, Ruleset, Scratch, hash};
+pub use ruleset::{Hit, Recall, Ruleset, Scratch};
 pub use texts::views;
 pub use trial::{Trial, TrialKind, lint, trials};
 pub use window::{Repeated, WindowRule, WindowSpec};

@@ -140,6 +140,10 @@ pub struct ExampleRequest {
     pub user_agent: Option<String>,
     pub referer: Option<String>,
     pub status: Option<u16>,
+    /// For windows of failed logins: who tried.
+    pub user: Option<String>,
+    /// For windows of connections: to which port.
+    pub port: Option<String>,
 }
 
 impl Example {

@@ -1,9 +1,6 @@
 //! All rules and windows together, and what one request gives: matching is stateless, so it may
 //! run on any core.
 
-use foldhash::fast::FixedState;
-use std::hash::BuildHasher;
-
 use super::decode::{Plus, is_encoded, is_foldable};
 use super::legacy;
 use super::memo::{CleanMemo, Recalled};
@@ -258,12 +255,6 @@ impl Scratch {
     pub fn rules_changed(&mut self) {
         self.clean.iter_mut().for_each(CleanMemo::clear);
     }
-}
-
-/// A hash of `text` for windows: the same in every run.
-#[inline]
-pub fn hash(text: &[u8]) -> u32 {
-    FixedState::with_seed(1).hash_one(text) as u32
 }
 
 #[cfg(test)]

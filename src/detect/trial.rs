@@ -1,12 +1,12 @@
 //! Rules tried on their own examples and on ordinary requests, through the engine itself.
 
 use super::DetectConfig;
-use super::counter::{Counter, MethodClass, Record};
+use super::counter::{Counter, Record, subject};
 use super::ordinary::ORDINARY;
 use super::rules::{Example, ExampleRequest, Rule};
-use super::ruleset::{Hit, Ruleset, Scratch, hash, matches};
+use super::ruleset::{Hit, Ruleset, Scratch, matches};
 use super::window::Repeated;
-use crate::event::{ClientKey, Event, Http, Kind};
+use crate::event::{Auth, AuthOutcome, ClientKey, Connection, Event, Http, Kind, Message};
 
 /// One example, and whether the rules did with it as they should.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,25 +106,20 @@ fn examine(rules: &Ruleset, request: &ExampleRequest, scratch: &mut Scratch) -> 
 /// Whether the window overflows anywhere in the sequence, counted from nothing.
 fn overflows(rules: &Ruleset, window: usize, repeated: &Repeated, scratch: &mut Scratch) -> bool {
     let mut counter = Counter::new(&DetectConfig { max_clients: 1024, ..DetectConfig::default() }, FLAG);
-    let client = ClientKey::of(CLIENT.into(), 64).bits();
+    let client = ClientKey::of(CLIENT.into(), 64);
     (0..repeated.times).any(|n| {
         let mut request = repeated.request.request();
-        request.uri = request.uri.map(|uri| uri.replace("{n}", &n.to_string()));
+        for text in [&mut request.uri, &mut request.user, &mut request.port].into_iter().flatten() {
+            *text = text.replace("{n}", &n.to_string());
+        }
         let (score, hits) = examine(rules, &request, scratch);
         let event = event(&request);
-        let http = event.http().copied().unwrap_or_default();
         let record = Record {
-            client,
             time_secs: n * repeated.every_secs,
-            start: 0,
-            len: 0,
-            line: 0,
-            path_hash: hash(http.path()),
-            first_hit: 0,
+            subject: subject(&event),
             hits: hits.len() as u16,
-            status: http.status.unwrap_or(0),
             score,
-            method: MethodClass::of(http.method),
+            ..Record::of(&event, Some(client))
         };
         counter.count(&record, &hits, rules).is_some_and(|counted| counted.overflowed.contains(&window))
     })
@@ -134,6 +129,14 @@ fn overflows(rules: &Ruleset, window: usize, repeated: &Repeated, scratch: &mut 
 const CLIENT: std::net::Ipv4Addr = std::net::Ipv4Addr::new(203, 0, 113, 7);
 
 fn event(request: &ExampleRequest) -> Event<'_> {
+    if let Some(user) = &request.user {
+        let message = Message { user: user.as_bytes(), ..Message::default() };
+        return Event::of(Kind::Auth(Auth { outcome: AuthOutcome::Failure, message }));
+    }
+    if let Some(port) = &request.port {
+        let connection = Connection { destination_port: port.parse().unwrap_or(0), ..Connection::default() };
+        return Event::of(Kind::Connection(connection));
+    }
     let http = Http {
         method: request.method.as_deref().unwrap_or("GET").as_bytes(),
         uri: request.uri.as_deref().unwrap_or("/").as_bytes(),
@@ -152,6 +155,8 @@ fn shown(request: &ExampleRequest) -> String {
         ("", &request.uri),
         ("user agent ", &request.user_agent),
         ("referer ", &request.referer),
+        ("login as ", &request.user),
+        ("connection to port ", &request.port),
     ];
     let given = fields
         .iter()

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::counter::Record;
+use super::counter::{Record, What};
 use super::rules::Example;
 use super::table::Kept;
 use crate::event::{Category, digest};
@@ -21,6 +21,9 @@ pub struct WindowSpec {
     pub description: String,
     pub reference: String,
     pub group_by: GroupBy,
+    /// Which events fit.
+    #[serde(default)]
+    pub event: What,
     /// Statuses of lines that fit; none: any.
     #[serde(default)]
     pub status: Vec<u16>,
@@ -53,10 +56,15 @@ pub enum GroupBy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Distinct {
+    /// Of a request.
     Path,
+    /// Of a failed login.
+    User,
+    /// Of a connection, at the destination.
+    Port,
 }
 
-/// The same request, `times` times; `{n}` in its URI is the number of the repetition.
+/// The same request, `times` times; `{n}` in its URI, user or port is the number of the repetition.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Repeated {
@@ -84,12 +92,30 @@ impl WindowRule {
         if spec.capacity == 0 || spec.leak_speed_secs == 0 {
             return Err("capacity and leak_speed_secs must be at least 1".into());
         }
-        if spec.status.is_empty() && spec.methods.is_empty() {
+        let distinct = match spec.event {
+            What::Request => Distinct::Path,
+            What::LoginFailed => Distinct::User,
+            What::Connection => Distinct::Port,
+            What::Other => return Err("event is \"request\", \"login_failed\" or \"connection\"".into()),
+        };
+        if spec.distinct.is_some_and(|wanted| wanted != distinct) {
+            return Err(
+                "distinct is \"path\" of a request, \"user\" of a login_failed, \"port\" of a connection".into()
+            );
+        }
+        if spec.event == What::Request && spec.status.is_empty() && spec.methods.is_empty() {
             return Err("fits every line: name statuses or methods".into());
         }
         let shape = format!(
-            "{} {:?} {:?} {:?} {:?} {} {}",
-            spec.id, spec.group_by, spec.status, spec.methods, spec.distinct, spec.capacity, spec.leak_speed_secs
+            "{} {:?} {:?} {:?} {:?} {:?} {} {}",
+            spec.id,
+            spec.group_by,
+            spec.event,
+            spec.status,
+            spec.methods,
+            spec.distinct,
+            spec.capacity,
+            spec.leak_speed_secs
         );
         let hash = u64::from_str_radix(&digest(&[shape.as_bytes()])[..16], 16).unwrap_or(1);
         Ok(WindowRule { spec, hash })
@@ -98,21 +124,22 @@ impl WindowRule {
     /// Whether a line goes into a bucket.
     #[inline]
     pub fn fits(&self, line: &Record) -> bool {
-        (self.spec.status.is_empty() || self.spec.status.contains(&line.status))
+        self.spec.event == line.what
+            && (self.spec.status.is_empty() || self.spec.status.contains(&line.status))
             && (self.spec.methods.is_empty()
                 || self.spec.methods.iter().any(|known| known.as_bytes() == line.method.as_bytes()))
     }
 
     /// Pours the line at `now_secs` into `bucket`; true when it overflows, which empties it.
-    pub fn pour(&self, bucket: &mut Bucket, now_secs: u32, path_hash: u32) -> bool {
+    pub fn pour(&self, bucket: &mut Bucket, now_secs: u32, subject: u32) -> bool {
         let elapsed = now_secs.saturating_sub(bucket.last_secs) as f32;
         bucket.level = (bucket.level - elapsed / self.spec.leak_speed_secs as f32).max(0.0);
         if bucket.level == 0.0 {
             bucket.seen = [0; 4];
         }
         bucket.last_secs = bucket.last_secs.max(now_secs);
-        if self.spec.distinct == Some(Distinct::Path) {
-            let (word, bit) = (path_hash as usize >> 6 & 3, 1 << (path_hash & 63));
+        if self.spec.distinct.is_some() {
+            let (word, bit) = (subject as usize >> 6 & 3, 1 << (subject & 63));
             if bucket.seen[word] & bit != 0 {
                 return false;
             }

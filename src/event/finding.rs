@@ -22,6 +22,7 @@ pub struct Finding {
     pub source_ip: Option<IpAddr>,
     pub client: Option<ClientKey>,
     pub method: String,
+    /// As it was logged; of an event that is no request, its message.
     pub uri: String,
     pub status: u16,
     pub user_agent: String,

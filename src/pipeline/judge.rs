@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 
 use crate::config::Config;
 use crate::decide::{self, ClientConfig, Durations, Surroundings, Thresholds};
-use crate::detect::{self, Counted, Counter, Hit, MethodClass, Recall, Record, Ruleset, Scratch};
+use crate::detect::{self, Counted, Counter, Hit, Recall, Record, Ruleset, Scratch};
 use crate::event::{Action, ClientKey, DecidedBy, Event, Finding, Ground, Proposal, Proposer, Timestamp, printable};
 use crate::parse::{self, Context, Extent, Formats, Site, trim_line};
 use crate::triage;
@@ -182,24 +182,19 @@ fn observe(
     hits: &mut Vec<Hit>,
 ) -> Record {
     let Parsed { event, start, len, number } = line;
-    let http = event.http().copied().unwrap_or_default();
     let first_hit = hits.len();
     let score = rules.examine(event, recalled, scratch, hits);
     let mut record = Record {
-        client: actionable(event).map_or(0, |address| ClientKey::of(address, v6_prefix).bits()),
-        time_secs: event.time.map_or(0, |time| u32::try_from(time.secs()).unwrap_or(0)),
         start: *start,
         len: *len,
         line: *number,
-        path_hash: 0,
         first_hit: first_hit as u32,
         hits: (hits.len() - first_hit) as u16,
-        status: http.status.unwrap_or(0),
         score,
-        method: MethodClass::of(http.method),
+        ..Record::of(event, actionable(event).map(|address| ClientKey::of(address, v6_prefix)))
     };
     if record.hits > 0 || rules.windows.iter().any(|window| window.fits(&record)) {
-        record.path_hash = detect::hash(http.path());
+        record.subject = detect::subject(event);
     }
     record
 }
@@ -310,7 +305,7 @@ impl Judge {
             source_ip: event.source_ip,
             client: actionable(&event).map(|address| ClientKey::of(address, self.reading.v6_prefix)),
             method: kept(http.method),
-            uri: kept(http.uri),
+            uri: kept(event.kind.message().map_or(http.uri, |message| message.text)),
             status: http.status.unwrap_or(0),
             user_agent: kept(http.user_agent),
             referer: kept(http.referer),
