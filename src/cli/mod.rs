@@ -5,6 +5,7 @@ mod config;
 mod daemon;
 mod explain;
 mod operate;
+mod own_log;
 mod parse;
 mod rules;
 mod run;

@@ -1,12 +1,10 @@
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tracing::Level;
-
-use super::{load_config, load_rules, stdout};
+use super::{load_config, load_rules, own_log, stdout};
 use crate::config::{Config, LogConfig, LogFormat, LogLevel, Mode, Place};
 use crate::event::Timestamp;
 use crate::pipeline::live;
@@ -24,8 +22,8 @@ const SAMPLE: &str = include_str!("../../config/sample-access.log");
 
 pub fn run(arguments: &Arguments, config: Config, place: &Place) -> anyhow::Result<ExitCode> {
     let rules = load_rules(&config)?;
-    let demo_log = LogConfig { level: LogLevel::Warn, format: LogFormat::Human };
-    start_log(if arguments.demo { &demo_log } else { &config.log });
+    let demo_log = LogConfig { level: LogLevel::Warn, format: LogFormat::Human, ..LogConfig::default() };
+    own_log::start(if arguments.demo { &demo_log } else { &config.log })?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     if arguments.demo {
         return demo(config, rules, &runtime);
@@ -56,29 +54,6 @@ fn introduce(config: &Config) {
         ),
         Mode::Enforce => tracing::info!("enforcing: attackers are blocked by {}", config.respond.names.join(", ")),
     }
-}
-
-/// Palisade's own log, on standard error.
-fn start_log(config: &LogConfig) {
-    let level = match config.level {
-        LogLevel::Error => Level::ERROR,
-        LogLevel::Warn => Level::WARN,
-        LogLevel::Info => Level::INFO,
-        LogLevel::Debug => Level::DEBUG,
-    };
-    let terminal = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        // It would say them on standard error, and panic when nobody reads that any more.
-        .log_internal_errors(false)
-        .with_target(false);
-    // A second start in one process (tests) keeps the first.
-    let _ = match config.format {
-        LogFormat::Json => builder.json().try_init(),
-        LogFormat::Auto if !terminal => builder.json().try_init(),
-        LogFormat::Auto | LogFormat::Human => builder.with_ansi(terminal).try_init(),
-    };
 }
 
 /// Follows a file to which the sample's lines are written, and reports.

@@ -103,12 +103,32 @@ impl Mode {
     }
 }
 
-/// `[log]`: what Palisade says of its own work, on standard error.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// `[log]`: what Palisade says of its own work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
     pub level: LogLevel,
     pub format: LogFormat,
+    /// Written instead of standard error.
+    pub file: Option<PathBuf>,
+    /// Size of the file in megabytes at which a new one is begun.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max_size_mb: u32,
+    /// Files that are kept, the current one among them.
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_files: u32,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        LogConfig {
+            level: LogLevel::default(),
+            format: LogFormat::default(),
+            file: None,
+            max_size_mb: 10,
+            max_files: 5,
+        }
+    }
 }
 
 /// The least weighty message that is still written.

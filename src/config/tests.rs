@@ -491,6 +491,7 @@ fn the_example_is_true() {
     let source = whole.source.pop().expect("the example of a source");
     assert_eq!((source.format.as_str(), source.start), ("auto", tail::Start::default()));
     assert_eq!(whole.detect.rules_dir.take(), Some("/etc/palisade/rules.d".into()));
+    assert_eq!(whole.log.file.take(), Some("/var/log/palisade/palisade.log".into()));
     assert_eq!(whole, Config::default());
 }
 
@@ -565,8 +566,10 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         [log]
         level = "debug"  # from PALISADE__LOG__LEVEL
         format = "auto"  # default
+        max_size_mb = 10  # default
+        max_files = 5  # default
 
-        # not set: detect.rules_dir
+        # not set: detect.rules_dir, log.file
     "#]];
     expected.assert_eq(&shown);
 }
