@@ -6,10 +6,12 @@ use serde_json::{Map, Value, json};
 use super::{Logs, Output, print_json, stdout};
 use crate::config::Config;
 use crate::event::{Event, Kind, printable};
+use crate::pipeline::discover::ServerLogs;
 use crate::pipeline::replay::{self, Blocks};
 
 pub fn run(arguments: &Logs, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
     let mut out = stdout();
+    let servers = ServerLogs::read(&config.server_configs);
     let (mut lines, mut unparsed) = (0u64, 0u64);
     for path in &arguments.files {
         let mut blocks = Blocks::new(replay::open(path)?, config.detect.max_line_bytes as usize);
@@ -19,7 +21,7 @@ pub fn run(arguments: &Logs, config: &Config, output: Output) -> anyhow::Result<
         while let Some(mark) = blocks.next(&mut block)? {
             let formats = match &formats {
                 Some(formats) => formats,
-                None => formats.insert(replay::formats(&arguments.format, &path.to_string_lossy(), &block)?),
+                None => formats.insert(replay::formats(&arguments.format, &servers, &path.to_string_lossy(), &block)?),
             };
             for (line, extent) in replay::lines(&block, config, mark.tail_cut) {
                 line_number += 1;

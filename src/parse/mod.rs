@@ -5,6 +5,7 @@ mod access;
 mod address;
 mod digits;
 mod json;
+pub mod server_config;
 mod template;
 mod time;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::discover::ServerLogs;
 use super::judge::{Batch, Judge, LineLimits, Origin, look, standing_refusal};
 use super::replay::formats;
 use crate::config::Config;
@@ -40,7 +41,7 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
     let line = trim_line(line);
     let mut steps = vec![];
     let mut step = |room, said: String, details| steps.push(Step { room, said, details });
-    let formats = formats(format, "", line)?;
+    let formats = formats(format, &ServerLogs::read(&[]), "", line)?;
     let limits = LineLimits::of(config);
     let (head, extent) = limits.extent(line, 0);
     let event = match formats.parse(head, extent) {

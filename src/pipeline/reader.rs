@@ -13,6 +13,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
+use super::discover::ServerLogs;
 use super::judge::{Batch, Judge, LineLimits, Origin, look, proposal};
 use crate::config::{Config, Mode};
 use crate::detect::{Client, Ruleset, Scratch};
@@ -93,6 +94,7 @@ pub struct Reader {
     mode: Mode,
     tailer: Tailer,
     sources: Vec<SourceConfig>,
+    servers: ServerLogs,
     judge: Judge,
     limits: LineLimits,
     scratch: Scratch,
@@ -123,6 +125,7 @@ impl Reader {
             mode: config.mode,
             tailer,
             sources,
+            servers: ServerLogs::read(&config.server_configs),
             judge: Judge::new(config, rules),
             limits: LineLimits::of(config),
             scratch: Scratch::new(),
@@ -134,6 +137,7 @@ impl Reader {
             status_at: Instant::now(),
             checkpoint_now: false,
         };
+        reader.servers.tell();
         let restored = state.map_or(Ok(()), |state| reader.restore(state));
         (reader, restored)
     }
@@ -222,7 +226,7 @@ impl Reader {
 
     /// Reads what is there, at most a block from each file.
     fn read(&mut self, report: &mut Report) -> More {
-        let Reader { tailer, sources, judge, limits, scratch, batch, known, totals, dirty, checkpoint_now, .. } = self;
+        let Reader { tailer, sources, servers, judge, limits, scratch, batch, known, totals, dirty, checkpoint_now, .. } = self;
         tailer.read(&mut |chunk: Chunk<'_>| {
             if let Some(mark) = &chunk.mark {
                 report.new_files.push(mark.clone());
@@ -233,7 +237,7 @@ impl Reader {
             *dirty = true;
             let file = known.entry(chunk.generation).or_default();
             if file.formats.is_empty() {
-                file.formats = learn(&sources[chunk.source], chunk.path, chunk.bytes);
+                file.formats = learn(&sources[chunk.source], servers, chunk.path, chunk.bytes);
                 *checkpoint_now |= !file.formats.is_empty();
             }
             look(&judge.rules, &file.formats, *limits, scratch, chunk.bytes, chunk.tail_cut, batch);
@@ -299,9 +303,10 @@ impl Reader {
     }
 }
 
-/// The formats that a file is written in: configured, else those of the file's own first lines
-/// (what is new in it may be an attacker's), else those of `chunk`.
-fn learn(source: &SourceConfig, path: &Path, chunk: &[u8]) -> Formats {
+/// The formats that a file is written in: configured, here or in the server's own configuration,
+/// else those of the file's own first lines (what is new in it may be an attacker's), else those of
+/// `chunk`.
+fn learn(source: &SourceConfig, servers: &mut ServerLogs, path: &Path, chunk: &[u8]) -> Formats {
     if let Ok(formats) = Formats::named(&source.format) {
         return formats;
     }
@@ -310,6 +315,7 @@ fn learn(source: &SourceConfig, path: &Path, chunk: &[u8]) -> Formats {
     let _ = File::open(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head));
     let lines = |bytes| <[u8]>::split(bytes, |&byte| byte == b'\n').map(trim_line).filter(|line| !line.is_empty());
     let name = path.to_string_lossy();
-    let formats = Formats::learn(&name, lines(&head));
-    if formats.is_empty() { Formats::learn(&name, lines(chunk)) } else { formats }
+    let known = servers.formats_now(path);
+    let formats = known.or_learn(&name, lines(&head));
+    if formats.is_empty() { known.or_learn(&name, lines(chunk)) } else { formats }
 }

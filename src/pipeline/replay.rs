@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, bail};
 
+use super::discover::ServerLogs;
 use super::judge::{Batch, Judge, LineLimits, Origin, Settled, look};
 use crate::config::Config;
 use crate::detect::Record;
@@ -72,9 +73,10 @@ pub fn scan(
     let limits = LineLimits::of(config);
     let mut judge = Judge::new(config, rules.clone());
     let mut totals = Totals::default();
+    let servers = ServerLogs::read(&config.server_configs);
     let mut streams = vec![];
     for path in files {
-        streams.push(Stream::open(path, format, limits.max_line_bytes)?);
+        streams.push(Stream::open(path, format, &servers, limits.max_line_bytes)?);
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -105,14 +107,14 @@ fn second_earliest(streams: &[Stream], first: usize) -> u32 {
 }
 
 /// The formats of a file: the one called `format` or described by it, or for `auto` those of its
-/// first lines.
+/// first lines, whereby `servers` may know how it is written.
 ///
 /// # Errors
 /// There is no such format.
-pub fn formats(format: &str, path: &str, head: &[u8]) -> anyhow::Result<Formats> {
+pub fn formats(format: &str, servers: &ServerLogs, path: &str, head: &[u8]) -> anyhow::Result<Formats> {
     if format == "auto" {
         let lines = head.split(|&byte| byte == b'\n').map(trim_line).filter(|line| !line.is_empty());
-        return Ok(Formats::learn(path, lines));
+        return Ok(servers.formats(Path::new(path)).or_learn(path, lines));
     }
     Formats::named(format).map_err(anyhow::Error::msg)
 }
@@ -264,13 +266,13 @@ struct Stream {
 }
 
 impl Stream {
-    fn open(path: &Path, format: &str, max_line_bytes: usize) -> anyhow::Result<Stream> {
+    fn open(path: &Path, format: &str, servers: &ServerLogs, max_line_bytes: usize) -> anyhow::Result<Stream> {
         let mut blocks = Blocks::new(open(path)?, max_line_bytes);
         let mut first = Block::default();
         let mark = blocks.next(&mut first.bytes).with_context(|| format!("cannot read {}", path.display()))?;
         first.mark = mark.unwrap_or_default();
         let name: Arc<str> = path.display().to_string().into();
-        let formats = Arc::new(formats(format, &name, &first.bytes)?);
+        let formats = Arc::new(formats(format, servers, &name, &first.bytes)?);
         Ok(Stream {
             name,
             path: path.to_owned(),
