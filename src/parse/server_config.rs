@@ -140,11 +140,12 @@ const BUILT_IN: &[(&str, &str)] = &[
 fn built_in_or(format: String) -> String {
     // The sizes with and without headers (`%O`, `%B`), and the address with or without its name (`%a`).
     let plain = format.replace("%O", "%b").replace("%B", "%b").replace("%a ", "%h ");
-    let plain = plain.replace("%{Referer}i", "%{referer}i").replace("%{User-", "%{user-").replace("-Agent}i", "-agent}i");
+    let plain =
+        plain.replace("%{Referer}i", "%{referer}i").replace("%{User-", "%{user-").replace("-Agent}i", "-agent}i");
     let fits = |(name, known): &&(&str, &str)| {
-        plain.strip_prefix(known).is_some_and(|more| {
-            more.is_empty() || more.starts_with(' ') && *name != "apache_common"
-        })
+        plain
+            .strip_prefix(known)
+            .is_some_and(|more| more.is_empty() || more.starts_with(' ') && *name != "apache_common")
     };
     BUILT_IN.iter().find(fits).map_or(format, |(name, _)| (*name).to_owned())
 }

@@ -71,7 +71,8 @@ impl ServerLogs {
                     }
                     Err(why) => {
                         let [shown, why] = [log.format, why].map(|text| printable(text.as_bytes(), 300));
-                        self.notes.push(Note::Refused(format!("{}: the log format {shown} is refused: {why}", log.place)));
+                        self.notes
+                            .push(Note::Refused(format!("{}: the log format {shown} is refused: {why}", log.place)));
                     }
                 }
             }
@@ -85,7 +86,9 @@ impl ServerLogs {
             if self.told.insert(text.clone()) {
                 match note {
                     Note::LeftOut(_) => tracing::info!("{text}"),
-                    Note::Refused(_) => tracing::warn!("{text}; formats of its logs are learned from their first lines"),
+                    Note::Refused(_) => {
+                        tracing::warn!("{text}; formats of its logs are learned from their first lines")
+                    }
                 }
             }
         }

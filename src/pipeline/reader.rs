@@ -226,7 +226,20 @@ impl Reader {
 
     /// Reads what is there, at most a block from each file.
     fn read(&mut self, report: &mut Report) -> More {
-        let Reader { tailer, sources, servers, judge, limits, scratch, batch, known, totals, dirty, checkpoint_now, .. } = self;
+        let Reader {
+            tailer,
+            sources,
+            servers,
+            judge,
+            limits,
+            scratch,
+            batch,
+            known,
+            totals,
+            dirty,
+            checkpoint_now,
+            ..
+        } = self;
         tailer.read(&mut |chunk: Chunk<'_>| {
             if let Some(mark) = &chunk.mark {
                 report.new_files.push(mark.clone());

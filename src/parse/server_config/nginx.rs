@@ -164,7 +164,11 @@ impl Text<'_> {
     /// The word that begins with `first`. A brace after a `$` belongs to it.
     fn word(&mut self, first: char) -> String {
         let mut word = String::new();
-        if first == '\\' { self.escaped(&mut word) } else { word.push(first) }
+        if first == '\\' {
+            self.escaped(&mut word)
+        } else {
+            word.push(first)
+        }
         while let Some(&char) = self.chars.peek() {
             if char.is_ascii_whitespace() || char == ';' || char == '{' && !word.ends_with('$') {
                 break;

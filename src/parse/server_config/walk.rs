@@ -72,6 +72,8 @@ impl<B> Walk<B> {
         if depth > MAX_DEPTH || self.opened >= MAX_FILES {
             return found.leave_out(place, pattern, "too many files include each other");
         }
+        // Not the files alone: to look for one costs time too.
+        self.opened += 1;
         for File { path, text } in read(pattern).into_iter().rev() {
             let begun = |file: &Pending| matches!(file.state, State::Begun(..)) && *file.path == *path;
             match text {
