@@ -20,8 +20,9 @@ pub struct ServerLogs {
     configs: Vec<PathBuf>,
     /// By path, symlinks resolved.
     logs: BTreeMap<PathBuf, ServerLog>,
-    /// What is left out, and why.
-    notes: Vec<Note>,
+    /// What is left out and which formats are refused, each with its place and the reason.
+    left_out: Vec<String>,
+    refused: Vec<String>,
     told: HashSet<String>,
     read_at: Instant,
 }
@@ -32,12 +33,6 @@ struct ServerLog {
     formats: Vec<String>,
 }
 
-enum Note {
-    LeftOut(String),
-    /// Clients could forge its lines, or it lacks what is needed.
-    Refused(String),
-}
-
 impl ServerLogs {
     /// Those of the main configuration files at `configs`, paths or globs. One that is not there
     /// names none.
@@ -45,7 +40,8 @@ impl ServerLogs {
         let mut found = ServerLogs {
             configs: configs.to_vec(),
             logs: BTreeMap::new(),
-            notes: vec![],
+            left_out: vec![],
+            refused: vec![],
             told: HashSet::new(),
             read_at: Instant::now(),
         };
@@ -55,11 +51,12 @@ impl ServerLogs {
 
     fn read_again(&mut self) {
         self.logs.clear();
-        self.notes.clear();
+        self.left_out.clear();
+        self.refused.clear();
         self.read_at = Instant::now();
         for path in &self.configs {
             let config = ServerConfig::read(&path.to_string_lossy(), &mut files);
-            self.notes.extend(config.left_out.into_iter().map(Note::LeftOut));
+            self.left_out.extend(config.left_out);
             for log in config.logs {
                 match Formats::named(&log.format) {
                     Ok(_) => {
@@ -71,8 +68,8 @@ impl ServerLogs {
                     }
                     Err(why) => {
                         let [shown, why] = [log.format, why].map(|text| printable(text.as_bytes(), 300));
-                        self.notes
-                            .push(Note::Refused(format!("{}: the log format {shown} is refused: {why}", log.place)));
+                        let refused = format!("{}: the log format {shown} is refused: {why}", log.place);
+                        self.refused.push(refused);
                     }
                 }
             }
@@ -81,15 +78,14 @@ impl ServerLogs {
 
     /// Says what is left out, once.
     pub fn tell(&mut self) {
-        for note in &self.notes {
-            let (Note::LeftOut(text) | Note::Refused(text)) = note;
+        for text in &self.left_out {
             if self.told.insert(text.clone()) {
-                match note {
-                    Note::LeftOut(_) => tracing::info!("{text}"),
-                    Note::Refused(_) => {
-                        tracing::warn!("{text}; formats of its logs are learned from their first lines")
-                    }
-                }
+                tracing::info!("{text}");
+            }
+        }
+        for text in &self.refused {
+            if self.told.insert(text.clone()) {
+                tracing::warn!("{text}; its logs are understood as far as their first lines show how");
             }
         }
     }
@@ -160,4 +156,68 @@ fn text(path: &Path) -> Result<String, String> {
         return Err(format!("it is longer than {} MiB", MAX_FILE_BYTES >> 20));
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory with `nginx.conf` and what it names.
+    fn configured(text: &str) -> (tempfile::TempDir, ServerLogs) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("logs")).unwrap();
+        std::os::unix::fs::symlink("logs", dir.path().join("link")).unwrap();
+        fs::write(dir.path().join("nginx.conf"), text).unwrap();
+        let logs = ServerLogs::read(&[dir.path().join("nginx.conf")]);
+        (dir, logs)
+    }
+
+    #[test]
+    fn a_log_is_known_under_every_path_and_after_rotation() {
+        let own = "$remote_addr [$time_local] $status";
+        let text = format!("http {{ log_format own '{own}'; access_log link/a.log own; access_log logs/a.log; }}");
+        let (dir, logs) = configured(&text);
+        let names = |path: &str| logs.formats(&dir.path().join(path)).names();
+        let expected = [own, "nginx_combined"];
+        for path in ["link/a.log", "logs/a.log", "logs/../logs/a.log", "logs/a.log.1", "link/a.log-20260105.1"] {
+            assert_eq!(names(path), expected, "{path}");
+        }
+        assert_eq!(names("logs/b.log"), [""; 0]);
+        assert_eq!(names("a.log"), [""; 0]);
+        assert_eq!(logs.present().count(), 0, "not written yet");
+        fs::write(dir.path().join("logs/a.log"), "").unwrap();
+        let real = dir.path().canonicalize().unwrap().join("logs/a.log");
+        assert_eq!(logs.present().collect::<Vec<_>>(), [(&*dir.path().join("link/a.log"), &*real)]);
+    }
+
+    #[test]
+    fn a_format_that_clients_could_forge_is_refused_with_its_place() {
+        let (dir, mut logs) = configured(
+            "http {\n log_format bad '$http_referer $remote_addr $http_user_agent [$time_local]';\n access_log logs/a.log bad;\n access_log logs/b.log bad;\n}",
+        );
+        fs::write(dir.path().join("logs/a.log"), "").unwrap();
+        assert_eq!(logs.present().count(), 0);
+        let place = format!("{}/nginx.conf:2: ", dir.path().display());
+        let refused = |text: &String| text.starts_with(&place) && text.contains("$remote_addr stands between");
+        assert!(logs.refused.iter().all(refused), "{:?}", logs.refused);
+        logs.tell();
+        assert_eq!(logs.told.len(), 1, "said once");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_and_a_changed_configuration_is_read_again() {
+        let (dir, mut logs) = configured("http { include big; include pipe; include more/; }");
+        let big = fs::File::create(dir.path().join("big")).unwrap();
+        big.set_len(MAX_FILE_BYTES + 1).unwrap();
+        nix::unistd::mkfifo(&dir.path().join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        fs::create_dir(dir.path().join("more")).unwrap();
+        fs::write(dir.path().join("more/a.conf"), "access_log logs/more.log;").unwrap();
+        fs::write(dir.path().join("more/.hidden"), "access_log logs/hidden.log;").unwrap();
+        let path = dir.path().join("logs/more.log");
+        assert!(logs.formats_now(&path).is_empty(), "read before a moment");
+        logs.read_at = logs.read_at.checked_sub(KEPT * 2).unwrap();
+        assert_eq!(logs.formats_now(&path).names(), ["nginx_combined"]);
+        assert!(logs.formats(&dir.path().join("logs/hidden.log")).is_empty());
+        assert!(logs.left_out.len() == 1 && logs.left_out[0].ends_with("big is left out: it is longer than 4 MiB"));
+    }
 }

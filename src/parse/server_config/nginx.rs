@@ -202,16 +202,18 @@ impl Text<'_> {
                 '}' => depth -= 1,
                 '"' | '\'' => drop(self.quoted(char)),
                 '[' => drop(self.skip_long_bracket()),
-                '-' if self.chars.next_if_eq(&'-').is_some() => {
-                    if self.chars.next_if_eq(&'[').is_none() || !self.skip_long_bracket() {
-                        self.skip_line();
-                    }
-                }
+                '-' if self.chars.next_if_eq(&'-').is_some() => self.skip_lua_comment(),
                 _ => {}
             }
             if depth == 0 {
                 return;
             }
+        }
+    }
+
+    fn skip_lua_comment(&mut self) {
+        if self.chars.next_if_eq(&'[').is_none() || !self.skip_long_bracket() {
+            self.skip_line();
         }
     }
 
