@@ -220,4 +220,16 @@ mod tests {
         assert!(logs.formats(&dir.path().join("logs/hidden.log")).is_empty());
         assert!(logs.left_out.len() == 1 && logs.left_out[0].ends_with("big is left out: it is longer than 4 MiB"));
     }
+
+    #[test]
+    fn a_long_configuration_takes_no_more_than_its_length() {
+        let texts =
+            ["${", "a \\\n", "\"", "{", "<a>\n", "</a>\n", "include x;", "Include x\n", "a;", "[[", "--[[", "$a{"];
+        let starts = ["http {", "http { a_by_lua_block {", "Define x "];
+        for (text, start) in texts.iter().flat_map(|text| starts.map(|start| (text, start))) {
+            let began = Instant::now();
+            configured(&format!("{start}{}", text.repeat(50_000)));
+            assert!(began.elapsed().as_secs() < 10, "{start} {text}");
+        }
+    }
 }

@@ -353,21 +353,6 @@ fn what_the_configuration_says_comes_before_what_the_head_shows() {
     assert_eq!(Formats::default().or_learn("x", [combined].into_iter()).names(), ["nginx_combined"]);
 }
 
-#[test]
-fn the_time_grows_with_the_length() {
-    let texts =
-        ["${", "a \\\n", "\"", "{", "}", "<a>\n", "</a>\n", "include x;", "Include x\n", "a;", "[[", "--[[", "$a{"];
-    let lua = "http { a_by_lua_block {";
-    for (text, start) in texts.iter().flat_map(|text| ["http {", lua, "Define x "].map(|start| (text, start))) {
-        let text = format!("{start}{}", text.repeat(50_000));
-        let began = std::time::Instant::now();
-        let mut texts = [text.clone()].into_iter();
-        let mut read = |path: &str| vec![File { path: path.into(), text: Ok(texts.next().unwrap_or_default()) }];
-        ServerConfig::read("/nginx.conf", &mut read);
-        assert!(began.elapsed().as_secs() < 10, "{:?}", &text[..40]);
-    }
-}
-
 proptest::proptest! {
     #[test]
     fn no_text_makes_it_panic_or_go_on_for_ever(
