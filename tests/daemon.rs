@@ -4,5 +4,6 @@
 mod bad_input;
 mod bad_setup;
 mod restart;
+mod server_configs;
 mod verbs;
 mod zero_config;

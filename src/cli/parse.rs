@@ -7,10 +7,12 @@ use serde_json::{Map, Value, json};
 use super::{Logs, Output, print_json, stdout};
 use crate::config::Config;
 use crate::event::{Event, Kind, printable};
+use crate::pipeline::discover::ServerLogs;
 use crate::pipeline::replay::{self, Blocks, Reading};
 
 pub fn run(arguments: &Logs, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
     let mut out = stdout();
+    let servers = ServerLogs::read(&config.server_configs);
     let (mut lines, mut unparsed) = (0u64, 0u64);
     let reading = Reading::of(config);
     let mut arena = Bump::new();
@@ -25,7 +27,7 @@ pub fn run(arguments: &Logs, config: &Config, output: Output) -> anyhow::Result<
                 Some(formats) => formats,
                 None => {
                     let name = path.to_string_lossy();
-                    formats.insert(replay::formats(&arguments.format, &name, &block, &reading, read_at)?)
+                    formats.insert(replay::formats(&arguments.format, &servers, &name, &block, &reading, read_at)?)
                 }
             };
             for (line, extent) in replay::lines(&block, &reading, mark.tail_cut) {

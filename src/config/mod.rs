@@ -39,6 +39,9 @@ pub struct Config {
     /// Zone of log times that name none: a name of the IANA database such as `Europe/Berlin`, or
     /// `local`, this host's.
     pub timezone: String,
+    /// Main configuration files of nginx and Apache, paths or globs. Where they can be read, the
+    /// formats of the logs named there are known; without a `[[source]]` these logs are followed.
+    pub server_configs: Vec<PathBuf>,
     /// What is followed. None: nginx and Apache logs are found.
     pub source: Vec<tail::SourceConfig>,
     pub client: decide::ClientConfig,
@@ -57,6 +60,17 @@ impl Default for Config {
             state_dir: "/var/lib/palisade".into(),
             socket: "/run/palisade/palisade.sock".into(),
             timezone: LOCAL.into(),
+            // Where Debian, Red Hat and the projects themselves put them.
+            server_configs: [
+                "/etc/nginx/nginx.conf",
+                "/usr/local/nginx/conf/nginx.conf",
+                "/usr/local/openresty/nginx/conf/nginx.conf",
+                "/etc/apache2/apache2.conf",
+                "/etc/httpd/conf/httpd.conf",
+                "/usr/local/apache2/conf/httpd.conf",
+            ]
+            .map(PathBuf::from)
+            .into(),
             source: vec![],
             client: Default::default(),
             thresholds: Default::default(),

@@ -2,8 +2,8 @@
 //! `[vhost:port ]client ident user [time] "request" status bytes[ "referrer" "agent"]`.
 //!
 //! nginx writes a quote inside a field as `\x22`, Apache as `\"`, so the first bare quote ends a
-//! field in both. What follows the known fields (nginx's `main` format adds
-//! `"$http_x_forwarded_for"`, others add times) is left alone.
+//! field in both. What follows the known fields is left alone: nothing in a line says whether it
+//! is X-Forwarded-For, as in nginx's `main` format, a cookie or a time.
 
 use wide::u8x16;
 
@@ -14,6 +14,7 @@ use super::{Extent, LogFormat, Unparsed, digits};
 use crate::event::{Event, Http, Kind};
 
 pub const COMBINED: Access = Access { vhost: Vhost::Absent, tail: Tail::RefererAndAgent };
+pub const MAIN: Access = Access { vhost: Vhost::Absent, tail: Tail::AndForwarded };
 pub const COMMON: Access = Access { vhost: Vhost::Absent, tail: Tail::Nothing };
 pub const VHOST_COMBINED: Access = Access { vhost: Vhost::First, tail: Tail::RefererAndAgent };
 
@@ -33,6 +34,8 @@ enum Vhost {
 enum Tail {
     Nothing,
     RefererAndAgent,
+    /// And X-Forwarded-For in quotes.
+    AndForwarded,
 }
 
 impl LogFormat for Access {
@@ -84,7 +87,7 @@ impl Access {
     #[inline]
     fn after_time<'a>(&self, mut rest: &'a [u8], http: &mut Http<'a>) -> Result<(), Unparsed> {
         let whole = rest.len();
-        let ends = if self.tail == Tail::RefererAndAgent { ends_of_quoted(rest) } else { None };
+        let ends = if self.tail != Tail::Nothing { ends_of_quoted(rest) } else { None };
         let quoted = |rest: &mut &'a [u8], field: usize| match ends {
             Some(ends) => {
                 let text = &rest[..ends[field] - (whole - rest.len())];
@@ -107,13 +110,18 @@ impl Access {
             _ => return Err(Unparsed("no status")),
         };
         http.bytes = number(&mut rest)?;
-        if self.tail == Tail::RefererAndAgent {
+        if self.tail != Tail::Nothing {
             rest = rest.strip_prefix(b" \"").ok_or(Unparsed("no referrer in quotes"))?;
             http.referer = present(quoted(&mut rest, 1).ok_or(Unparsed("the referrer does not end"))?);
             rest = rest.strip_prefix(b" \"").ok_or(Unparsed("no user agent in quotes"))?;
             http.user_agent = present(quoted(&mut rest, 2).ok_or(Unparsed("the user agent does not end"))?);
             if !matches!(rest, [] | [b' ', ..]) {
                 return Err(Unparsed("text sticks to the user agent's quote"));
+            }
+            if self.tail == Tail::AndForwarded {
+                rest = rest.strip_prefix(b" \"").ok_or(Unparsed("no X-Forwarded-For in quotes"))?;
+                let end = bare_quote(rest).ok_or(Unparsed("X-Forwarded-For does not end"))?;
+                http.forwarded = present(&rest[..end]);
             }
         } else if !rest.is_empty() {
             return Err(Unparsed("more fields than the common log format has"));
@@ -366,6 +374,17 @@ mod tests {
         ] {
             assert_eq!(shown(&COMBINED, line), error);
         }
+    }
+
+    #[test]
+    fn the_main_format_tells_whom_proxies_name() {
+        let line = br#"192.0.2.1 - - [05/Jan/2026:12:30:45 +0000] "GET / HTTP/1.1" 200 5 "-" "a \"b\"" "203.0.113.7, \"x" 0.1"#;
+        let event = MAIN.parse(line, &context(Extent::Whole)).unwrap();
+        assert_eq!(event.http().unwrap().forwarded, br#"203.0.113.7, \"x"#);
+        let combined = COMBINED.parse(line, &context(Extent::Whole)).unwrap();
+        assert_eq!(combined.http().unwrap().forwarded, b"", "it may as well be a cookie");
+        let without = line.strip_suffix(br#" "203.0.113.7, \"x" 0.1"#).unwrap();
+        assert!(MAIN.parse(without, &context(Extent::Whole)).is_err());
     }
 
     #[test]

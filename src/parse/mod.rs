@@ -9,6 +9,7 @@ mod envelope;
 mod json;
 mod members;
 mod proxies;
+pub mod server_config;
 mod template;
 mod time;
 mod uvicorn;
@@ -63,6 +64,12 @@ pub static KINDS: &[Format] = &[
         summary: "nginx's default access log",
         example: r#"203.0.113.7 - alice [05/Jan/2026:12:30:45 +0100] "GET /a?b=c HTTP/1.1" 200 612 "https://example.org/" "Mozilla/5.0""#,
         build: &access::COMBINED,
+    },
+    Format {
+        name: "nginx_main",
+        summary: "nginx's combined log and X-Forwarded-For in quotes; never learned, since the last field might be another header",
+        example: r#"203.0.113.7 - alice [05/Jan/2026:12:30:45 +0100] "GET /a?b=c HTTP/1.1" 200 612 "https://example.org/" "Mozilla/5.0" "198.51.100.1""#,
+        build: &access::MAIN,
     },
     Format {
         name: "apache_combined",

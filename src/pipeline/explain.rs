@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bumpalo::Bump;
 use serde::Serialize;
 
+use super::discover::ServerLogs;
 use super::judge::{Batch, Judge, Lines, Origin, Reading, look, standing_refusal};
 use super::replay::formats;
 use crate::config::Config;
@@ -43,7 +44,7 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
     let mut step = |room, said: String, details| steps.push(Step { room, said, details });
     let reading = Reading::of(config);
     let read_at = Timestamp::now();
-    let formats = formats(format, "", line, &reading, read_at)?;
+    let formats = formats(format, &ServerLogs::read(&[]), "", line, &reading, read_at)?;
     let (head, extent) = reading.extent(line, 0);
     let arena = Bump::new();
     let context = reading.context(extent, read_at, &arena);

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use bumpalo::Bump;
 
+use super::discover::ServerLogs;
 use super::judge::{Batch, Reading};
 use crate::event::{Timestamp, printable};
 use crate::parse::{Extent, Formats, trim_line};
@@ -50,6 +51,7 @@ impl Known {
     pub fn settle_formats(
         &mut self,
         source: &SourceConfig,
+        servers: &mut ServerLogs,
         chunk: &Chunk<'_>,
         reading: &Reading,
         read_at: Timestamp,
@@ -63,7 +65,7 @@ impl Known {
             }
         }
         if self.formats.is_empty() {
-            self.formats = learn(chunk.path, chunk.bytes, reading, read_at);
+            self.formats = learn(servers, chunk.path, chunk.bytes, reading, read_at);
             return !self.formats.is_empty();
         }
         let (lines, unparsed) = self.recent;
@@ -74,7 +76,7 @@ impl Known {
         if unparsed * 2 < lines || Formats::named(&source.format).is_ok() {
             return false;
         }
-        let learned = learn_lines(chunk.path, chunk.bytes, reading, read_at);
+        let learned = learn_lines(&servers.formats_now(chunk.path), chunk.path, chunk.bytes, reading, read_at);
         let changed = !learned.is_empty() && learned.names() != self.formats.names();
         if changed {
             let (before, after) = (self.formats.names().join(", "), learned.names().join(", "));
@@ -118,21 +120,22 @@ impl Known {
     }
 }
 
-/// The formats that a file is written in: those of its own first lines (what is new in it may be
-/// an attacker's), else those of `chunk`.
-fn learn(path: &Path, chunk: &[u8], reading: &Reading, read_at: Timestamp) -> Formats {
+/// The formats that a file is written in: those of the server's own configuration, else those of
+/// its first lines (what is new in it may be an attacker's), else those of `chunk`.
+fn learn(servers: &mut ServerLogs, path: &Path, chunk: &[u8], reading: &Reading, read_at: Timestamp) -> Formats {
     let mut head = Vec::new();
     // A file that is gone by now has its chunk to learn from.
     let _ = File::open(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head));
-    let formats = learn_lines(path, &head, reading, read_at);
-    if formats.is_empty() { learn_lines(path, chunk, reading, read_at) } else { formats }
+    let known = servers.formats_now(path);
+    let formats = learn_lines(&known, path, &head, reading, read_at);
+    if formats.is_empty() { learn_lines(&known, path, chunk, reading, read_at) } else { formats }
 }
 
-/// The formats of the first lines of `bytes`.
-fn learn_lines(path: &Path, bytes: &[u8], reading: &Reading, read_at: Timestamp) -> Formats {
+/// The formats of the first lines of `bytes`, of a file that is said to be in `known` ones.
+fn learn_lines(known: &Formats, path: &Path, bytes: &[u8], reading: &Reading, read_at: Timestamp) -> Formats {
     let lines = bytes.split(|&byte| byte == b'\n').map(trim_line).filter(|line| !line.is_empty());
     let arena = Bump::new();
-    Formats::learn(&path.to_string_lossy(), lines, &reading.context(Extent::Whole, read_at, &arena))
+    known.or_learn(&path.to_string_lossy(), lines, &reading.context(Extent::Whole, read_at, &arena))
 }
 
 #[cfg(test)]
@@ -156,7 +159,13 @@ mod tests {
             tail_cut: 0,
             mark: None,
         };
-        known.settle_formats(&source, &chunk, &Reading::of(&Config::default()), Timestamp::default());
+        known.settle_formats(
+            &source,
+            &mut ServerLogs::read(&[]),
+            &chunk,
+            &Reading::of(&Config::default()),
+            Timestamp::default(),
+        );
         let all = lines.lines().count() as u64;
         let mut batch = Batch::default();
         (batch.lines, batch.parsed, batch.unparsed) = (all, all - unparsed, unparsed);

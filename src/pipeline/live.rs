@@ -1,6 +1,7 @@
 //! The daemon: follows logs, decides, acts, records, answers over its socket, until it is told to
 //! stop. Starts and stops what `reader` and `decider` are.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc as sync;
@@ -13,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::decider::{Decider, Given};
+use super::discover::ServerLogs;
 use super::reader::{Control, REPORTS, Reader, ReaderStatus};
 use super::{replay, surroundings};
 use crate::config::{Config, Mode};
@@ -41,13 +43,19 @@ const PRUNE_SECS: u64 = 3600;
 /// A stop must be done by then.
 const STOP_SECS: u64 = 30;
 
-/// What is followed: as configured, else where distributions put the logs.
+/// What is followed: as configured, else where distributions and the servers' configurations put
+/// the logs.
 pub fn sources(config: &Config) -> Vec<SourceConfig> {
     if !config.source.is_empty() {
         return config.source.clone();
     }
     let usual = |path: &&str| SourceConfig { path: (*path).into(), format: "auto".into(), start: Start::End };
-    USUAL_LOGS.iter().map(usual).collect()
+    let mut sources: Vec<SourceConfig> = USUAL_LOGS.iter().map(usual).collect();
+    let found: HashSet<PathBuf> = present(&sources).iter().filter_map(|path| path.canonicalize().ok()).collect();
+    let servers = ServerLogs::read(&config.server_configs);
+    let others = servers.present().filter(|(_, resolved)| !found.contains(*resolved));
+    sources.extend(others.map(|(path, _)| usual(&&*glob::Pattern::escape(&path.to_string_lossy()))));
+    sources
 }
 
 /// Runs until SIGTERM, SIGINT or `stop`. `reload` reads the configuration again, for SIGHUP.

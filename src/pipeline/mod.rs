@@ -2,6 +2,7 @@
 //! (`live`, made of `reader` and `decider`) and by offline work (`replay`, `explain`) alike.
 
 pub mod decider;
+pub mod discover;
 mod explain;
 pub mod judge;
 mod known;

@@ -10,6 +10,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
+use super::discover::ServerLogs;
 use super::judge::{Batch, Judge, Lines, Origin, Reading, look, proposal};
 use super::known::Known;
 use super::peers::{self, Peers};
@@ -81,6 +82,7 @@ pub struct Reader {
     mode: Mode,
     tailer: Tailer,
     sources: Vec<SourceConfig>,
+    servers: ServerLogs,
     judge: Judge,
     reading: Reading,
     scratch: Scratch,
@@ -113,6 +115,7 @@ impl Reader {
             mode: config.mode,
             tailer,
             sources,
+            servers: ServerLogs::read(&config.server_configs),
             judge: Judge::new(config, rules),
             reading: Reading::of(config),
             scratch: Scratch::new(),
@@ -126,6 +129,7 @@ impl Reader {
             status_at: Instant::now(),
             checkpoint_now: false,
         };
+        reader.servers.tell();
         let restored = state.map_or(Ok(()), |state| reader.restore(state));
         (reader, restored)
     }
@@ -215,7 +219,19 @@ impl Reader {
     /// Reads what is there, at most a block from each file.
     fn read(&mut self, report: &mut Report) -> More {
         let Reader {
-            tailer, sources, judge, reading, scratch, batch, known, totals, peers, dirty, checkpoint_now, ..
+            tailer,
+            sources,
+            servers,
+            judge,
+            reading,
+            scratch,
+            batch,
+            known,
+            totals,
+            peers,
+            dirty,
+            checkpoint_now,
+            ..
         } = self;
         let read_at = Timestamp::now();
         tailer.read(&mut |chunk: Chunk<'_>| {
@@ -227,7 +243,7 @@ impl Reader {
             }
             *dirty = true;
             let file = known.entry(chunk.generation).or_default();
-            *checkpoint_now |= file.settle_formats(&sources[chunk.source], &chunk, reading, read_at);
+            *checkpoint_now |= file.settle_formats(&sources[chunk.source], servers, &chunk, reading, read_at);
             let lines = Lines { bytes: chunk.bytes, tail_cut: chunk.tail_cut, read_at };
             look(&judge.rules, &file.formats, reading, scratch, lines, batch);
             file.count(batch, chunk.bytes);

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, bail};
 use bumpalo::Bump;
 
+use super::discover::ServerLogs;
 use super::judge::{Batch, Judge, Lines, Origin, Settled, look};
 use crate::config::Config;
 use crate::detect::Record;
@@ -74,9 +75,10 @@ pub fn scan(
     let reading = Arc::new(Reading::of(config));
     let mut judge = Judge::new(config, rules.clone());
     let mut totals = Totals::default();
+    let servers = ServerLogs::read(&config.server_configs);
     let mut streams = vec![];
     for path in files {
-        streams.push(Stream::open(path, format, &reading)?);
+        streams.push(Stream::open(path, format, &servers, &reading)?);
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -107,12 +109,13 @@ fn second_earliest(streams: &[Stream], first: usize) -> u32 {
 }
 
 /// The formats of a file: the one called `format` or described by it, or for `auto` those of its
-/// first lines.
+/// first lines, whereby `servers` may know how it is written.
 ///
 /// # Errors
 /// There is no such format.
 pub fn formats(
     format: &str,
+    servers: &ServerLogs,
     path: &str,
     head: &[u8],
     reading: &Reading,
@@ -121,7 +124,8 @@ pub fn formats(
     if format == "auto" {
         let lines = head.split(|&byte| byte == b'\n').map(trim_line).filter(|line| !line.is_empty());
         let arena = Bump::new();
-        return Ok(Formats::learn(path, lines, &reading.context(Extent::Whole, read_at, &arena)));
+        let context = reading.context(Extent::Whole, read_at, &arena);
+        return Ok(servers.formats(Path::new(path)).or_learn(path, lines, &context));
     }
     Formats::named(format).map_err(anyhow::Error::msg)
 }
@@ -279,14 +283,14 @@ struct Stream {
 }
 
 impl Stream {
-    fn open(path: &Path, format: &str, reading: &Reading) -> anyhow::Result<Stream> {
+    fn open(path: &Path, format: &str, servers: &ServerLogs, reading: &Reading) -> anyhow::Result<Stream> {
         let mut blocks = Blocks::new(open(path)?, reading.max_line_bytes);
         let read_at = written_last(path);
         let mut first = Block::default();
         let mark = blocks.next(&mut first.bytes).with_context(|| format!("cannot read {}", path.display()))?;
         first.mark = mark.unwrap_or_default();
         let name: Arc<str> = path.display().to_string().into();
-        let formats = Arc::new(formats(format, &name, &first.bytes, reading, read_at)?);
+        let formats = Arc::new(formats(format, servers, &name, &first.bytes, reading, read_at)?);
         Ok(Stream {
             name,
             path: path.to_owned(),

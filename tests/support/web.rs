@@ -24,8 +24,17 @@ pub struct WebServer {
 }
 
 impl WebServer {
-    /// Serves on port 80 in `namespace`, with everything it needs in `dir`.
+    /// Serves on port 80 in `namespace`, with everything it needs in `dir`, and logs in combined.
     pub fn start(software: Software, dir: &Path, namespace: &Namespace) -> WebServer {
+        let log = match software {
+            Software::Nginx => "access_log DIR/access.log combined;",
+            Software::Apache => APACHE_LOG,
+        };
+        WebServer::start_logging(log, software, dir, namespace)
+    }
+
+    /// The same with `log` in its configuration, `web.conf` in `dir`.
+    pub fn start_logging(log: &str, software: Software, dir: &Path, namespace: &Namespace) -> WebServer {
         // Its workers are another user.
         fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
         fs::create_dir_all(dir.join("html")).unwrap();
@@ -37,7 +46,7 @@ impl WebServer {
             Software::Nginx => (NGINX, vec!["nginx", "-e", "stderr", "-c", &file, "-p", &shown]),
             Software::Apache => (APACHE, vec!["apache2", "-D", "FOREGROUND", "-f", &file, "-d", &shown]),
         };
-        fs::write(&file, config.replace("DIR", &shown)).unwrap();
+        fs::write(&file, config.replace("LOG;", log).replace("DIR", &shown)).unwrap();
         let command = namespace.command(&command);
         let errors = fs::File::create(dir.join("web.err")).unwrap();
         let child = Command::new(&command[0]).args(&command[1..]).stdin(Stdio::null()).stderr(errors).spawn().unwrap();
@@ -70,7 +79,7 @@ http {
     fastcgi_temp_path DIR/fastcgi;
     uwsgi_temp_path DIR/uwsgi;
     scgi_temp_path DIR/scgi;
-    access_log DIR/access.log combined;
+    LOG;
     server {
         listen 80;
         listen [::]:80;
@@ -94,6 +103,10 @@ StartServers 1
 Listen 80
 DocumentRoot DIR/html
 ErrorLog DIR/error.log
+LOG;
+"#;
+
+const APACHE_LOG: &str = r#"
 LogFormat "%h %l %u %t \"%r\" %>s %O \"%{Referer}i\" \"%{User-Agent}i\"" combined
 CustomLog DIR/access.log combined
 "#;
