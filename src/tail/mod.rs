@@ -5,13 +5,17 @@
 mod config;
 mod cut;
 mod head;
+mod names;
+mod packed;
 mod pattern;
 mod reader;
 mod resume;
+mod row;
 mod scan;
 mod tailer;
 #[cfg(test)]
 mod tests;
+mod unpack;
 mod wake;
 
 use std::path::{Path, PathBuf};

@@ -2,10 +2,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::packed::Packed;
 use super::pattern::Pattern;
 use super::reader::{FileId, Reader, Sink};
+use super::row::Followed;
 use super::wake::{Waker, Watch};
-use super::{Chunk, FileStatus, Limits, More, SourceConfig, Start};
+use super::{Chunk, FileStatus, Limits, More, SourceConfig};
 use crate::event::FileMark;
 
 /// How often all names are looked up again, whether or not the kernel announced a change.
@@ -31,31 +33,11 @@ pub struct Tailer {
     buffer: Vec<u8>,
 }
 
-/// What stands under one path.
-pub(super) struct Followed {
-    pub source: usize,
-    /// Where the next file that appears here is read from.
-    pub start: Start,
-    /// What the path led to when last looked at.
-    pub leads_to: Option<FileId>,
-    pub files: Vec<Reader>,
-    pub error: Option<String>,
-}
-
-impl Followed {
-    pub fn new(source: usize, start: Start) -> Followed {
-        Followed { source, start, leads_to: None, files: Vec::new(), error: None }
-    }
-
-    pub fn current(&mut self) -> Option<&mut Reader> {
-        self.files.iter_mut().find(|file| Some(file.id) == self.leads_to)
-    }
-}
-
 impl Tailer {
     /// Finds what is there now. `resume`: the marks of the last run; each file goes on where its mark
-    /// says, also when it was renamed meanwhile; of several marks for one inode the last counts. Files and directories that do not exist are waited
-    /// for.
+    /// says, also when it was renamed, copied or compressed meanwhile; of several marks for one inode the
+    /// last counts, the others are for copies of what was truncated. Files and directories that do not
+    /// exist are waited for.
     ///
     /// # Errors
     /// A glob that cannot be understood.
@@ -87,17 +69,29 @@ impl Tailer {
             self.scan();
             self.finish(each);
         }
-        let mut more = More::No;
+        let (mut more, mut truncated) = (More::No, Vec::new());
         for (path, followed) in &mut self.followed {
             let mut sink = Sink { path, source: followed.source, limits: &self.limits, buffer: &mut self.buffer, each };
-            for file in &mut followed.files {
+            if let Some(file) = followed.packed.front_mut() {
                 let left = file.read(&mut sink);
                 self.gaps += std::mem::take(&mut file.lost);
+                if !left {
+                    followed.packed.pop_front();
+                }
+                more = More::Yes;
+                continue;
+            }
+            for file in &mut followed.files {
+                let left = file.read(&mut sink);
+                truncated.extend(file.truncated.take());
                 if left == More::Yes {
                     more = More::Yes;
                     break;
                 }
             }
+        }
+        for old in truncated {
+            self.find_rest(&old);
         }
         more
     }
@@ -114,7 +108,8 @@ impl Tailer {
 
     /// Where reading resumes, for every file still followed; of one path, the oldest file first.
     pub fn marks(&self) -> Vec<FileMark> {
-        self.files().map(|(path, file)| file.mark(path)).collect()
+        let packed = self.packed().map(|(path, file)| file.mark(path));
+        packed.chain(self.files().map(|(path, file)| file.mark(path))).collect()
     }
 
     /// Every followed file, and every path that cannot be followed with the reason.
@@ -128,7 +123,8 @@ impl Tailer {
             overlong: 0,
             error: Some(error.clone()),
         });
-        self.files().map(|(path, file)| file.status(path)).chain(broken).collect()
+        let packed = self.packed().map(|(path, file)| file.status(path));
+        packed.chain(self.files().map(|(path, file)| file.status(path))).chain(broken).collect()
     }
 
     /// Bytes known to be lost: a file was truncated or gone before it was read to its end. A file
@@ -139,6 +135,10 @@ impl Tailer {
 
     fn files(&self) -> impl Iterator<Item = (&Path, &Reader)> {
         self.followed.iter().flat_map(|(path, followed)| followed.files.iter().map(|file| (path.as_path(), file)))
+    }
+
+    fn packed(&self) -> impl Iterator<Item = (&Path, &Packed)> {
+        self.followed.iter().flat_map(|(path, followed)| followed.packed.iter().map(|file| (path.as_path(), file)))
     }
 
     fn until_scan(&self) -> Duration {
