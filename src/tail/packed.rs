@@ -16,7 +16,7 @@ use crate::event::FileMark;
 /// and head are those of its text, so its lines have the ids they had before.
 pub(super) struct Packed {
     name: PathBuf,
-    id: FileId,
+    pub id: FileId,
     pub modified: Option<SystemTime>,
     pub head: Head,
     generation: u64,

@@ -51,12 +51,13 @@ impl Tailer {
             }
         }
         self.find_younger();
-        let owned: HashSet<FileId> = self.followed.values().flat_map(|row| &row.files).map(|file| file.id).collect();
+        let mut owned: HashSet<FileId> = self.followed.values().flat_map(Followed::ids).collect();
         for (path, followed) in &mut self.followed {
             let current = followed.leads_to;
             followed.files.sort_by_key(|file| (Some(file.id) == current, file.modified().ok()));
             if current.is_none() {
                 rotated_since(followed, path, &owned, &self.patterns);
+                owned.extend(followed.ids());
             }
         }
     }
@@ -87,13 +88,14 @@ impl Tailer {
         if !Head::of(mark).is_telling() {
             return None;
         }
-        let is_owned = |id| self.followed.values().any(|followed| followed.files.iter().any(|file| file.id == id));
+        let owned: HashSet<FileId> = self.followed.values().flat_map(Followed::ids).collect();
         let is_other = |name: &Path| {
             let is_own = |file: &OsStr| is_sibling(file, &mark.path);
             self.source_of(name).is_some() && !name.file_name().is_some_and(is_own)
         };
-        let mut found: Vec<_> =
-            beside(&mark.path).filter(|(name, metadata)| !is_owned(FileId::of(metadata)) && !is_other(name)).collect();
+        let mut found: Vec<_> = beside(&mark.path)
+            .filter(|(name, metadata)| !owned.contains(&FileId::of(metadata)) && !is_other(name))
+            .collect();
         found.sort_by_key(|(name, metadata)| (is_compressed(name), metadata.modified().ok().map(std::cmp::Reverse)));
         found.into_iter().find_map(|(name, _)| match is_compressed(&name) {
             true => Some(Copy::Packed(Packed::resume(&name, mark).ok()??)),
@@ -124,14 +126,21 @@ impl Tailer {
     }
 
     /// What a glob finds that is no older than the youngest file that it found in the last run is new
-    /// since then: the log of another day.
+    /// since then: the log of another day. So is everything when of those files none is left.
     fn find_younger(&mut self) {
         for (source, pattern) in self.patterns.iter().enumerate() {
-            let own = self.followed.values().filter(|followed| followed.source == source);
-            let births = own.flat_map(|followed| &followed.files).filter_map(|file| file.born().ok());
-            let Some(youngest) = births.max() else { continue };
+            let own = || self.followed.values().filter(|followed| followed.source == source);
+            if own().next().is_none() {
+                continue;
+            }
+            let births = own().flat_map(|followed| &followed.files).filter_map(|file| file.born().ok());
+            // When a compressed file was made nobody knows; its successor was made about when it ended.
+            let ends = own().flat_map(|followed| &followed.packed).filter_map(|file| file.modified);
+            let ends = ends.filter_map(|end| end.checked_sub(self.limits.grace));
+            let youngest = births.max().or_else(|| ends.max());
             let paths = pattern.paths().into_iter().filter_map(Result::ok);
-            for path in paths.filter(|path| is_born_since(path, youngest)).collect::<Vec<_>>() {
+            let is_new = |path: &PathBuf| youngest.is_none_or(|youngest| is_born_since(path, youngest));
+            for path in paths.filter(is_new).collect::<Vec<_>>() {
                 self.followed.entry(path).or_insert_with(|| Followed::new(source, Start::Beginning));
             }
         }

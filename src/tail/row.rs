@@ -29,6 +29,10 @@ impl Followed {
         self.files.is_empty() && self.packed.is_empty()
     }
 
+    pub fn ids(&self) -> impl Iterator<Item = FileId> {
+        self.packed.iter().map(|file| file.id).chain(self.files.iter().map(|file| file.id))
+    }
+
     pub fn current(&mut self) -> Option<&mut Reader> {
         self.files.iter_mut().find(|file| Some(file.id) == self.leads_to)
     }

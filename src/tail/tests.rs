@@ -11,6 +11,7 @@ use super::*;
 use crate::event::FileMark;
 
 mod model;
+mod rotation;
 
 /// A directory of logs, a tailer on it, and what the tailer handed out.
 struct World {
@@ -124,6 +125,7 @@ impl World {
         let got = &mut self.got;
         tailer.scan();
         while tailer.read(&mut |chunk| got.take(&chunk)) == More::Yes {}
+        tailer.scan();
         tailer.finish(&mut |chunk| got.take(&chunk));
         self.got.lines[before..].to_vec()
     }
