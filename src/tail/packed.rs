@@ -32,6 +32,8 @@ pub(super) struct Packed {
     /// Bytes of an overlong line behind `held`, which is its head then.
     beyond: u64,
     announced: bool,
+    /// Nothing more comes.
+    pub done: bool,
     overlong: u64,
     /// Bytes that could not be read any more.
     pub lost: u64,
@@ -69,6 +71,7 @@ impl Packed {
             held: Vec::new(),
             beyond: 0,
             announced: false,
+            done: false,
             overlong: 0,
             lost: 0,
         }))
@@ -98,9 +101,8 @@ impl Packed {
         }
     }
 
-    /// Unpacks one block and hands out its lines. `false` when there is nothing more to come: what
-    /// cannot be unpacked will not become better.
-    pub fn read(&mut self, sink: &mut Sink<'_>) -> bool {
+    /// Unpacks one block and hands out its lines. What cannot be unpacked will not become better.
+    pub fn read(&mut self, sink: &mut Sink<'_>) {
         if !self.announced {
             self.announced = true;
             let mark = self.mark(sink.path);
@@ -115,11 +117,11 @@ impl Packed {
             self.read_block(sink, block)
         };
         sink.buffer = block;
-        left.unwrap_or_else(|error| {
+        self.done = !left.unwrap_or_else(|error| {
             tracing::warn!(file = %self.name.display(), %error, "what was left of a compressed log cannot be read");
             self.lost += 1;
             false
-        })
+        });
     }
 
     fn pass_over(&mut self, block: &mut [u8]) -> io::Result<bool> {
@@ -128,10 +130,13 @@ impl Packed {
         let n = fill(&mut self.text, bytes)?;
         self.skip -= n as u64;
         self.before = n.checked_sub(1).and_then(|last| bytes.get(last)).copied().unwrap_or(self.before);
-        if n < most || (self.skip == 0 && self.before != b'\n') {
-            return Err(io::Error::other("it is not what was read before it was compressed"));
+        let is_within_line = self.skip == 0 && self.before != b'\n';
+        match n < most || is_within_line {
+            false => Ok(true),
+            // Its last line, which no newline ends, was handed out.
+            true if n == most && fill(&mut self.text, &mut [0])? == 0 => Ok(false),
+            true => Err(io::Error::other("it is not what was read before it was compressed")),
         }
-        Ok(true)
     }
 
     fn read_block(&mut self, sink: &mut Sink<'_>, block: &mut [u8]) -> io::Result<bool> {

@@ -46,7 +46,7 @@ impl Tailer {
             let Some(followed) = self.followed.get_mut(&mark.path) else { continue };
             match found {
                 Some(Copy::Plain(name, reader)) => followed.put_back(&mark.path, &name, reader),
-                Some(Copy::Packed(packed)) => followed.packed.push_back(packed),
+                Some(Copy::Packed(packed)) => followed.packed.push(packed),
                 None => {}
             }
         }
@@ -120,7 +120,7 @@ impl Tailer {
                 let at = followed.files.iter().position(before).unwrap_or_default();
                 followed.files.insert(at, copy);
             }
-            Some(Copy::Packed(packed)) => followed.packed.push_back(packed),
+            Some(Copy::Packed(packed)) => followed.packed.push(packed),
             None => {}
         }
     }

@@ -1,4 +1,3 @@
-use std::collections::VecDeque;
 use std::fs::Metadata;
 use std::path::PathBuf;
 
@@ -14,15 +13,15 @@ pub(super) struct Followed {
     pub start: Start,
     /// What the path led to when last looked at.
     pub leads_to: Option<FileId>,
-    /// Older than all of `files`: each is read to its end and then forgotten.
-    pub packed: VecDeque<Packed>,
+    /// Older than all of `files`, and in order; kept until all that were found are read.
+    pub packed: Vec<Packed>,
     pub files: Vec<Reader>,
     pub error: Option<String>,
 }
 
 impl Followed {
     pub fn new(source: usize, start: Start) -> Followed {
-        Followed { source, start, leads_to: None, packed: VecDeque::new(), files: Vec::new(), error: None }
+        Followed { source, start, leads_to: None, packed: Vec::new(), files: Vec::new(), error: None }
     }
 
     pub fn is_empty(&self) -> bool {

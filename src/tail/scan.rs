@@ -8,7 +8,7 @@ use super::Start;
 use super::names::{homes, is_sibling, siblings};
 use super::reader::{FileId, Reader, explain, regular};
 use super::row::Followed;
-use super::tailer::Tailer;
+use super::tailer::{SCAN, Tailer};
 use super::unpack::is_compressed;
 
 /// File times are those of the kernel's last tick, at 100 Hz up to this much behind the clock.
@@ -123,7 +123,8 @@ impl Tailer {
             .followed
             .iter()
             .filter(|(other, _)| *other != path && other.parent() == path.parent() && is_sibling(name, other));
-        let just_made = || new.born().ok().zip(since).is_some_and(|(born, since)| born >= since);
+        let just_made =
+            || new.born().ok().zip(since.and_then(|at| at.checked_sub(SCAN))).is_some_and(|(born, at)| born >= at);
         originals.any(|(_, original)| match new.head.len {
             0 => just_made(),
             _ => original.files.iter().any(|file| new.may_copy(file)),

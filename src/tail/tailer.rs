@@ -11,7 +11,7 @@ use super::{Chunk, FileStatus, Limits, More, SourceConfig};
 use crate::event::FileMark;
 
 /// How often all names are looked up again, whether or not the kernel announced a change.
-const SCAN: Duration = Duration::from_secs(1);
+pub(super) const SCAN: Duration = Duration::from_secs(1);
 /// Announced changes of names are taken together: a directory may be busy with other things.
 const SCAN_AT_MOST: Duration = Duration::from_millis(100);
 
@@ -72,12 +72,9 @@ impl Tailer {
         let (mut more, mut truncated) = (More::No, Vec::new());
         for (path, followed) in &mut self.followed {
             let mut sink = Sink { path, source: followed.source, limits: &self.limits, buffer: &mut self.buffer, each };
-            if let Some(file) = followed.packed.front_mut() {
-                let left = file.read(&mut sink);
+            if let Some(file) = followed.packed.iter_mut().find(|file| !file.done) {
+                file.read(&mut sink);
                 self.gaps += std::mem::take(&mut file.lost);
-                if !left {
-                    followed.packed.pop_front();
-                }
                 more = More::Yes;
                 continue;
             }
@@ -89,6 +86,10 @@ impl Tailer {
                     break;
                 }
             }
+        }
+        if self.packed().all(|(_, file)| file.done) {
+            // Not before: by the marks of the last one a restart sees that it need not be looked for.
+            self.followed.values_mut().for_each(|followed| followed.packed.clear());
         }
         for old in truncated {
             self.find_rest(&old);

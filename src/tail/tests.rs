@@ -561,7 +561,7 @@ fn a_quiet_file_wakes_nobody() {
 }
 
 #[test]
-fn fifty_thousand_lines_over_nine_rotations_with_a_late_writer() {
+fn fifty_thousand_lines_over_twenty_rotations_with_a_late_writer() {
     let mut world = World::following();
     let dir = world.dir.path().to_path_buf();
     let writer = std::thread::spawn(move || {
@@ -572,9 +572,9 @@ fn fifty_thousand_lines_over_nine_rotations_with_a_late_writer() {
             let (first, second) = line.split_at(n % line.len());
             file.write_all(first.as_bytes()).unwrap();
             file.write_all(second.as_bytes()).unwrap();
-            match n % 5000 {
-                4000 if n < 45_000 => fs::rename(dir.join("a.log"), dir.join(format!("a.log.{}", n / 5000))).unwrap(),
-                4999 => file = open(),
+            match n % 2380 {
+                2000 if n < 48_000 => fs::rename(dir.join("a.log"), dir.join(format!("a.log.{}", n / 2380))).unwrap(),
+                2379 => file = open(),
                 _ => {}
             }
         }
