@@ -1,6 +1,8 @@
 //! The daemon: follows logs, decides, acts, records, answers over its socket, until it is told to
 //! stop. Starts and stops what `reader` and `decider` are.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc as sync;
@@ -13,18 +15,19 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::decider::{Decider, Given};
-use super::reader::{Control, REPORTS, Reader, ReaderStatus};
+use super::reader::{Control, REPORTS, Reader, ReaderStatus, learn};
 use super::{replay, surroundings};
 use crate::config::{Config, Mode};
 use crate::decide::{ClientConfig, Surroundings};
 use crate::detect::Ruleset;
 use crate::event::{Status, Timestamp};
 use crate::memory::Memory;
+use crate::parse::{Extent, trim_line};
 use crate::plugin;
 use crate::record::Store;
 use crate::respond::{self, Responder};
 use crate::show::{self, Backend, Request};
-use crate::tail::{Limits, SourceConfig, Start, Tailer};
+use crate::tail::{Limits, LineTime, SourceConfig, Start, Tailer};
 
 /// Where distributions put the logs of nginx and Apache.
 pub const USUAL_LOGS: [&str; 4] = [
@@ -50,6 +53,16 @@ pub fn sources(config: &Config) -> Vec<SourceConfig> {
     USUAL_LOGS.iter().map(usual).collect()
 }
 
+/// How the tailer reads the time of a line, by the formats that the head of the file shows.
+fn line_time(sources: Vec<SourceConfig>) -> LineTime {
+    let known = RefCell::new(HashMap::new());
+    Box::new(move |source, path, line| {
+        let mut known = known.borrow_mut();
+        let formats = known.entry(path.to_path_buf()).or_insert_with(|| learn(&sources[source], path, line));
+        formats.parse(trim_line(line), Extent::Whole).ok()?.time
+    })
+}
+
 /// Runs until SIGTERM, SIGINT or `stop`. `reload` reads the configuration again, for SIGHUP.
 ///
 /// # Errors
@@ -70,7 +83,7 @@ pub async fn run(
     }
     let sources = sources(&config);
     let limits = Limits { max_line_bytes: config.detect.max_line_bytes as usize, ..Limits::default() };
-    let tailer = Tailer::open(&sources, store.marks().await?, limits)?;
+    let tailer = Tailer::open(&sources, store.marks().await?, limits, line_time(sources.clone()))?;
     let waker = tailer.waker();
     let state = store.snapshot().await?;
     let (reader, restored) = Reader::new(&config, rules.clone(), tailer, sources.clone(), state.as_deref());

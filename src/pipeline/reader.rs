@@ -301,7 +301,7 @@ impl Reader {
 
 /// The formats that a file is written in: configured, else those of the file's own first lines
 /// (what is new in it may be an attacker's), else those of `chunk`.
-fn learn(source: &SourceConfig, path: &Path, chunk: &[u8]) -> Formats {
+pub(super) fn learn(source: &SourceConfig, path: &Path, chunk: &[u8]) -> Formats {
     if let Ok(formats) = Formats::named(&source.format) {
         return formats;
     }

@@ -10,8 +10,9 @@ use nix::libc::O_NONBLOCK;
 
 use super::cut::cut;
 use super::head::Head;
+use super::since::first_line_since;
 use super::{Chunk, FileStatus, Limits, More, Start};
-use crate::event::FileMark;
+use crate::event::{FileMark, Timestamp};
 
 /// Device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,14 +84,27 @@ impl Seen {
 
 impl Reader {
     /// Opens a file that was not read before.
-    pub fn open(path: &Path, start: Start) -> io::Result<Reader> {
+    pub fn open(path: &Path) -> io::Result<Reader> {
         let (file, metadata) = open_file(path)?;
         let mut reader = Reader::new(file, &metadata);
         reader.head = reader.head.grown(&reader.file)?.unwrap_or_default();
-        if start == Start::End {
-            reader.skip_to_last_line(metadata.len())?;
-        }
         Ok(reader)
+    }
+
+    /// Passes over what a file that was not read before holds already and `start` leaves out.
+    pub fn begin_at(&mut self, start: Start, time: &dyn Fn(&[u8]) -> Option<Timestamp>) -> io::Result<()> {
+        match start {
+            Start::Beginning => return Ok(()),
+            Start::End => {}
+            Start::Ago(secs) => {
+                let moment = Timestamp(Timestamp::now().0 - i64::from(secs) * 1000);
+                if let Some(line) = first_line_since(&self.file, self.seen.size, moment, time)? {
+                    (self.offset, self.searched) = (line, line);
+                    return Ok(());
+                }
+            }
+        }
+        self.skip_to_last_line(self.seen.size)
     }
 
     /// Opens the file that `mark` was made for, if `path` leads to it: the same inode, the same head,

@@ -73,7 +73,7 @@ impl Tailer {
             // A file marked while it was empty has nothing but its name to know it by.
             let known = |name: &OsStr| mark.head_len > 0 || is_sibling(name, &home);
             let entries = neighbours(&home).filter(|entry| entry.ino() == mark.inode && known(&entry.file_name()));
-            entries.map(|entry| entry.path()).collect::<Vec<_>>()
+            entries.map(|entry| entry.path()).filter(|name| !is_compressed(name)).collect::<Vec<_>>()
         });
         let named = self.patterns.iter().flat_map(|pattern| pattern.paths()).filter_map(Result::ok);
         std::iter::once(mark.path.clone())
@@ -159,7 +159,7 @@ impl Followed {
 fn rotated_since(followed: &mut Followed, path: &Path, owned: &HashSet<FileId>, patterns: &[Pattern]) {
     let times = followed.files.iter().filter_map(|file| file.modified().ok());
     let Some(last) = times.chain(followed.packed.iter().filter_map(|file| file.modified)).max() else { return };
-    let now = Reader::open(path, Start::Beginning).ok();
+    let now = Reader::open(path).ok();
     let base = path.file_name().unwrap_or_default().as_encoded_bytes();
     let mut files = siblings(path);
     files.retain(|(name, metadata)| {

@@ -47,7 +47,7 @@ impl Followed {
             if is_compressed(&name) {
                 self.packed.extend(Packed::open(&name).ok().filter(|file| is_new(file.head)));
             } else {
-                let opened = Reader::open(&name, Start::Beginning).ok();
+                let opened = Reader::open(&name).ok();
                 self.files.extend(opened.filter(|file| file.head.len == 0 || is_new(file.head)));
             }
         }

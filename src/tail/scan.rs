@@ -94,8 +94,13 @@ impl Tailer {
 
     /// Opens the file that `path` leads to, and before it those that stood there unseen.
     fn adopt(&mut self, path: &Path, since: Option<SystemTime>, owners: &mut Owners) {
-        let Some(start) = self.followed.get(path).map(|followed| followed.start) else { return };
-        let opened = Reader::open(path, start);
+        let Some((source, start)) = self.followed.get(path).map(|followed| (followed.source, followed.start)) else {
+            return;
+        };
+        let opened = Reader::open(path).and_then(|mut new| {
+            new.begin_at(start, &|line| (self.line_time)(source, path, line))?;
+            Ok(new)
+        });
         if opened.as_ref().is_ok_and(|new| self.is_copy(path, new, since)) {
             return;
         }

@@ -7,7 +7,7 @@ use super::pattern::Pattern;
 use super::reader::{FileId, Reader, Sink};
 use super::row::Followed;
 use super::wake::{Waker, Watch};
-use super::{Chunk, FileStatus, Limits, More, SourceConfig};
+use super::{Chunk, FileStatus, Limits, LineTime, More, SourceConfig};
 use crate::event::FileMark;
 
 /// How often all names are looked up again, whether or not the kernel announced a change.
@@ -25,6 +25,7 @@ pub struct Tailer {
     /// Directories that cannot be listed.
     pub(super) unlisted: BTreeMap<PathBuf, String>,
     pub(super) limits: Limits,
+    pub(super) line_time: LineTime,
     pub(super) watch: Watch,
     pub(super) scanned: Option<(Instant, SystemTime)>,
     pub(super) gaps: u64,
@@ -37,11 +38,16 @@ impl Tailer {
     /// Finds what is there now. `resume`: the marks of the last run; each file goes on where its mark
     /// says, also when it was renamed, copied or compressed meanwhile; of several marks for one inode the
     /// last counts, the others are for copies of what was truncated. Files and directories that do not
-    /// exist are waited for.
+    /// exist are waited for. `line_time` serves [`Start::Ago`](super::Start::Ago).
     ///
     /// # Errors
     /// A glob that cannot be understood.
-    pub fn open(sources: &[SourceConfig], resume: Vec<FileMark>, limits: Limits) -> anyhow::Result<Tailer> {
+    pub fn open(
+        sources: &[SourceConfig],
+        resume: Vec<FileMark>,
+        limits: Limits,
+        line_time: LineTime,
+    ) -> anyhow::Result<Tailer> {
         let patterns = sources.iter().map(Pattern::parse).collect::<anyhow::Result<Vec<_>>>()?;
         let block = limits.read_bytes.max(limits.max_line_bytes.saturating_add(1));
         let mut tailer = Tailer {
@@ -49,6 +55,7 @@ impl Tailer {
             followed: BTreeMap::new(),
             unlisted: BTreeMap::new(),
             limits,
+            line_time,
             watch: Watch::new(),
             scanned: None,
             gaps: 0,

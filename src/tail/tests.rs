@@ -12,6 +12,7 @@ use crate::event::FileMark;
 
 mod model;
 mod rotation;
+mod start;
 
 /// A directory of logs, a tailer on it, and what the tailer handed out.
 struct World {
@@ -57,6 +58,12 @@ impl Got {
     }
 }
 
+/// The lines of tests have a time in milliseconds behind an `@`, if any.
+fn line_time(_: usize, _: &Path, line: &[u8]) -> Option<Timestamp> {
+    let text = std::str::from_utf8(line).ok()?;
+    Some(Timestamp(text.split_once('@')?.1.split(' ').next()?.parse().ok()?))
+}
+
 impl World {
     fn new(patterns: &[&str], start: Start) -> World {
         let dir = TempDir::new().unwrap();
@@ -80,7 +87,7 @@ impl World {
 
     fn start(&mut self) {
         let marks = self.got.marks.clone();
-        self.tailer = Some(Tailer::open(&self.sources, marks, self.limits.clone()).unwrap());
+        self.tailer = Some(Tailer::open(&self.sources, marks, self.limits.clone(), Box::new(line_time)).unwrap());
     }
 
     fn tailer(&mut self) -> &mut Tailer {
