@@ -214,6 +214,11 @@ impl Reader {
         self.active = Instant::now();
     }
 
+    /// More was there at the last look than was read, and it can be read.
+    pub fn is_behind(&self) -> bool {
+        self.waiting && self.error.is_none()
+    }
+
     /// Read to the end, as far as that is possible, and not grown for `grace`.
     pub fn is_expired(&self, grace: Duration) -> bool {
         (!self.waiting || self.error.is_some()) && self.active.elapsed() >= grace

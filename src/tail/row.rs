@@ -28,6 +28,11 @@ impl Followed {
         self.files.is_empty() && self.packed.is_empty()
     }
 
+    /// Whether more was there at the last look than was read.
+    pub fn is_behind(&self) -> bool {
+        self.packed.iter().any(|file| !file.done) || self.files.iter().any(Reader::is_behind)
+    }
+
     pub fn ids(&self) -> impl Iterator<Item = FileId> {
         self.packed.iter().map(|file| file.id).chain(self.files.iter().map(|file| file.id))
     }

@@ -6,9 +6,10 @@ use memchr::memchr;
 
 use crate::event::Timestamp;
 
-/// What is read at one place of the file to find a line with a time. Where so much has none, what
-/// stands there counts as new: rather read too much than too little.
-const BLOCK: u64 = 64 * 1024;
+/// What is read at one place of the file to find a line with a time: several of the longest that are
+/// judged whole. Where so much has none, what stands there counts as new: rather read too much than
+/// too little.
+const BLOCK: u64 = 256 * 1024;
 
 /// Where the first line begins whose `time` is `moment` or later, in a file of `size` bytes that is
 /// about in order of time. Nothing when all lines are older, or the last ones have no time.

@@ -14,6 +14,9 @@ use crate::event::FileMark;
 pub(super) const SCAN: Duration = Duration::from_secs(1);
 /// Announced changes of names are taken together: a directory may be busy with other things.
 const SCAN_AT_MOST: Duration = Duration::from_millis(100);
+/// So many paths of which more is there than one block are read at a time: at 256 KiB each, what a new
+/// line of another file waits for is read in some 20 ms.
+const BACKLOG_PATHS: usize = 4;
 
 /// Follows all files of all sources.
 ///
@@ -31,6 +34,8 @@ pub struct Tailer {
     pub(super) gaps: u64,
     /// Announced since the last scan.
     pub(super) names_changed: bool,
+    /// How many turns were given to paths with a backlog.
+    turn: usize,
     buffer: Vec<u8>,
 }
 
@@ -60,6 +65,7 @@ impl Tailer {
             scanned: None,
             gaps: 0,
             names_changed: false,
+            turn: 0,
             buffer: vec![0; block.saturating_add(1)],
         };
         tailer.resume(resume);
@@ -68,21 +74,31 @@ impl Tailer {
     }
 
     /// Reads what is there now, at most one block of `read_bytes` from each file, and calls `each`
-    /// for every chunk. A file that was rotated away comes before the one that took its path. Says
-    /// whether more is waiting to be read.
+    /// for every chunk. Of the paths with a backlog a few have their turn: new lines of the others
+    /// wait for no more than that. A file that was rotated away comes before the one that took its
+    /// path. Says whether more is waiting to be read.
     pub fn read(&mut self, each: &mut dyn FnMut(Chunk<'_>)) -> More {
         self.names_changed |= self.watch.take_names();
         if self.until_scan().is_zero() {
             self.scan();
             self.finish(each);
         }
-        let (mut more, mut truncated) = (More::No, Vec::new());
+        let (mut more, mut truncated, mut unpacked) = (More::No, Vec::new(), false);
+        let behind = self.followed.values().filter(|followed| followed.is_behind()).count();
+        let mut place = behind - self.turn.checked_rem(behind).unwrap_or_default();
         for (path, followed) in &mut self.followed {
+            if followed.is_behind() {
+                place += 1;
+                if (place - 1) % behind >= BACKLOG_PATHS {
+                    more = More::Yes;
+                    continue;
+                }
+            }
             let mut sink = Sink { path, source: followed.source, limits: &self.limits, buffer: &mut self.buffer, each };
             if let Some(file) = followed.packed.iter_mut().find(|file| !file.done) {
                 file.read(&mut sink);
                 self.gaps += std::mem::take(&mut file.lost);
-                more = More::Yes;
+                (more, unpacked) = (More::Yes, true);
                 continue;
             }
             for file in &mut followed.files {
@@ -94,7 +110,8 @@ impl Tailer {
                 }
             }
         }
-        if self.packed().all(|(_, file)| file.done) {
+        self.turn = self.turn.wrapping_add(BACKLOG_PATHS);
+        if unpacked && self.packed().all(|(_, file)| file.done) {
             // Not before: by the marks of the last one a restart sees that it need not be looked for.
             self.followed.values_mut().for_each(|followed| followed.packed.clear());
         }

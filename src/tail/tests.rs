@@ -530,6 +530,42 @@ fn a_busy_file_does_not_starve_the_others() {
     assert_eq!(world.got.lines.len(), 101);
 }
 
+/// A hole reads as one endless line, text as many: neither may keep a live line waiting.
+#[test]
+fn a_live_line_waits_for_a_bounded_share_of_the_backlog() {
+    let mut world = World::new(&["*.log"], Start::Beginning);
+    File::create(world.path("hole.log")).unwrap().set_len(10 << 30).unwrap();
+    for n in 0..20 {
+        world.write(&format!("old{n:02}.log"), format!("{n} 89\n").repeat(200_000));
+    }
+    world.write("live.log", "0\n");
+    world.start();
+    let began = Instant::now();
+    let mut backlog = BTreeMap::<PathBuf, usize>::new();
+    let mut live = Vec::new();
+    for n in 1..=60 {
+        let (looked, mut paths) = (Instant::now(), 0);
+        let more = world.tailer().read(&mut |chunk| match chunk.path.ends_with("live.log") {
+            true => live.extend_from_slice(chunk.bytes),
+            false if chunk.mark.is_none() => {
+                *backlog.entry(chunk.path.into()).or_default() += 1;
+                paths += 1;
+            }
+            false => {}
+        });
+        assert!(more == More::Yes && paths <= 4 && looked.elapsed() < Duration::from_secs(1));
+        if n > 8 {
+            // Since the live file was once read to its end, each look finds what was written before it.
+            assert_eq!(live.iter().filter(|byte| **byte == b'\n').count(), n - 8 + 1, "look {n}");
+        }
+        if n >= 8 {
+            world.write("live.log", format!("{n}\n"));
+        }
+    }
+    assert!(backlog.len() == 20 && backlog.values().all(|blocks| (4..20).contains(blocks)), "{backlog:?}");
+    println!("60 looks in {:?}", began.elapsed());
+}
+
 #[test]
 fn waiting_ends_with_a_wake_a_write_or_the_poll() {
     let mut world = World::following();
