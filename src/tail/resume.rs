@@ -30,10 +30,13 @@ impl Tailer {
             let Some(source) = self.source_of(&mark.path).filter(|_| generations.insert(mark.generation)) else {
                 continue;
             };
+            self.followed.entry(mark.path.clone()).or_insert_with(|| Followed::new(source, Start::Beginning));
+            if mark.inode == 0 {
+                continue;
+            }
             let is_last = files.insert(id_of(&mark));
             let found = if is_last { self.find(&mark) } else { None };
-            let followed =
-                self.followed.entry(mark.path.clone()).or_insert_with(|| Followed::new(source, Start::Beginning));
+            let Some(followed) = self.followed.get_mut(&mark.path) else { continue };
             match found {
                 Some((name, reader)) => followed.put_back(&mark.path, &name, reader),
                 None => missing.push((mark, is_last)),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::packed::Packed;
 use super::pattern::Pattern;
-use super::reader::{FileId, Reader, Sink};
+use super::reader::{FileId, Reader, Sink, random};
 use super::row::Followed;
 use super::wake::{Waker, Watch};
 use super::{Chunk, FileStatus, Limits, LineTime, More, SourceConfig};
@@ -131,10 +131,14 @@ impl Tailer {
         self.watch.waker()
     }
 
-    /// Where reading resumes, for every file still followed; of one path, the oldest file first.
+    /// Where reading resumes, for every file still followed; of one path, the oldest file first. A path
+    /// that leads nowhere has a mark with the inode 0: what appears there later is read whole.
     pub fn marks(&self) -> Vec<FileMark> {
         let packed = self.packed().map(|(path, file)| file.mark(path));
-        packed.chain(self.files().map(|(path, file)| file.mark(path))).collect()
+        let named = |path: &Path| self.patterns.iter().any(|pattern| pattern.names(path));
+        let nowhere = self.followed.iter().filter(|(_, followed)| followed.is_empty() && followed.leads_to.is_none());
+        let nowhere = nowhere.filter(|(path, _)| named(path)).map(|(path, _)| no_file(path));
+        packed.chain(self.files().map(|(path, file)| file.mark(path))).chain(nowhere).collect()
     }
 
     /// Every followed file, and every path that cannot be followed with the reason.
@@ -185,4 +189,10 @@ impl Tailer {
             });
         }
     }
+}
+
+/// The mark of a path that leads nowhere.
+fn no_file(path: &Path) -> FileMark {
+    let path = path.to_path_buf();
+    FileMark { path, device: 0, inode: 0, generation: random(), offset: 0, head_len: 0, head_hash: 0 }
 }
