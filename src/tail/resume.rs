@@ -86,7 +86,8 @@ impl Tailer {
     }
 
     /// What begins as the marked file did: a copy that `copytruncate` made, or what it was compressed
-    /// into. Logs that others are followed as are left alone.
+    /// into; the newest first, and last what ends before the mark. Logs that are followed under other
+    /// paths are left alone.
     fn find_copy(&self, mark: &FileMark) -> Option<Copy> {
         if !Head::of(mark).is_telling() {
             return None;
@@ -99,7 +100,10 @@ impl Tailer {
         let mut found: Vec<_> = beside(&mark.path)
             .filter(|(name, metadata)| !owned.contains(&FileId::of(metadata)) && !is_other(name))
             .collect();
-        found.sort_by_key(|(name, metadata)| (is_compressed(name), metadata.modified().ok().map(std::cmp::Reverse)));
+        found.sort_by_key(|(name, metadata)| {
+            let (packed, ends_before) = (is_compressed(name), metadata.len() < mark.offset);
+            (!packed && ends_before, packed, metadata.modified().ok().map(std::cmp::Reverse))
+        });
         found.into_iter().find_map(|(name, _)| match is_compressed(&name) {
             true => Some(Copy::Packed(Packed::resume(&name, mark).ok()??)),
             false => Some(Copy::Plain(name.clone(), Reader::resume_copy(&name, mark).ok()??)),

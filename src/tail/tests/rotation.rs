@@ -54,6 +54,8 @@ fn down_after_line_0(pattern: &str, name: &str) -> World {
 fn what_was_compressed_meanwhile_is_read_once_and_from_where_it_was() {
     for extension in ["gz", "zst"] {
         let mut world = down_after_line_0("a.log", "a.log");
+        fs::write(world.path("a.log.bak"), &line(0)[..70]).unwrap();
+        world.set_age("a.log.bak", 99);
         world.write("a.log.9", line(77));
         world.set_age("a.log.9", 99);
         compress(&world.path("a.log.9"), extension);
