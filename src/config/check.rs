@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 
 use super::mistake::{Mistake, Origin, did_you_mean};
 use super::tree::{Node, Value, join};
+use crate::tail::{START, Start};
 
 /// Reports everything in `node` that the schema does not allow and takes it out, so that what is
 /// left can be read and compared. Networks are brought to their one form.
@@ -78,6 +79,12 @@ impl Walker<'_> {
                 }
                 None => format!("{NETWORK}, found {}", quoted(text)),
             },
+            ("string", Value::Scalar(Json::String(text))) if schema["format"] == "start" => {
+                if Start::try_from(text.clone()).is_ok() {
+                    return true;
+                }
+                format!("{START}, found {}", quoted(text)) + &did_you_mean(text, ["end", "beginning"])
+            }
             ("integer", Value::Scalar(Json::Number(number))) if number.is_i64() => {
                 let (least, most) = range(schema);
                 if number.as_i64().is_some_and(|number| (least..=most).contains(&number)) {
@@ -211,6 +218,7 @@ fn expected(root: &Json, schema: &Json, key: &str) -> String {
         "boolean" => "expected true or false".to_owned(),
         "number" => "expected a number".to_owned(),
         _ if schema["format"] == "ip-network" => NETWORK.to_owned(),
+        _ if schema["format"] == "start" => START.to_owned(),
         _ => "expected a string".to_owned(),
     }
 }

@@ -165,7 +165,7 @@ format = "$time_local"
         expect![[r#"
             palisade.toml:4: source.format: no log format is called "nginx_combine"; did you mean "nginx_combined"? (known: nginx_combined, apache_combined, apache_common)
             palisade.toml:6: source.path: missing
-            palisade.toml:7: source.start: expected "end" or "beginning", found "begining"; did you mean "beginning"?
+            palisade.toml:7: source.start: expected "end", "beginning" or how far back, such as "-30m", "-1h" or "-7d", found "begining"; did you mean "beginning"?
             palisade.toml:10: source.path: expected a string, found 7
             palisade.toml:13: source.path: "/a" is followed already; remove one of the two
             palisade.toml:16: source.path: names no file
@@ -265,7 +265,7 @@ fn nothing_gives_the_defaults() {
 fn later_files_win_lists_replace_sources_append_and_allow_adds_up() {
     let main = r#"
 mode = "enforce"
-source = [{ path = "/a" }, { path = "/b", start = "beginning" }]
+source = [{ path = "/a" }, { path = "/b", start = "beginning" }, { path = "/d", start = "-90m" }]
 [client]
 allow = ["10.0.0.0/8", "192.0.2.1"]
 trusted_proxies = ["192.0.2.9"]
@@ -298,7 +298,8 @@ path = "/c"
     assert_eq!(networks(&config.client.trusted_proxies), ["192.0.2.10/32"]);
     let sources: Vec<_> = config.source.iter().map(|s| (s.path.as_str(), s.format.as_str(), s.start)).collect();
     use tail::Start::*;
-    assert_eq!(sources, [("/a", "auto", End), ("/b", "apache_common", End), ("/c", "auto", End)]);
+    let expected = [("/a", "auto", End), ("/b", "apache_common", End), ("/d", "auto", Ago(5400)), ("/c", "auto", End)];
+    assert_eq!(sources, expected);
 
     assert_eq!(loaded.files, [Path::new("main.toml"), Path::new("conf.d/10.toml")]);
     for (key, expected) in [
@@ -307,7 +308,7 @@ path = "/c"
         ("source[1].path", "conf.d/10.toml:11"),
         ("source[1].format", "conf.d/10.toml:12"),
         ("source[1].start", "default"),
-        ("source[2].path", "conf.d/10.toml:14"),
+        ("source[3].path", "conf.d/10.toml:14"),
         ("client.allow", "main.toml:5, conf.d/10.toml:7, PALISADE__CLIENT__ALLOW"),
         ("client.trusted_proxies", "conf.d/10.toml:9"),
         ("client.v6_prefix", "default"),

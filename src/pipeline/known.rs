@@ -1,17 +1,20 @@
 //! What is known of one followed file: which formats it is written in, and how much of it was
 //! understood.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bumpalo::Bump;
 
 use super::discover::ServerLogs;
 use super::judge::{Batch, Reading};
+use crate::config::Config;
 use crate::event::{Timestamp, printable};
 use crate::parse::{Extent, Formats, trim_line};
-use crate::tail::{Chunk, SourceConfig};
+use crate::tail::{Chunk, LineTime, SourceConfig};
 
 /// How much of a file's head its formats are learned from, in bytes.
 const HEAD_BYTES: u64 = 64 * 1024;
@@ -120,6 +123,21 @@ impl Known {
     }
 }
 
+/// How the tailer reads the time of a line: by the formats of its file.
+pub fn line_time(config: &Config, sources: Vec<SourceConfig>) -> LineTime {
+    let reading = Reading::of(config);
+    let known = RefCell::new((HashMap::<PathBuf, Formats>::new(), ServerLogs::read(&config.server_configs)));
+    Box::new(move |source, path, line| {
+        let (files, servers) = &mut *known.borrow_mut();
+        let read_at = Timestamp::now();
+        let formats = files.entry(path.to_owned()).or_insert_with(|| {
+            Formats::named(&sources[source].format).unwrap_or_else(|_| learn(servers, path, line, &reading, read_at))
+        });
+        let arena = Bump::new();
+        formats.parse(trim_line(line), &reading.context(Extent::Whole, read_at, &arena)).ok()?.time
+    })
+}
+
 /// The formats that a file is written in: those of the server's own configuration, else those of
 /// its first lines (what is new in it may be an attacker's), else those of `chunk`.
 fn learn(servers: &mut ServerLogs, path: &Path, chunk: &[u8], reading: &Reading, read_at: Timestamp) -> Formats {
@@ -141,7 +159,6 @@ fn learn_lines(known: &Formats, path: &Path, bytes: &[u8], reading: &Reading, re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
     use crate::tail::Start;
 
     const COMBINED: &str = "203.0.113.7 - - [05/Jan/2026:12:30:45 +0000] \"GET / HTTP/1.1\" 200 5 \"-\" \"-\"\n";

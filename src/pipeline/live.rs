@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::decider::{Decider, Given};
 use super::discover::ServerLogs;
+use super::known::line_time;
 use super::reader::{Control, REPORTS, Reader, ReaderStatus};
 use super::{replay, surroundings};
 use crate::config::{Config, Mode};
@@ -78,7 +79,7 @@ pub async fn run(
     }
     let sources = sources(&config);
     let limits = Limits { max_line_bytes: config.detect.max_line_bytes as usize, ..Limits::default() };
-    let tailer = Tailer::open(&sources, store.marks().await?, limits)?;
+    let tailer = Tailer::open(&sources, store.marks().await?, limits, line_time(&config, sources.clone()))?;
     let waker = tailer.waker();
     let state = store.snapshot().await?;
     let (reader, restored) = Reader::new(&config, rules.clone(), tailer, sources.clone(), state.as_deref());

@@ -1,6 +1,8 @@
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
+
+use crate::event::FileMark;
 
 /// How much of a file's beginning tells it from other files. Log lines carry a time, so two logs
 /// do not begin alike.
@@ -16,17 +18,33 @@ pub(super) struct Head {
 }
 
 impl Head {
+    pub fn of(mark: &FileMark) -> Head {
+        Head { len: mark.head_len, hash: mark.head_hash }
+    }
+
     /// The head of `file` as it is now, or nothing when it no longer begins with what `self` saw.
     pub fn grown(self, file: &File) -> io::Result<Option<Head>> {
         let mut bytes = [0; HEAD_BYTES];
         let n = file.read_at(&mut bytes, 0)?;
-        let now = bytes.get(..n).unwrap_or_default();
-        Ok(match now.get(..self.len as usize) {
-            Some(old) if self.len == 0 || fnv1a(old) == self.hash => {
-                Some(Head { len: now.len() as u32, hash: fnv1a(now) })
-            }
-            _ => None,
-        })
+        Ok(self.grown_to(bytes.get(..n).unwrap_or_default()))
+    }
+
+    /// The same of a text that can be read but once.
+    pub fn grown_stream(self, text: &mut dyn Read) -> io::Result<Option<Head>> {
+        let mut bytes = Vec::with_capacity(HEAD_BYTES);
+        text.take(HEAD_BYTES as u64).read_to_end(&mut bytes)?;
+        Ok(self.grown_to(&bytes))
+    }
+
+    /// Whether the head alone, without the inode, tells a file from others: it is long enough to
+    /// hold the time of the first line.
+    pub fn is_telling(self) -> bool {
+        self.len >= 64
+    }
+
+    fn grown_to(self, now: &[u8]) -> Option<Head> {
+        let old = now.get(..self.len as usize)?;
+        (self.len == 0 || fnv1a(old) == self.hash).then(|| Head { len: now.len() as u32, hash: fnv1a(now) })
     }
 }
 

@@ -5,23 +5,32 @@
 mod config;
 mod cut;
 mod head;
+mod names;
+mod packed;
 mod pattern;
 mod reader;
 mod resume;
+mod row;
 mod scan;
+mod since;
 mod tailer;
 #[cfg(test)]
 mod tests;
+mod unpack;
 mod wake;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use config::{SourceConfig, Start};
+pub use config::{START, SourceConfig, Start};
 pub use tailer::Tailer;
 pub use wake::Waker;
 
-use crate::event::FileMark;
+use crate::event::{FileMark, Timestamp};
+
+/// Reads the time of a line of the file at a path, which the source with this index names. The tailer
+/// knows no formats; it asks only where reading starts at a time.
+pub type LineTime = Box<dyn Fn(usize, &Path, &[u8]) -> Option<Timestamp> + Send>;
 
 /// What bounds the work and the memory of a [`Tailer`].
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use glob::{GlobError, MatchOptions};
 
+use super::unpack::is_compressed;
 use super::{SourceConfig, Start};
 
 /// One source's path or glob, absolute.
@@ -75,12 +76,6 @@ impl Pattern {
             }
         }
     }
-}
-
-/// A packed sibling of a log is never written to.
-pub(super) fn is_compressed(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    ["gz", "zst", "bz2", "xz", "zip"].iter().any(|packed| extension.eq_ignore_ascii_case(packed))
 }
 
 #[cfg(test)]

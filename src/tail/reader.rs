@@ -10,8 +10,9 @@ use nix::libc::O_NONBLOCK;
 
 use super::cut::cut;
 use super::head::Head;
+use super::since::first_line_since;
 use super::{Chunk, FileStatus, Limits, More, Start};
-use crate::event::FileMark;
+use crate::event::{FileMark, Timestamp};
 
 /// Device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,8 +57,16 @@ pub(super) struct Reader {
     error: Option<String>,
     /// Bytes known to be gone before they were read, for the tailer to collect.
     pub lost: u64,
+    /// What the file was before it was truncated, for the tailer to look for a copy of it.
+    pub truncated: Option<Truncated>,
     /// Last growth, or when its path was found to lead elsewhere.
     active: Instant,
+}
+
+/// A file as it was known before it was truncated.
+pub(super) struct Truncated {
+    pub mark: FileMark,
+    pub size: u64,
 }
 
 /// What tells that a file changed.
@@ -75,14 +84,27 @@ impl Seen {
 
 impl Reader {
     /// Opens a file that was not read before.
-    pub fn open(path: &Path, start: Start) -> io::Result<Reader> {
+    pub fn open(path: &Path) -> io::Result<Reader> {
         let (file, metadata) = open_file(path)?;
         let mut reader = Reader::new(file, &metadata);
         reader.head = reader.head.grown(&reader.file)?.unwrap_or_default();
-        if start == Start::End {
-            reader.skip_to_last_line(metadata.len())?;
-        }
         Ok(reader)
+    }
+
+    /// Passes over what a file that was not read before holds already and `start` leaves out.
+    pub fn begin_at(&mut self, start: Start, time: &dyn Fn(&[u8]) -> Option<Timestamp>) -> io::Result<()> {
+        match start {
+            Start::Beginning => return Ok(()),
+            Start::End => {}
+            Start::Ago(secs) => {
+                let moment = Timestamp(Timestamp::now().0 - i64::from(secs) * 1000);
+                if let Some(line) = first_line_since(&self.file, self.seen.size, moment, time)? {
+                    (self.offset, self.searched) = (line, line);
+                    return Ok(());
+                }
+            }
+        }
+        self.skip_to_last_line(self.seen.size)
     }
 
     /// Opens the file that `mark` was made for, if `path` leads to it: the same inode, the same head,
@@ -93,15 +115,32 @@ impl Reader {
         if FileId::of(&metadata) != id || metadata.len() < mark.offset {
             return Ok(None);
         }
+        Reader::go_on(file, &metadata, mark)
+    }
+
+    /// Opens a copy of the file that `mark` was made for: the same head, and a line beginning at the
+    /// marked offset. In a copy that ends before it, nothing is left to be read.
+    pub fn resume_copy(path: &Path, mark: &FileMark) -> io::Result<Option<Reader>> {
+        let (file, metadata) = open_file(path)?;
+        if metadata.len() >= mark.offset {
+            return Reader::go_on(file, &metadata, mark);
+        }
+        let Some(head) = Head::of(mark).grown(&file)? else { return Ok(None) };
+        let mut reader = Reader::new(file, &metadata);
+        reader.skip_to_last_line(metadata.len())?;
+        Ok(Some(Reader { head, generation: mark.generation, announced: true, ..reader }))
+    }
+
+    fn go_on(file: File, metadata: &Metadata, mark: &FileMark) -> io::Result<Option<Reader>> {
         let mut before = [b'\n'];
         if mark.offset > 0 {
             file.read_exact_at(&mut before, mark.offset - 1)?;
         }
-        let Some(head) = (Head { len: mark.head_len, hash: mark.head_hash }).grown(&file)? else { return Ok(None) };
+        let Some(head) = Head::of(mark).grown(&file)? else { return Ok(None) };
         if before != [b'\n'] {
             return Ok(None);
         }
-        let new = Reader::new(file, &metadata);
+        let new = Reader::new(file, metadata);
         let (generation, offset) = (mark.generation, mark.offset);
         Ok(Some(Reader { head, generation, offset, searched: offset, announced: true, ..new }))
     }
@@ -120,6 +159,7 @@ impl Reader {
             overlong: 0,
             error: None,
             lost: 0,
+            truncated: None,
             active: Instant::now(),
         }
     }
@@ -147,6 +187,24 @@ impl Reader {
         }
     }
 
+    /// How long the file was at the last look.
+    pub fn size(&self) -> u64 {
+        self.seen.size
+    }
+
+    /// Whether this file may be a copy of `other`, whole or in the making: one begins with what is
+    /// known of the other.
+    pub fn may_copy(&self, other: &Reader) -> bool {
+        let begins = |head: Head, file: &File| head.len > 0 && head.grown(file).is_ok_and(|head| head.is_some());
+        begins(other.head, &self.file) || begins(self.head, &other.file)
+    }
+
+    /// When the file was made, where the file system tells; else when it was last written to.
+    pub fn born(&self) -> io::Result<SystemTime> {
+        let metadata = self.file.metadata()?;
+        metadata.created().or_else(|_| metadata.modified())
+    }
+
     pub fn modified(&self) -> io::Result<SystemTime> {
         self.file.metadata()?.modified()
     }
@@ -154,6 +212,11 @@ impl Reader {
     /// Its path leads elsewhere now: the time in which a late writer may still come begins.
     pub fn leave(&mut self) {
         self.active = Instant::now();
+    }
+
+    /// More was there at the last look than was read, and it can be read.
+    pub fn is_behind(&self) -> bool {
+        self.waiting && self.error.is_none()
     }
 
     /// Read to the end, as far as that is possible, and not grown for `grace`.
@@ -220,7 +283,7 @@ impl Reader {
                 }
             }
         };
-        if was_same { Ok(()) } else { self.restart(before) }
+        if was_same { Ok(()) } else { self.restart(sink.path, before) }
     }
 
     /// Reads a block and hands out its lines. `false` when the file is not what it was.
@@ -279,10 +342,10 @@ impl Reader {
         Ok(true)
     }
 
-    /// The file was truncated: what is in it now is another one. What was known to be unread is lost.
-    fn restart(&mut self, before: Seen) -> io::Result<()> {
+    /// The file was truncated: what is in it now is another one.
+    fn restart(&mut self, path: &Path, before: Seen) -> io::Result<()> {
         let head = Head::default().grown(&self.file)?.unwrap_or_default();
-        self.lost += before.size.saturating_sub(self.offset);
+        self.truncated = Some(Truncated { mark: self.mark(path), size: before.size });
         self.head = head;
         self.generation = random();
         (self.offset, self.searched) = (0, 0);
@@ -364,6 +427,6 @@ pub(super) fn regular(metadata: &Metadata) -> io::Result<()> {
 }
 
 /// Each `RandomState` has other keys, seeded by the operating system.
-fn random() -> u64 {
+pub(super) fn random() -> u64 {
     RandomState::new().hash_one(())
 }

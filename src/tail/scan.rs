@@ -1,13 +1,15 @@
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, DirEntry, Metadata};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Start;
-use super::pattern::is_compressed;
+use super::names::{homes, is_sibling, siblings};
 use super::reader::{FileId, Reader, explain, regular};
-use super::tailer::{Followed, Tailer};
+use super::row::Followed;
+use super::tailer::{SCAN, Tailer};
+use super::unpack::is_compressed;
 
 /// File times are those of the kernel's last tick, at 100 Hz up to this much behind the clock.
 const TICK: Duration = Duration::from_millis(10);
@@ -33,7 +35,7 @@ impl Tailer {
         self.followed.retain(|path, followed| {
             let found = followed.leads_to.is_some() || followed.error.is_some();
             let named = patterns.iter().any(|pattern| pattern.names(path));
-            found || named || !followed.files.is_empty()
+            found || named || !followed.is_empty()
         });
         self.watch_directories();
     }
@@ -92,8 +94,16 @@ impl Tailer {
 
     /// Opens the file that `path` leads to, and before it those that stood there unseen.
     fn adopt(&mut self, path: &Path, since: Option<SystemTime>, owners: &mut Owners) {
-        let Some(start) = self.followed.get(path).map(|followed| followed.start) else { return };
-        let opened = Reader::open(path, start);
+        let Some((source, start)) = self.followed.get(path).map(|followed| (followed.source, followed.start)) else {
+            return;
+        };
+        let opened = Reader::open(path).and_then(|mut new| {
+            new.begin_at(start, &|line| (self.line_time)(source, path, line))?;
+            Ok(new)
+        });
+        if opened.as_ref().is_ok_and(|new| self.is_copy(path, new, since)) {
+            return;
+        }
         self.adopt_missed(path, opened.as_ref().ok(), since, owners);
         let Some(followed) = self.followed.get_mut(path) else { return };
         match opened {
@@ -109,19 +119,37 @@ impl Tailer {
         }
     }
 
+    /// Whether the file under `path` is, or may become, a copy of what is read under a name that its own
+    /// begins with. `copytruncate` makes one and then truncates the original; only then it is known
+    /// what of the copy was not read.
+    fn is_copy(&self, path: &Path, new: &Reader, since: Option<SystemTime>) -> bool {
+        let name = path.file_name().unwrap_or_default();
+        let mut originals = self
+            .followed
+            .iter()
+            .filter(|(other, _)| *other != path && other.parent() == path.parent() && is_sibling(name, other));
+        let just_made =
+            || new.born().ok().zip(since.and_then(|at| at.checked_sub(SCAN))).is_some_and(|(born, at)| born >= at);
+        originals.any(|(_, original)| match new.head.len {
+            0 => just_made(),
+            _ => original.files.iter().any(|file| new.may_copy(file)),
+        })
+    }
+
     /// Opens the files that came under `path` and were renamed again since the last look.
     fn adopt_missed(&mut self, path: &Path, current: Option<&Reader>, since: Option<SystemTime>, owners: &mut Owners) {
         let Some(since) = since.and_then(|since| since.checked_sub(TICK)) else { return };
         let mut files = siblings(path);
         files.retain(|(name, metadata)| {
             let id = FileId::of(metadata);
-            current.is_none_or(|current| current.id != id)
+            !is_compressed(name)
+                && current.is_none_or(|current| current.id != id)
                 && !owners.contains_key(&id)
                 && metadata.created().or_else(|_| metadata.modified()).is_ok_and(|born| born >= since)
                 && !self.patterns.iter().any(|pattern| pattern.matches(name))
         });
         if let Some(followed) = self.followed.get_mut(path) {
-            followed.push_unlike(open_in_order(files), current);
+            followed.add_missed(files, current);
             owners.extend(followed.files.iter().map(|file| (file.id, path.to_path_buf())));
         }
     }
@@ -148,49 +176,4 @@ impl Tailer {
         }
         self.watch.directories(&wanted);
     }
-}
-
-impl Followed {
-    /// Adds files found beside the path, except copies of ones that are read: someone's backup.
-    pub(super) fn push_unlike(&mut self, between: Vec<Reader>, current: Option<&Reader>) {
-        for reader in between {
-            let is_copy = |other: &Reader| other.head == reader.head && reader.head.len > 0;
-            if !current.is_some_and(is_copy) && !self.files.iter().any(is_copy) {
-                self.files.push(reader);
-            }
-        }
-    }
-}
-
-/// Opens what can be opened, from its beginning, in the order of last writing.
-pub(super) fn open_in_order(mut files: Vec<(PathBuf, Metadata)>) -> Vec<Reader> {
-    files.sort_by_key(|(_, metadata)| metadata.modified().ok());
-    files.iter().filter_map(|(name, _)| Reader::open(name, Start::Beginning).ok()).collect()
-}
-
-/// Regular, uncompressed files whose name begins with that of `path`, in its directory.
-pub(super) fn siblings(path: &Path) -> Vec<(PathBuf, Metadata)> {
-    let home = homes(path).pop().unwrap_or_default();
-    neighbours(&home)
-        .filter(|entry| is_sibling(entry, &home) && !is_compressed(&entry.path()))
-        .filter_map(|entry| Some((entry.path(), entry.metadata().ok().filter(Metadata::is_file)?)))
-        .collect()
-}
-
-/// Whether the name of `entry` begins with that of `path`, as the names that rotation gives do.
-pub(super) fn is_sibling(entry: &DirEntry, path: &Path) -> bool {
-    let base = path.file_name().unwrap_or_default();
-    entry.file_name().as_encoded_bytes().starts_with(base.as_encoded_bytes())
-}
-
-/// All entries of the directory that holds `path`.
-pub(super) fn neighbours(path: &Path) -> impl Iterator<Item = DirEntry> {
-    path.parent().and_then(|directory| fs::read_dir(directory).ok()).into_iter().flatten().filter_map(Result::ok)
-}
-
-/// `path`, then what it stands for when a symlink is on the way.
-pub(super) fn homes(path: &Path) -> Vec<PathBuf> {
-    let mut homes = vec![path.to_path_buf()];
-    homes.extend(fs::canonicalize(path).ok().filter(|real| real != path));
-    homes
 }

@@ -213,7 +213,7 @@ fn the_daemon_answers_the_operators_verbs() {
         (&["ban"], 2, "Usage"),
         (&["unban"], 2, "Usage"),
         (&["sing"], 2, "Usage"),
-        (&["parse", "access.log", "--format", "iis"], 1, "no format is called \"iis\""),
+        (&["parse", "access.log", "--format", "ii"], 1, "no format is called \"ii\""),
         (&["scan", "nothing.log"], 1, "cannot open nothing.log"),
         (&["scan", "."], 1, ". is a directory"),
         (&["scan"], 2, "Usage"),
