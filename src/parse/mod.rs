@@ -8,6 +8,7 @@ mod digits;
 mod envelope;
 mod json;
 mod members;
+mod message;
 mod proxies;
 mod template;
 mod time;
@@ -134,6 +135,12 @@ pub static KINDS: &[Format] = &[
         example: "2026/01/05 12:30:45 [2026-01-05 12:30:45.150624] [router:host-http] [origin:example.org] [client: 203.0.113.7] [useragent: Mozilla/5.0 (X11)] GET /a?b=c 404",
         build: &template::ZORAXY,
     },
+    Format {
+        name: "message",
+        summary: "what is no request: logins, mail, firewalls, applications; as text, key=value, JSON or CEF",
+        example: "2026-01-05 12:30:45.123 WARN Failed login for user 'alice' from 203.0.113.7",
+        build: &message::Message,
+    },
 ];
 
 /// The formats that one file is written in. A line that none of them understands is unparsed and
@@ -201,7 +208,8 @@ impl Member {
 
     fn parse_opened<'a>(&self, opened: &Opened<'a>, context: &Context<'a>) -> Result<Event<'a>, Unparsed> {
         let extent = if opened.cut { Extent::Head } else { context.extent };
-        let context = Context { extent, program: opened.program, ..*context };
+        let program = if opened.program.is_empty() { b"-" } else { opened.program };
+        let context = Context { extent, program, ..*context };
         let mut event = self.format.build.parse(opened.text, &context)?;
         event.time = event.time.or(opened.time);
         Ok(event)
