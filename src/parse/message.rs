@@ -65,7 +65,11 @@ fn plain<'a>(line: &'a [u8], context: &Context<'a>) -> &'a [u8] {
     }
     let is_name = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let name = text.iter().take(64).take_while(is_name).count();
-    text[name..].trim_ascii_start().strip_prefix(b"| ").filter(|_| name > 0 && text.get(name) == Some(&b' ')).unwrap_or(text)
+    text[name..]
+        .trim_ascii_start()
+        .strip_prefix(b"| ")
+        .filter(|_| name > 0 && text.get(name) == Some(&b' '))
+        .unwrap_or(text)
 }
 
 /// A message on its way to an event.
@@ -168,7 +172,7 @@ fn of_fields<'a>(fields: &Fields<'a>, mut draft: Draft<'a>) -> Event<'a> {
     draft.time = fields.time.or(draft.time);
     draft.source_ip = fields.client;
     if draft.source_ip.is_none() {
-        (draft.source_ip, draft.guessed) = (guess::client(fields.text, outcome.is_some()), true);
+        (draft.source_ip, draft.guessed) = (guess::client(fields.text, fields.words.failed()), true);
     }
     if let (Some(_), Some(_), None) = (fields.client, fields.destination, outcome) {
         return draft.event(Kind::Connection(Connection {
@@ -190,7 +194,7 @@ fn of_text<'a>(mut draft: Draft<'a>, text: &'a [u8], lead: Option<IpAddr>, conte
     let fields = object.and_then(|object| Fields::of_json(object, true, context));
     let fields = fields.unwrap_or_else(|| Fields::of_pairs(text, context).0);
     let outcome = words.outcome().or(fields.words.outcome());
-    draft.source_ip = lead.or(fields.client).or_else(|| guess::client(text, outcome.is_some()));
+    draft.source_ip = lead.or(fields.client).or_else(|| guess::client(text, words.failed() || outcome.is_some()));
     draft.guessed = true;
     draft.message.user = fields.user;
     if fields.user.is_empty() && outcome.is_some() {
@@ -220,15 +224,8 @@ const MAX_MARKS: usize = 6;
 
 impl<'a> Head<'a> {
     fn of(text: &'a [u8], context: &Context<'_>) -> Head<'a> {
-        let mut head = Head {
-            time: None,
-            level: b"",
-            program: b"",
-            client: None,
-            behind_time: text,
-            text,
-            behind_marks: text,
-        };
+        let mut head =
+            Head { time: None, level: b"", program: b"", client: None, behind_time: text, text, behind_marks: text };
         let mut rest = text;
         for _ in 0..MAX_MARKS {
             if let Some((time, behind)) = clock::leading(rest, context) {
@@ -281,7 +278,8 @@ impl<'a> Head<'a> {
             _ => {
                 let end = text.iter().position(|byte| b" \t|:,[".contains(byte)).unwrap_or(text.len());
                 let (word, rest) = text.split_at(end);
-                let is_number = word.len() <= 12 && word.iter().all(|byte| byte.is_ascii_digit() || b".%".contains(byte));
+                let is_number =
+                    word.len() <= 12 && word.iter().all(|byte| byte.is_ascii_digit() || b".%".contains(byte));
                 let short = word.len() == 1 && rest.starts_with(b",");
                 return (self.take_level(word) || is_number || short).then(|| behind_marks(rest));
             }
@@ -305,7 +303,7 @@ impl<'a> Head<'a> {
 
 /// `text` without what separates it from the mark before.
 fn behind_marks(text: &[u8]) -> &[u8] {
-    let start = text.iter().position(|byte| !b" \t|-:".contains(byte)).unwrap_or(text.len());
+    let start = text.iter().position(|byte| !b" \t|-:,".contains(byte)).unwrap_or(text.len());
     &text[start..]
 }
 

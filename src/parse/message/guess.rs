@@ -8,13 +8,47 @@ use super::words::Word;
 
 /// Words in front of a client's address.
 const CLIENT: &[&str] = &[
-    "from", "ip", "client", "host", "rhost", "by", "for", "address", "addr", "peer", "remote", "source", "src",
-    "ipv4", "ipv6", "ipaddress", "clientip", "remoteip", "hostname", "connection", "with",
+    "from",
+    "ip",
+    "client",
+    "host",
+    "rhost",
+    "by",
+    "for",
+    "address",
+    "addr",
+    "peer",
+    "remote",
+    "source",
+    "src",
+    "ipv4",
+    "ipv6",
+    "ipaddress",
+    "clientip",
+    "remoteip",
+    "hostname",
+    "connection",
+    "with",
 ];
 /// Words in front of addresses that are no client's.
 const OTHER: &[&str] = &[
-    "to", "on", "at", "listen", "listening", "bind", "dst", "local", "server", "upstream", "via", "version", "against",
-    "lip", "laddr", "destination", "target",
+    "to",
+    "on",
+    "at",
+    "listen",
+    "listening",
+    "bind",
+    "dst",
+    "local",
+    "server",
+    "upstream",
+    "via",
+    "version",
+    "against",
+    "lip",
+    "laddr",
+    "destination",
+    "target",
 ];
 const USER: &[&str] = &["user", "username", "account", "login", "name", "email", "identity"];
 
@@ -29,8 +63,8 @@ enum Reason {
 }
 
 /// The one address that `text` has best reason to name as the client's; none if another has as
-/// good a reason. Without any reason a single address counts only where the text speaks of a `login`.
-pub fn client(text: &[u8], login: bool) -> Option<IpAddr> {
+/// good a reason. Without any reason a single address counts only where the text says that something `failed`.
+pub fn client(text: &[u8], failed: bool) -> Option<IpAddr> {
     let mut best: Option<(Reason, Option<IpAddr>)> = None;
     let mut quotes = Quotes::default();
     let mut at = 0;
@@ -45,11 +79,11 @@ pub fn client(text: &[u8], login: bool) -> Option<IpAddr> {
             at += 1;
             continue;
         };
-        let after = text.get(at + len).copied();
+        let after = &text[at + len..];
         let quoted = quotes.open.is_some();
         if !ip.is_unspecified() && (!quoted || quotes.fill(at, after)) {
-            let reason = reason(&text[..at], &text[at..at + len], &text[at + len..]);
-            if let Some(reason) = reason.filter(|&reason| reason > Reason::None || login) {
+            let reason = reason(&text[..at], &text[at..at + len], after);
+            if let Some(reason) = reason.filter(|&reason| reason > Reason::None || failed) {
                 best = match best {
                     Some((least, _)) if reason < least => best,
                     Some((least, known)) if reason == least => Some((least, known.filter(|known| *known == ip))),
@@ -134,9 +168,45 @@ pub fn user(text: &[u8]) -> &[u8] {
 /// Whether a word behind `user` or `for` can be a name.
 fn is_name(word: &[u8]) -> bool {
     const NO_NAMES: &[&str] = &[
-        "", "a", "an", "and", "at", "attempt", "authentication", "by", "does", "error", "failed", "failure", "for",
-        "found", "from", "has", "in", "invalid", "ip", "is", "login", "name", "not", "on", "or", "password", "the",
-        "to", "unknown", "user", "username", "was", "with", "successful", "success", "database", "db", "method", "input",
+        "",
+        "a",
+        "an",
+        "and",
+        "at",
+        "attempt",
+        "authentication",
+        "by",
+        "does",
+        "error",
+        "failed",
+        "failure",
+        "for",
+        "found",
+        "from",
+        "has",
+        "in",
+        "invalid",
+        "ip",
+        "is",
+        "login",
+        "name",
+        "not",
+        "on",
+        "or",
+        "password",
+        "the",
+        "to",
+        "unknown",
+        "user",
+        "username",
+        "was",
+        "with",
+        "successful",
+        "success",
+        "database",
+        "db",
+        "method",
+        "input",
     ];
     !NO_NAMES.contains(&Word::of(word).as_str()) && leading_address(word).is_none() && !word.contains(&b'=')
         || word.len() > 16 && leading_address(word).is_none() && !word.contains(&b'=')
@@ -161,13 +231,16 @@ impl Quotes {
                 }
             }
             Some(_) => {}
-            None if byte == b'"' || before.is_none_or(|byte| b" ([{<=:,".contains(&byte)) => self.open = Some((byte, at)),
+            None if byte == b'"' || before.is_none_or(|byte| b" ([{<=:,".contains(&byte)) => {
+                self.open = Some((byte, at))
+            }
             None => {}
         }
     }
 
-    /// Whether the open quotes hold nothing but what stands from `at` up to `after`.
-    fn fill(&self, at: usize, after: Option<u8>) -> bool {
-        self.open.is_some_and(|(quote, start)| start + 1 == at && after == Some(quote))
+    /// Whether the open quotes hold nothing but what stands from `at` up to `after`, or a full stop.
+    fn fill(&self, at: usize, after: &[u8]) -> bool {
+        let after = after.strip_prefix(b".").unwrap_or(after);
+        self.open.is_some_and(|(quote, start)| start + 1 == at && after.first() == Some(&quote))
     }
 }

@@ -28,7 +28,8 @@ pub enum Says {
 pub struct Row(
     pub Says,
     pub &'static str,
-    #[cfg_attr(not(test), allow(dead_code, reason = "tests read it; beside its pattern it explains it"))] pub &'static str,
+    #[cfg_attr(not(test), allow(dead_code, reason = "tests read it; beside its pattern it explains it"))]
+    pub  &'static str,
 );
 
 /// Programs that write the same.

@@ -9,7 +9,7 @@
 //! | `{?text}` | `text`, if it is there |
 //! | `{{}` | a `{` |
 //! | `{user}`, `{text}`, `{*}` | anything up to the *last* place where what follows fits |
-//! | `{!}` | what clients may have written, at the end: the address before it counts only if nothing here looks like another |
+//! | `{!}` | what clients may have written, at the end: the address before it counts only if no other stands behind the same text |
 //!
 //! So a user name such as `x from 192.0.2.1 port 5` cannot choose the address of
 //! `Failed password for {user} from {ip} port {port} ssh2`.
@@ -128,7 +128,7 @@ fn last_fit<'a>(
 fn another(segment: &[u8], text: &[u8], floor: usize, mut found: usize, holes: &Holes<'_>) -> bool {
     let mut other = Holes::default();
     while let Some((at, _)) = last_fit(segment, text, floor, found, false, &mut other) {
-        if other.ip != holes.ip {
+        if other.ip.is_some() && other.ip != holes.ip {
             return true;
         }
         found = at;
@@ -179,7 +179,13 @@ fn fit<'a>(segment: &[u8], text: &'a [u8], holes: &mut Holes<'a>) -> Option<usiz
     while let Some((piece, after)) = token(pattern) {
         let len = match piece {
             Token::Literal(literal) => left.starts_with(literal).then_some(literal.len())?,
-            Token::Optional(literal) => if left.starts_with(literal) { literal.len() } else { 0 },
+            Token::Optional(literal) => {
+                if left.starts_with(literal) {
+                    literal.len()
+                } else {
+                    0
+                }
+            }
             Token::Hole(b"ip") => {
                 let (ip, len) = address_or_host(left)?;
                 (holes.ip, holes.has_ip) = (ip, true);

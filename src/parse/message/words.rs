@@ -3,18 +3,56 @@
 use crate::event::AuthOutcome;
 
 const LOGIN: &[&str] = &[
-    "login", "logins", "logon", "signin", "auth", "authentication", "authenticate", "authenticated", "password",
-    "passwd", "passphrase", "credential", "credentials", "1fa", "2fa", "mfa", "otp", "totp",
+    "login",
+    "logins",
+    "logon",
+    "signin",
+    "auth",
+    "authentication",
+    "authenticate",
+    "authenticated",
+    "password",
+    "passwd",
+    "passphrase",
+    "credential",
+    "credentials",
+    "1fa",
+    "2fa",
+    "mfa",
+    "otp",
+    "totp",
 ];
 const USER: &[&str] = &["user", "username", "account", "identifier"];
 const FAILED: &[&str] = &["failed", "failure", "failures", "fail", "unsuccessful", "unsuccessfully"];
 const WRONG: &[&str] = &[
-    "invalid", "incorrect", "wrong", "bad", "denied", "rejected", "refused", "unknown", "nonexistent", "mismatch",
-    "locked", "unauthorized", "mistyped", "illegal",
+    "invalid",
+    "incorrect",
+    "wrong",
+    "bad",
+    "denied",
+    "rejected",
+    "refused",
+    "unknown",
+    "nonexistent",
+    "mismatch",
+    "locked",
+    "unauthorized",
+    "mistyped",
+    "illegal",
 ];
 /// Failures behind a `not`.
-const NOT: &[&str] =
-    &["found", "allowed", "exist", "authorized", "authenticated", "permitted", "valid", "recognized", "registered", "match"];
+const NOT: &[&str] = &[
+    "found",
+    "allowed",
+    "exist",
+    "authorized",
+    "authenticated",
+    "permitted",
+    "valid",
+    "recognized",
+    "registered",
+    "match",
+];
 const SUCCEEDED: &[&str] = &["accepted", "succeeded", "successful", "successfully", "success", "granted"];
 
 /// What the words of some texts say together.
@@ -52,7 +90,8 @@ impl Words {
     fn word(&mut self, word: &str, before: &str) {
         let is = |list: &[&str], word: &str| list.contains(&word);
         let signed_in = matches!(word, "in" | "on") && matches!(before, "logged" | "signed");
-        self.login |= is(LOGIN, word) || signed_in || word == "in" && matches!(before, "log" | "sign" | "logging" | "signing");
+        self.login |=
+            is(LOGIN, word) || signed_in || word == "in" && matches!(before, "log" | "sign" | "logging" | "signing");
         self.user |= is(USER, word);
         self.failed |= is(FAILED, word);
         self.wrong |= is(WRONG, word)
@@ -67,9 +106,14 @@ impl Words {
         self.failed = true;
     }
 
+    /// Whether something failed or was refused, a login or not.
+    pub fn failed(&self) -> bool {
+        self.failed || self.wrong
+    }
+
     pub fn outcome(&self) -> Option<AuthOutcome> {
         // `failed to save the user's picture` is no login.
-        if self.login && (self.failed || self.wrong) || self.user && self.wrong {
+        if self.login && self.failed() || self.user && self.wrong {
             return Some(AuthOutcome::Failure);
         }
         (self.login && self.succeeded).then_some(AuthOutcome::Success)
