@@ -116,6 +116,7 @@ fn syslog<'a>(line: &'a [u8], context: &Context<'a>) -> Option<Opened<'a>> {
         return rfc5424(rest, context);
     }
     let (time, len) = header_time(rest, context)?;
+    let iso = rest.starts_with(b"2");
     let rest = rest[len..].strip_prefix(b" ")?;
     let host = rest.iter().position(|&byte| byte == b' ')?;
     let is_host = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':');
@@ -124,8 +125,13 @@ fn syslog<'a>(line: &'a [u8], context: &Context<'a>) -> Option<Opened<'a>> {
     if host == 0 || !rest[..host].iter().all(is_host) || is_level(&rest[..host]) || is_number {
         return None;
     }
-    let rest = rest[host..].trim_ascii_start();
-    let (program, text) = tag(rest).unwrap_or((b"", rest));
+    let (host, rest) = (&rest[..host], rest[host..].trim_ascii_start());
+    let (program, text) = match tag(rest) {
+        Some(tag) => tag,
+        // Nor is `2026-01-05T12:30:45Z failed to …`, without a program.
+        None if iso && host.iter().all(u8::is_ascii_alphabetic) => return None,
+        None => (b"".as_slice(), rest),
+    };
     Some(Opened { time: Some(time), program, text, cut: false })
 }
 
@@ -282,6 +288,7 @@ mod tests {
             ("2026-01-05T12:30:45Z ERROR db: x", "none"),
             ("2026-01-05T12:30:45Z 344 [Note] x", "none"),
             ("2026-01-05 12:30:45 web sshd: x", "none"),
+            ("2026-01-05T12:30:45Z failed to say who", "none"),
             ("Jan  5 12:30:4", "none"),
             (r#"<1>1 - - - - - [a b="c"#, "none"),
         ] {

@@ -99,11 +99,14 @@ fn read<'a>(line: &'a [u8], context: &Context<'a>) -> Result<Event<'a>, Unparsed
     let program = present(context.program);
     let message = event::Message { program, text, ..event::Message::default() };
     let draft = Draft { time: None, source_ip: None, guessed: false, message };
-    if let Some(known) = known::read(program, text) {
+    // Where a line is cut a client may have chosen: no pattern then knows its end.
+    let whole = context.extent == Extent::Whole;
+    let known = |text| if whole { known::read(program, text) } else { None };
+    if let Some(known) = known(text) {
         return Ok(of_known(known, draft));
     }
     if text.starts_with(b"{") {
-        let fields = Fields::of_json(text, context.extent == Extent::Whole, context);
+        let fields = Fields::of_json(text, whole, context);
         if let Some(fields) = fields.filter(|fields| fields.known > 0) {
             return Ok(of_fields(&fields, draft));
         }
@@ -126,7 +129,8 @@ fn read<'a>(line: &'a [u8], context: &Context<'a>) -> Result<Event<'a>, Unparsed
     let message = event::Message { program, level: head.level, text: head.text, user: b"" };
     let draft = Draft { time: head.time.flatten(), message, ..draft };
     let stages = [head.behind_time, head.text, head.behind_marks];
-    if let Some(known) = stages.into_iter().find_map(|text| known::read(program, text)) {
+    let known = |text| if whole { known::read(program, text) } else { None };
+    if let Some(known) = stages.into_iter().find_map(known) {
         let mut event = of_known(known, draft);
         event.source_ip = event.source_ip.or(head.client.filter(|_| !known.holes.has_ip));
         return Ok(event);
@@ -254,7 +258,8 @@ impl<'a> Head<'a> {
             head.program = program;
             head.behind_time = behind;
         }
-        (head.text, rest) = (head.behind_time, head.behind_time);
+        head.text = behind_marks(head.behind_time);
+        rest = head.text;
         for _ in 0..MAX_MARKS {
             let had_level = !head.level.is_empty();
             let Some(behind) = head.mark(rest) else { break };
@@ -278,8 +283,10 @@ impl<'a> Head<'a> {
             _ => {
                 let end = text.iter().position(|byte| b" \t|:,[".contains(byte)).unwrap_or(text.len());
                 let (word, rest) = text.split_at(end);
-                let is_number =
-                    word.len() <= 12 && word.iter().all(|byte| byte.is_ascii_digit() || b".%".contains(byte));
+                // An address is no number: what begins with one may be a request that no format knows.
+                let is_number = word.len() <= 12
+                    && word.iter().all(|byte| byte.is_ascii_digit() || b".%".contains(byte))
+                    && word.iter().filter(|byte| **byte == b'.').count() < 2;
                 let short = word.len() == 1 && rest.starts_with(b",");
                 return (self.take_level(word) || is_number || short).then(|| behind_marks(rest));
             }

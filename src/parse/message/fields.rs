@@ -372,18 +372,25 @@ impl<'a> Iterator for Pairs<'a> {
     }
 }
 
+/// Longest value in brackets, in bytes: many that do not end must not take more than linear time.
+const MAX_BRACKETS: usize = 512;
+
 /// The value that `text` begins with, without its quotes, and what follows it.
 fn value_of(text: &[u8]) -> (&[u8], &[u8]) {
     let closing = match text.first() {
         Some(b'"') => bare_quote(&text[1..]),
         Some(b'\'') => memchr::memchr(b'\'', &text[1..]),
-        Some(b'<') => memchr::memchr(b'>', &text[1..]),
+        Some(b'<') => memchr::memchr(b'>', &text[1..text.len().min(MAX_BRACKETS)]),
         _ => None,
     };
     if let Some(end) = closing {
         return (&text[1..1 + end], &text[2 + end..]);
     }
-    let bracket = if text.starts_with(b"[") { memchr::memchr(b']', text).map_or(0, |at| at + 1) } else { 0 };
+    let bracket = if text.starts_with(b"[") {
+        memchr::memchr(b']', &text[..text.len().min(MAX_BRACKETS)]).map_or(0, |at| at + 1)
+    } else {
+        0
+    };
     let is_end = |byte: &u8| matches!(byte, b' ' | b'\t' | b',' | b';' | b']' | b')');
     let end = text[bracket..].iter().position(is_end).map_or(text.len(), |end| bracket + end);
     text.split_at(end)

@@ -52,6 +52,9 @@ const OTHER: &[&str] = &[
 ];
 const USER: &[&str] = &["user", "username", "account", "login", "name", "email", "identity"];
 
+/// Longest name in quotes, in bytes: many quotes that do not end must not take more than linear time.
+const MAX_NAME: usize = 256;
+
 /// How good a reason is to take an address for the client's.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 enum Reason {
@@ -149,7 +152,10 @@ pub fn user(text: &[u8]) -> &[u8] {
                     b'<' => b'>',
                     quote => *quote,
                 };
-                (rank, memchr::memchr(closing, inner).map_or(&[][..], |end| &inner[..end]))
+                (
+                    rank,
+                    memchr::memchr(closing, &inner[..inner.len().min(MAX_NAME)]).map_or(&[][..], |end| &inner[..end]),
+                )
             }
             _ => {
                 let end = value.iter().position(|byte| b" \t,;()[]\"'|{".contains(byte)).unwrap_or(value.len());
@@ -223,19 +229,16 @@ impl Quotes {
         if !matches!(byte, b'"' | b'\'' | b'`') {
             return;
         }
-        match self.open {
-            Some((quote, _)) if quote == byte => {
-                // `the user's` closes nothing.
-                if byte == b'"' || !after.is_some_and(|byte| byte.is_ascii_alphanumeric()) {
-                    self.open = None;
-                }
+        self.open = match self.open {
+            // `the user's` closes nothing.
+            Some((quote, _))
+                if quote == byte && (byte == b'"' || !after.is_some_and(|byte| byte.is_ascii_alphanumeric())) =>
+            {
+                None
             }
-            Some(_) => {}
-            None if byte == b'"' || before.is_none_or(|byte| b" ([{<=:,".contains(&byte)) => {
-                self.open = Some((byte, at))
-            }
-            None => {}
-        }
+            None if byte == b'"' || before.is_none_or(|byte| b" ([{<=:,".contains(&byte)) => Some((byte, at)),
+            open => open,
+        };
     }
 
     /// Whether the open quotes hold nothing but what stands from `at` up to `after`, or a full stop.

@@ -13,20 +13,235 @@ fn shown(program: &str, line: &str) -> String {
     shown_event(event(program, line))
 }
 
-/// Time, client and kind with outcome, then user.
-fn brief(program: &str, line: &str) -> String {
-    match event(program, line) {
-        Err(why) => format!("error: {why}"),
-        Ok(event) => {
-            let client = event.source_ip.map_or("-".into(), |ip| ip.to_string());
-            let outcome = match event.kind {
-                Kind::Auth(auth) => auth.outcome.as_str(),
-                kind => kind.as_str(),
-            };
-            let user = event.kind.message().map_or(b"".as_slice(), |message| message.user);
-            format!("{client}{} {outcome} {}", if event.guessed { "?" } else { "" }, String::from_utf8_lossy(user))
-        }
+#[test]
+fn messages_in_whatever_dress() {
+    for (program, line, expected) in [
+        (
+            "",
+            "2026-01-05 12:30:45,123 WARN  [http-9] o.a.AuthService - Authentication attempt from 203.0.113.7 for user \"al ice\" failed.",
+            "2026-01-05T12:30:45.123Z 203.0.113.7? auth failure program= level=WARN user=al ice [http-9] o.a.AuthService - Authentication attempt from 203.0.113.7 for user \"al ice\" failed.",
+        ),
+        (
+            "",
+            "Jan  5 12:30:45 web sshd[812]: Invalid user alice from 203.0.113.7 port 40022",
+            "2026-01-05T12:30:45.000Z 203.0.113.7 auth failure program=sshd level= user=alice Invalid user alice from 203.0.113.7 port 40022",
+        ),
+        (
+            "app",
+            "alice logged in from 203.0.113.7",
+            "- 203.0.113.7? auth success program=app level= user= alice logged in from 203.0.113.7",
+        ),
+        (
+            "",
+            "[2026-01-05 12:30:45.123 +01:00] [INF] [79] Users: Listening on 0.0.0.0:80",
+            "2026-01-05T11:30:45.123Z - app program= level=INF user= [79] Users: Listening on 0.0.0.0:80",
+        ),
+        (
+            "",
+            "ERROR    2026-01-05T12:30:45 - Incorrect username or password from 203.0.113.7",
+            "2026-01-05T12:30:45.000Z 203.0.113.7? auth failure program= level=ERROR user= Incorrect username or password from 203.0.113.7",
+        ),
+        (
+            "",
+            "W, [2026-01-05T12:30:45.246316 #1]  WARN -- : Failed login for 'alice' from 203.0.113.7 at 2026-01-05 12:30:45 UTC",
+            "2026-01-05T12:30:45.246Z 203.0.113.7? auth failure program= level=WARN user=alice Failed login for 'alice' from 203.0.113.7 at 2026-01-05 12:30:45 UTC",
+        ),
+        (
+            "",
+            "web-1  | \x1b[33m2026-01-05T12:30:45Z WARN\x1b[0m denied (203.0.113.7)",
+            "2026-01-05T12:30:45.000Z 203.0.113.7? app program= level=WARN user= denied (203.0.113.7)",
+        ),
+        (
+            "",
+            "time=2026-01-05T12:30:45+01:00 level=error msg=\"Invalid username or password\" remote_ip=203.0.113.7 username=alice",
+            "2026-01-05T11:30:45.000Z 203.0.113.7 auth failure program= level=error user=alice Invalid username or password",
+        ),
+        (
+            "",
+            "2026-01-05T12:30:45Z failed to validate credentials ip=203.0.113.7:28050 username=alice",
+            "2026-01-05T12:30:45.000Z 203.0.113.7? auth failure program= level= user=alice failed to validate credentials ip=203.0.113.7:28050 username=alice",
+        ),
+        (
+            "",
+            r#"2026-01-05T12:30:45.637Z [warn][API]: Failed sign-in attempt {"ip":"::ffff:203.0.113.7","email":"alice"}"#,
+            r#"2026-01-05T12:30:45.637Z 203.0.113.7? auth failure program= level=warn user=alice [API]: Failed sign-in attempt {"ip":"::ffff:203.0.113.7","email":"alice"}"#,
+        ),
+        (
+            "",
+            r#"{"time":"2026-01-05T12:30:45Z","level":"warn","app":"core","remoteAddr":"203.0.113.7","message":"Login failed: \"x\" from 192.0.2.66"}"#,
+            r#"2026-01-05T12:30:45.000Z 203.0.113.7 auth failure program=core level=warn user= Login failed: "x" from 192.0.2.66"#,
+        ),
+        (
+            "",
+            r#"{"t":{"$date":"2026-01-05T12:30:45Z"},"msg":"Authentication failed","attr":{"principalName":"alice","remote":"203.0.113.7:4071"}}"#,
+            "2026-01-05T12:30:45.000Z 203.0.113.7 auth failure program= level= user=alice Authentication failed",
+        ),
+        (
+            "",
+            r#"{"timestamp":"2026-01-05T12:30:45Z","event_type":"alert","src_ip":"203.0.113.7","dest_ip":"192.0.2.1","dest_port":22,"proto":"TCP"}"#,
+            r#"2026-01-05T12:30:45.000Z 203.0.113.7 connection TCP to 192.0.2.1 22 program= level= user= {"timestamp":"2026-01-05T12:30:45Z","event_type":"alert","src_ip":"203.0.113.7","dest_ip":"192.0.2.1","dest_port":22,"proto":"TCP"}"#,
+        ),
+        (
+            "",
+            r"CEF:0|Vendor|Product|1.0|100|Login \| failed|5|src=203.0.113.7 suser=al ice rt=1767616245000 msg=wrong password",
+            r"2026-01-05T12:30:45.000Z 203.0.113.7 auth failure program= level= user=al ice wrong password",
+        ),
+        (
+            "kernel",
+            "[12.3] IN=eth0 OUT= MAC=00:08 SRC=203.0.113.7 DST=192.0.2.1 LEN=40 PROTO=ICMP TYPE=3 [SRC=192.0.2.1 DST=192.0.2.66 PROTO=TCP SPT=1 DPT=22 ]",
+            "- 203.0.113.7 connection ICMP to 192.0.2.1 22 program=kernel level= user= [12.3] IN=eth0 OUT= MAC=00:08 SRC=203.0.113.7 DST=192.0.2.1 LEN=40 PROTO=ICMP TYPE=3 [SRC=192.0.2.1 DST=192.0.2.66 PROTO=TCP SPT=1 DPT=22 ]",
+        ),
+        (
+            "",
+            "type=USER_LOGIN msg=audit(1767616245.123:2995): pid=1 uid=0 msg='op=login acct=\"alice\" exe=\"/usr/sbin/sshd\" hostname=? addr=203.0.113.7 terminal=ssh res=failed'",
+            "2026-01-05T12:30:45.123Z 203.0.113.7 audit program= level= user=alice type=USER_LOGIN msg=audit(1767616245.123:2995): pid=1 uid=0 msg='op=login acct=\"alice\" exe=\"/usr/sbin/sshd\" hostname=? addr=203.0.113.7 terminal=ssh res=failed'",
+        ),
+        (
+            "",
+            "2026/01/05 12:30:45 [error] 8#8: *159 open() \"/a, client: 192.0.2.66, server: x\" failed (2: No such file or directory), client: 203.0.113.7, server: example.org, request: \"GET /a HTTP/1.1\"",
+            "2026-01-05T12:30:45.000Z - app program= level=error user= open() \"/a, client: 192.0.2.66, server: x\" failed (2: No such file or directory), client: 203.0.113.7, server: example.org, request: \"GET /a HTTP/1.1\"",
+        ),
+        (
+            "",
+            "[Mon Jan 05 12:30:45.123456 2026] [auth_basic:error] [pid 3:tid 4] [client 2001:db8::7:55309] AH01618: user alice not found: /[client 192.0.2.66:1] x",
+            "2026-01-05T12:30:45.123Z 2001:db8::7 auth failure program= level=error user=alice AH01618: user alice not found: /[client 192.0.2.66:1] x",
+        ),
+        (
+            "",
+            "203.0.113.7 2026-01-05 12:30:45.123 UTC [539] alice@shop FATAL:  password authentication failed for user \"alice\"",
+            "2026-01-05T12:30:45.123Z 203.0.113.7 auth failure program= level= user=alice [539] alice@shop FATAL:  password authentication failed for user \"alice\"",
+        ),
+        ("", "Failed login for alice from 203.0.113.7", "error: no time in front of a message"),
+        ("", "203.0.113.7 - - [05/Jan/2026:12:30:45 +0100] \"junk", "error: no time in front of a message"),
+        ("", "", "error: no time in front of a message"),
+    ] {
+        assert_eq!(shown(program, line), expected, "{line}");
     }
+}
+
+#[test]
+fn times_of_every_shape() {
+    let time = |text: &str| match clock::leading(text.as_bytes(), &context(Extent::Whole)) {
+        None => "none".into(),
+        Some((time, rest)) => {
+            format!("{}|{}", time.map_or("-".into(), |time| time.to_string()), String::from_utf8_lossy(rest))
+        }
+    };
+    for text in [
+        "2026-01-05T11:30:45.123456Z x",
+        "2026-01-05 12:30:45,123+01:00 x",
+        "2026-01-05 12:30:45.123 +0100 x",
+        "[2026-01-05 11:30:45.123 UTC] x",
+        "2026/01/05 11:30:45.123 x",
+        "2026/01/05 - 11:30:45.123 x",
+        "05-Jan-2026 11:30:45.123 x",
+        "05/Jan/2026:12:30:45.123 +0100 x",
+        "[Mon Jan 05 11:30:45.123456 2026] x",
+        "Jan  5 11:30:45.123 x",
+        "Jan 05 2026 11:30:45.123 x",
+        "01/05/2026, 11:30:45.123 AM x",
+        "01/05/26 11:30:45.123 x",
+        "01/05/2026-11:30:45.123456 x",
+        "05.01.2026 11:30:45.123 x",
+        "260105 11:30:45.123 x",
+        "2026-01-05  11:30:45.123 x",
+        "1767612645.123 x",
+        "1767612645123 x",
+        "[2026-01-05T11:30:45.123456 #812] x",
+    ] {
+        assert_eq!(time(text), "2026-01-05T11:30:45.123Z| x", "{text}");
+    }
+    assert_eq!(time("11:30:45.123 x"), "-| x");
+    assert_eq!(time("25/12/2025 11:30:45 PM"), "2025-12-25T23:30:45.000Z|", "no month has this number");
+    for text in [
+        "",
+        "x",
+        "2026-13-05 11:30:45 x",
+        "2026-01-05 25:30:45",
+        "[2026-01-05 11:30:45",
+        "12 apples",
+        "11:30",
+        "203.0.113.7 x",
+    ] {
+        assert_eq!(time(text), "none", "{text}");
+    }
+}
+
+#[test]
+fn what_words_say_of_a_login() {
+    let outcome = |text: &str| {
+        let mut words = Words::default();
+        words.read(text.as_bytes());
+        words.outcome().map_or("none", AuthOutcome::as_str)
+    };
+    for (text, expected) in [
+        ("Login failed", "failure"),
+        ("LOGIN_ERROR", "failure"),
+        ("AuthenticationFailed", "failure"),
+        ("user bob does not exist: user not found", "failure"),
+        ("no such user", "failure"),
+        ("Unsuccessful 2FA attempt", "failure"),
+        ("login attempt successful", "success"),
+        ("bob logged in", "success"),
+        ("Successful authentication, second try failed", "failure"),
+        ("failed to save the user's picture", "none"),
+        ("connection refused", "none"),
+        ("the user saved a file", "none"),
+        ("download successful", "none"),
+    ] {
+        assert_eq!(outcome(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn which_address_and_which_user_a_text_is_about() {
+    let client = |text: &str| guess::client(text.as_bytes(), true).map_or("-".into(), |ip| ip.to_string());
+    for (text, expected) in [
+        ("login of x from 203.0.113.7", "203.0.113.7"),
+        ("from ip \"203.0.113.7\", to 192.0.2.1", "203.0.113.7"),
+        ("attempt from [2001:db8::7]:443: no", "2001:db8::7"),
+        ("x denied (IP: 203.0.113.7).", "203.0.113.7"),
+        ("[203.0.113.7:443] refused by rule", "203.0.113.7"),
+        ("wrong password: 203.0.113.7", "203.0.113.7"),
+        ("client 203.0.113.7 and again from 203.0.113.7", "203.0.113.7"),
+        ("user x from 192.0.2.66 from 203.0.113.7", "-"),
+        ("user \"x from 192.0.2.66\" from 203.0.113.7", "203.0.113.7"),
+        ("user 'x from 192.0.2.66' from 203.0.113.7", "203.0.113.7"),
+        ("user 'x from 192.0.2.66 failed", "-"),
+        ("listening on 192.0.2.1:80", "-"),
+        ("a@192.0.2.1 failed", "-"),
+        ("host.192.0.2.1.example.org failed", "-"),
+        ("at 12:30:45 it failed", "-"),
+    ] {
+        assert_eq!(client(text), expected, "{text}");
+    }
+    assert_eq!(guess::client(b"version 203.0.113.7", true), None);
+    assert_eq!(guess::client(b"node 203.0.113.7 started", false), None, "no reason at all");
+    let user = |text: &'static str| String::from_utf8_lossy(guess::user(text.as_bytes())).into_owned();
+    for (text, expected) in [
+        ("Login failed for user 'al ice' from 192.0.2.1", "al ice"),
+        ("Login failed for alice from 192.0.2.1", "alice"),
+        ("Invalid username or password for user: alice", "alice"),
+        ("Authentication failed for 192.0.2.1", ""),
+        ("user not found", ""),
+        ("account [alice] is locked", "alice"),
+    ] {
+        assert_eq!(user(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_field_that_comes_twice_says_nothing() {
+    let client = |text: &str| {
+        let (fields, _) = Fields::of_pairs(text.as_bytes().to_vec().leak(), &context(Extent::Whole));
+        fields.client.map_or("-".into(), |ip| ip.to_string())
+    };
+    assert_eq!(client("ip=203.0.113.7 a=b"), "203.0.113.7");
+    assert_eq!(client("ip=203.0.113.7 ip=192.0.2.66"), "-");
+    assert_eq!(client("ip=203.0.113.7 ip=192.0.2.66 ip=192.0.2.66"), "-");
+    assert_eq!(client("msg=\"a ip=192.0.2.66\" remote_ip=203.0.113.7"), "203.0.113.7");
+    assert_eq!(client("ip=192.0.2.66 remote_ip=203.0.113.7"), "203.0.113.7", "the better name");
+    assert_eq!(client("destination_ip=192.0.2.66"), "-");
 }
 
 /// Each row of each family, with a program that writes it and its example behind each head.
@@ -157,6 +372,62 @@ fn a_name_with_an_address_hides_nobody() {
             let event = event(program, &line).unwrap();
             assert_eq!(event.source_ip, "203.0.113.7".parse().ok(), "{line}");
             assert!(!event.guessed, "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_line_that_was_cut_is_of_no_known_message() {
+    let cut = b"Failed password for x from 192.0.2.66 port 5";
+    let context = Context { program: b"sshd", ..context(Extent::Head) };
+    let event = Message.parse(cut, &context).unwrap();
+    assert!(event.guessed, "where it is cut the client chose");
+}
+
+/// Work that grew with the square of the length would take hours here.
+#[test]
+fn long_lines_take_linear_time() {
+    let pieces = [
+        " from 192.0.2.66 port 5 ssh2: ",
+        "user [",
+        "a=<b ",
+        "a=[b ",
+        "a='b ",
+        "a=\"b ",
+        "for '",
+        "[1 ",
+        ", client: 192.0.2.66, server: ",
+        "\",RemoteAddress=\"a/b/192.0.2.66/5\"",
+        ",",
+        ": ",
+        "{\"a\":",
+        "[",
+        "1",
+        "::",
+        " H=a [192.0.2.66] ",
+        "\\",
+        "\"",
+        " - ",
+        "SRC=",
+        "\x1b[",
+    ];
+    let starts = [
+        ("sshd", "Failed publickey for "),
+        ("dovecot", "auth(a,"),
+        ("dovecot", "imap-login: (auth failed, : user=<"),
+        ("nginx", "1#1: *1 "),
+        ("asterisk", "SECURITY[1]: a b: SecurityEvent=\"InvalidPassword\","),
+        ("kernel", "IN= "),
+        ("", "2026-01-05 12:30:45 "),
+        ("app", "{\"a\":\""),
+        ("app", "CEF:0|a|b|c|d|e|f|"),
+        ("app", ""),
+        ("", "type=A msg=audit(1"),
+    ];
+    for piece in pieces {
+        for (program, start) in starts {
+            let line = format!("{start}{}", piece.repeat(200_000 / piece.len()));
+            let _ = event(program, &line);
         }
     }
 }

@@ -20,7 +20,7 @@ pub static FAMILIES: &[Family] = &[
     Family {
         programs: &["charon*", "ipsec"],
         own_files: false,
-        heads: &["{_}[NET] <{_}> ", "{_}[NET] "],
+        heads: &["{_}[{_}] <{_}> ", "{_}[{_}] "],
         rows: STRONGSWAN,
         rest: None,
     },
