@@ -229,13 +229,14 @@ impl<'a> Fields<'a> {
 
     /// Takes the value of the field `key` of the object `of`.
     fn take(&mut self, of: &[u8], key: &[u8], value: &'a [u8], context: &Context<'a>) {
-        let (outer, both) = (Name::of(of, b""), Name::of(of, key));
-        let find = |name: &Name| NAMES.iter().position(|(_, known)| *known == name.as_str());
+        let find = |name: &Name| NAMES.iter().position(|(_, known)| known.as_bytes() == name.as_bytes());
+        let both = Name::of(of, key);
         let inner = || {
-            let others = OTHERS.contains(&outer.as_str());
-            find(&Name::of(b"", key)).filter(|_| !others && !of.is_empty()).map(|at| (at, NAMES.len()))
+            let others = OTHERS.iter().any(|other| of.eq_ignore_ascii_case(other.as_bytes()));
+            find(&Name::of(b"", key)).filter(|_| !others).map(|at| (at, NAMES.len()))
         };
-        let Some((at, behind)) = find(&both).map(|at| (at, 0)).or_else(inner) else { return };
+        let found = find(&both).map(|at| (at, 0));
+        let Some((at, behind)) = (if of.is_empty() { found } else { found.or_else(inner) }) else { return };
         let part = NAMES[at].0;
         let rank = (at + behind + 1) as u16;
         let from = self.from[part as usize];
@@ -252,8 +253,7 @@ impl<'a> Fields<'a> {
             // A name that stands there twice says nothing: one of the two may be the client's own.
             Part::Client => {
                 let ip = address_and_port(value);
-                let none_before = !again;
-                self.client = if none_before || self.client == ip { ip } else { None };
+                self.client = if !again || self.client == ip { ip } else { None };
                 ip.is_some() || again
             }
             Part::User => {
@@ -281,7 +281,7 @@ impl<'a> Fields<'a> {
                 port.is_some()
             }
             Part::Success => {
-                let failed = both.as_str() == "authenticationfailed";
+                let failed = both.as_bytes() == b"authenticationfailed";
                 match value {
                     b"true" | b"yes" if failed => self.words.read(b"authentication failed"),
                     b"false" | b"no" if !failed => self.words.fail(),
@@ -333,8 +333,8 @@ impl Name {
         name
     }
 
-    fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
     }
 }
 
