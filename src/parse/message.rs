@@ -111,15 +111,16 @@ fn read<'a>(line: &'a [u8], context: &Context<'a>) -> Result<Event<'a>, Unparsed
             return Ok(of_fields(&fields, draft));
         }
     }
+    // Unlike JSON's, these values may lack the quotes that keep what a client wrote within.
     if let Some(fields) = Fields::of_cef(text, context) {
-        return Ok(of_fields(&fields, draft));
+        return Ok(of_fields(&fields, Draft { guessed: fields.rivals, ..draft }));
     }
     if let Some(event) = firewall::packet(draft).or_else(|| firewall::audit(draft, context)) {
         return Ok(event);
     }
     let (pairs, only) = Fields::of_pairs(text, context);
     if only && pairs.known > 1 && (enveloped || pairs.time.is_some()) {
-        return Ok(of_fields(&pairs, draft));
+        return Ok(of_fields(&pairs, Draft { guessed: pairs.rivals, ..draft }));
     }
     let head = Head::of(text, context);
     if head.time.is_none() && !enveloped {

@@ -159,6 +159,9 @@ pub struct Fields<'a> {
     pub destination_port: u16,
     pub transport: &'a [u8],
     pub words: Words,
+    /// The address that was there first, under any name, and whether another was there too.
+    first: Option<IpAddr>,
+    pub rivals: bool,
     /// For each part, one more than the rank of the name that it is from.
     from: [u16; 11],
     /// How many names were known.
@@ -243,6 +246,12 @@ impl<'a> Fields<'a> {
         self.known += 1;
         if matches!(part, Part::Text | Part::Said) {
             self.words.read(value);
+        }
+        if part == Part::Client
+            && let Some(ip) = address_and_port(value)
+        {
+            self.rivals |= self.first.is_some_and(|first| first != ip);
+            self.first = Some(ip);
         }
         if from != 0 && rank > from {
             return;

@@ -174,7 +174,6 @@ pub fn user(text: &[u8]) -> &[u8] {
 /// Whether a word behind `user` or `for` can be a name.
 fn is_name(word: &[u8]) -> bool {
     const NO_NAMES: &[&str] = &[
-        "",
         "a",
         "an",
         "and",
@@ -215,7 +214,6 @@ fn is_name(word: &[u8]) -> bool {
         "input",
     ];
     !NO_NAMES.contains(&Word::of(word).as_str()) && leading_address(word).is_none() && !word.contains(&b'=')
-        || word.len() > 16 && leading_address(word).is_none() && !word.contains(&b'=')
 }
 
 /// Which quotes are open.

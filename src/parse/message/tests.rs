@@ -242,6 +242,12 @@ fn a_field_that_comes_twice_says_nothing() {
     assert_eq!(client("msg=\"a ip=192.0.2.66\" remote_ip=203.0.113.7"), "203.0.113.7");
     assert_eq!(client("ip=192.0.2.66 remote_ip=203.0.113.7"), "203.0.113.7", "the better name");
     assert_eq!(client("destination_ip=192.0.2.66"), "-");
+    for line in [
+        "time=2026-01-05T12:30:45Z user=x remote_ip=192.0.2.66 ip=203.0.113.7",
+        "CEF:0|a|b|c|d|e|f|src=203.0.113.7 suser=x clientIp=192.0.2.66",
+    ] {
+        assert!(event("", line).unwrap().guessed, "two addresses: {line}");
+    }
 }
 
 /// Each row of each family, with a program that writes it and its example behind each head.
