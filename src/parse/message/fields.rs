@@ -251,7 +251,7 @@ impl<'a> Fields<'a> {
             && let Some(ip) = address_and_port(value)
         {
             self.rivals |= self.first.is_some_and(|first| first != ip);
-            self.first = Some(ip);
+            self.first = self.first.or(Some(ip));
         }
         if from != 0 && rank > from {
             return;
