@@ -1,7 +1,7 @@
 //! How fast lines are split into fields: lines per CPU second of each format on one core, and the
 //! share of the hand-written combined parser's speed.
 //!
-//!     cargo bench --bench parse
+//!     cargo bench --bench parse [-- NAME]
 
 #![expect(clippy::print_stdout, reason = "a reader who has gone ends the measurement")]
 
@@ -70,7 +70,8 @@ fn main() {
     let mut arena = bumpalo::Bump::new();
     let mut by_hand = None;
     println!("{:<24} {:>12} {:>10} {:>8}", "", "lines/CPU-s", "bytes", "share");
-    for (name, format, write) in FORMATS {
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    for (name, format, write) in FORMATS.into_iter().filter(|(name, ..)| name.contains(&wanted)) {
         let mut text = String::new();
         let mut ends = Vec::with_capacity(LINES);
         for n in 0..LINES as u32 {

@@ -16,7 +16,7 @@ pub struct Context<'a> {
     /// Takes what an event cannot borrow from its line: text that the log wraps in another coat or
     /// keeps in pieces. Reset by its owner, so that nothing is allocated once it has grown.
     pub arena: &'a Bump,
-    /// Who wrote the line, where an envelope says so.
+    /// Who wrote the line, as its envelope says; `-` where that does not, empty without an envelope.
     pub program: &'a [u8],
     pub site: &'a Site,
     /// No line was written later: when it is read, or when its file was written last.

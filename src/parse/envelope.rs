@@ -116,15 +116,22 @@ fn syslog<'a>(line: &'a [u8], context: &Context<'a>) -> Option<Opened<'a>> {
         return rfc5424(rest, context);
     }
     let (time, len) = header_time(rest, context)?;
+    let iso = rest.starts_with(b"2");
     let rest = rest[len..].strip_prefix(b" ")?;
     let host = rest.iter().position(|&byte| byte == b' ')?;
     let is_host = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':');
-    // `2026-01-05 12:30:45 ERROR db: …` is no syslog.
-    if host == 0 || !rest[..host].iter().all(is_host) || is_level(&rest[..host]) {
+    // `2026-01-05T12:30:45Z ERROR db: …` is no syslog, nor is `2026-01-05T12:30:45Z 344 [Note] …`.
+    let is_number = rest[..host].iter().all(u8::is_ascii_digit);
+    if host == 0 || !rest[..host].iter().all(is_host) || is_level(&rest[..host]) || is_number {
         return None;
     }
-    let rest = rest[host..].trim_ascii_start();
-    let (program, text) = tag(rest).unwrap_or((b"", rest));
+    let (host, rest) = (&rest[..host], rest[host..].trim_ascii_start());
+    let (program, text) = match tag(rest) {
+        Some(tag) => tag,
+        // Nor is `2026-01-05T12:30:45Z failed to …`, without a program.
+        None if iso && host.iter().all(u8::is_ascii_alphabetic) => return None,
+        None => (b"".as_slice(), rest),
+    };
     Some(Opened { time: Some(time), program, text, cut: false })
 }
 
@@ -172,7 +179,8 @@ fn element_len(text: &[u8]) -> Option<usize> {
 /// `Jan  5 12:30:45`, with a year or a fraction at will, or ISO 8601.
 fn header_time(text: &[u8], context: &Context<'_>) -> Option<(Timestamp, usize)> {
     let Some(month) = text.first_chunk().and_then(|name| month(*name)) else {
-        return leading_iso8601(text, context.site);
+        // With a space for the `T` applications write, not syslog.
+        return leading_iso8601(text, context.site).filter(|_| text.get(10) != Some(&b' '));
     };
     let date = text.get(3..6)?.strip_prefix(b" ")?;
     let day = number(date.strip_prefix(b" ").unwrap_or(date))?;
@@ -277,7 +285,10 @@ mod tests {
             (r#"2026-01-05T12:30:45Z 10.0.0.1  {"a":1}"#, r#"2026-01-05T12:30:45.000Z |{"a":1}"#),
             ("Foo  5 12:30:45 web sshd[812]: x", "none"),
             ("<999>Jan  5 12:30:45 web sshd[812]: x", "none"),
-            ("2026-01-05 12:30:45 ERROR db: x", "none"),
+            ("2026-01-05T12:30:45Z ERROR db: x", "none"),
+            ("2026-01-05T12:30:45Z 344 [Note] x", "none"),
+            ("2026-01-05 12:30:45 web sshd: x", "none"),
+            ("2026-01-05T12:30:45Z failed to say who", "none"),
             ("Jan  5 12:30:4", "none"),
             (r#"<1>1 - - - - - [a b="c"#, "none"),
         ] {

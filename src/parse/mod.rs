@@ -8,6 +8,7 @@ mod digits;
 mod envelope;
 mod json;
 mod members;
+mod message;
 mod proxies;
 pub mod server_config;
 mod template;
@@ -179,6 +180,12 @@ pub static KINDS: &[Format] = &[
         example: r#"2026-01-05 12:30:45 INFO:     203.0.113.7:52782 - "GET /a?b=c HTTP/1.1" 200 OK"#,
         build: &uvicorn::Uvicorn,
     },
+    Format {
+        name: "message",
+        summary: "what is no request: logins, mail, firewalls, applications; as text, key=value, JSON or CEF",
+        example: "2026-01-05 12:30:45.123 WARN Failed login for user 'alice' from 203.0.113.7",
+        build: &message::Message,
+    },
 ];
 
 /// The formats that one file is written in. A line that none of them understands is unparsed and
@@ -246,7 +253,8 @@ impl Member {
 
     fn parse_opened<'a>(&self, opened: &Opened<'a>, context: &Context<'a>) -> Result<Event<'a>, Unparsed> {
         let extent = if opened.cut { Extent::Head } else { context.extent };
-        let context = Context { extent, program: opened.program, ..*context };
+        let program = if opened.program.is_empty() { b"-" } else { opened.program };
+        let context = Context { extent, program, ..*context };
         let mut event = self.format.build.parse(opened.text, &context)?;
         event.time = event.time.or(opened.time);
         Ok(event)
@@ -309,14 +317,16 @@ impl Formats {
     pub fn parse<'a>(&self, line: &'a [u8], context: &Context<'a>) -> Result<Event<'a>, Unparsed> {
         let mut first = None;
         for member in &self.0 {
-            match member.parse(line, context) {
-                Ok(mut event) => {
+            // Returned as it came: an event is too long to be moved for nothing.
+            let mut parsed = member.parse(line, context);
+            match &mut parsed {
+                Ok(event) => {
                     if !context.site.trusted_proxies.is_empty() {
-                        proxies::resolve(&mut event, &context.site.trusted_proxies);
+                        proxies::resolve(event, &context.site.trusted_proxies);
                     }
-                    return Ok(event);
+                    return parsed;
                 }
-                Err(unparsed) => first = first.or(Some(unparsed)),
+                Err(unparsed) => first = first.or(Some(*unparsed)),
             }
         }
         Err(first.unwrap_or(Unparsed("none of the known formats")))

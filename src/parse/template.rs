@@ -254,10 +254,11 @@ impl Template {
             } else if !section.has_user {
                 section.read(text, parts)?;
             } else {
-                let before = *parts;
+                let more_ms = parts.more_ms;
                 if let Err(unparsed) = section.read(text, parts) {
+                    // What was set is set again, but this adds up.
                     let longer = section.with_empty_user(rest, at).ok_or(unparsed)?;
-                    *parts = before;
+                    parts.more_ms = more_ms;
                     section.read(&rest[..longer], parts)?;
                     rest = &rest[longer + 1..];
                     continue;

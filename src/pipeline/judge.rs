@@ -31,6 +31,8 @@ pub struct Batch {
     pub unparsed: u64,
     /// Lines of which only the head was judged.
     pub overlong: u64,
+    /// Lines whose client is a guess.
+    pub guessed: u64,
     /// Where the first lines are that were not understood.
     pub samples: Vec<(u32, u32)>,
     /// Formats of a header among the lines, for those after it; and where it begins.
@@ -45,7 +47,7 @@ impl Batch {
         self.hits.clear();
         self.samples.clear();
         self.header = None;
-        (self.lines, self.parsed, self.unparsed, self.overlong) = (0, 0, 0, 0);
+        (self.lines, self.parsed, self.unparsed, self.overlong, self.guessed) = (0, 0, 0, 0, 0);
     }
 
     /// The formats of one of its records; `formats` are those that its lines begin with.
@@ -133,6 +135,7 @@ pub fn look(
             let current = header.as_ref().map_or(formats, |(_, newer)| newer);
             match current.parse(line, &reading.context(extent, read_at, arena)) {
                 Ok(event) => {
+                    batch.guessed += u64::from(event.guessed);
                     group[parsed] = Some(Parsed { event, start: start32, len, number });
                     parsed += 1;
                 }

@@ -34,6 +34,7 @@ pub struct Known {
     pub parsed: u64,
     pub unparsed: u64,
     pub overlong: u64,
+    guessed: u64,
     pub samples: Vec<String>,
     /// What the configuration says of its format has been asked in this run.
     asked: bool,
@@ -95,6 +96,7 @@ impl Known {
         self.parsed += batch.parsed;
         self.unparsed += batch.unparsed;
         self.overlong += batch.overlong;
+        self.guessed += batch.guessed;
         self.recent.0 += batch.parsed + batch.unparsed;
         self.recent.1 += batch.unparsed;
         for &(start, len) in &batch.samples {
@@ -108,14 +110,20 @@ impl Known {
     /// The sentence for people, if too much of the file at `path` is not understood.
     pub fn problem(&mut self, path: &Path) -> Option<String> {
         let told = self.parsed + self.unparsed;
-        if told < JUDGED_LINES || self.parsed * 100 >= told * UNDERSTOOD_PERCENT {
+        if told < JUDGED_LINES {
             return None;
         }
-        let problem = format!(
-            "{}: {} of {told} lines are not understood; set the source's format (`palisade config formats`)",
-            path.display(),
-            self.unparsed,
-        );
+        let (file, way_out) = (path.display(), "set the source's format (`palisade config formats`)");
+        let problem = if self.parsed * 100 < told * UNDERSTOOD_PERCENT {
+            format!("{file}: {} of {told} lines are not understood; {way_out}", self.unparsed)
+        } else if self.guessed * 2 > told {
+            format!(
+                "{file}: the clients of {} of {told} lines are guesses, so nobody is blocked by them; {way_out}",
+                self.guessed
+            )
+        } else {
+            return None;
+        };
         if !std::mem::replace(&mut self.said, true) {
             tracing::warn!("{problem}");
         }

@@ -1,0 +1,43 @@
+//! A request in quotes within a line that no known format understands.
+
+use crate::event::Http;
+use crate::parse::access::{bare_quote, request};
+
+/// The request in the first quotes that hold one, with the status after it.
+pub fn find(text: &[u8]) -> Option<Http<'_>> {
+    let mut rest = text;
+    loop {
+        rest = &rest[memchr::memchr(b'"', rest)? + 1..];
+        let end = bare_quote(rest)?;
+        let mut http = Http::default();
+        request(&rest[..end], &mut http);
+        if !http.method.is_empty() && !http.protocol.is_empty() {
+            http.status = match rest[end + 1..] {
+                [b' ', a @ b'1'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9', b' ', ..]
+                | [b' ', a @ b'1'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
+                    Some(u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0'))
+                }
+                _ => None,
+            };
+            return Some(http);
+        }
+        rest = &rest[end + 1..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_one_in_quotes_with_its_protocol() {
+        let found = |text: &str| {
+            find(text.as_bytes()).map(|http| format!("{} {:?}", String::from_utf8_lossy(http.uri), http.status))
+        };
+        assert_eq!(found(r#"x "y" 7 "GET /a?b HTTP/1.1" 404 5 "z""#).as_deref(), Some("/a?b Some(404)"));
+        assert_eq!(found(r#"401 "POST /a\"b HTTP/2" 3.5"#).as_deref(), Some(r#"/a\"b None"#));
+        for none in ["", "\"", r#"user "GET /a" failed"#, r#""HTTP/1.1""#, r#""GET / HTTP/1.1"#] {
+            assert_eq!(found(none), None, "{none}");
+        }
+    }
+}
