@@ -19,7 +19,7 @@ mod dialect;
 use std::sync::OnceLock;
 
 use super::access::{bare_quote, host_name, present, request};
-use super::address::{address, address_and_port};
+use super::address::{address, address_and_port, leading_v4};
 use super::context::{Context, Site};
 use super::time::{END_OF_9999, clf, iso8601, leading_iso8601, number, unix};
 use super::{Extent, LogFormat, Unparsed, proxies};
@@ -51,7 +51,19 @@ struct Section {
     tail: usize,
     /// Whether only the client's words stand between its free texts.
     client_chosen: bool,
-    has_user: bool,
+    form: Form,
+}
+
+/// How much work a section is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Form {
+    /// Only its literal.
+    Literal,
+    /// One free text and nothing else, as most fields in quotes.
+    Text,
+    /// The user is in it, for whom Apache writes `""` when he has no name.
+    WithUser,
+    Mixed,
 }
 
 /// A field and the literal before it.
@@ -187,8 +199,13 @@ fn section(pieces: Vec<Piece>, after: Vec<u8>, end: Option<u8>, names: &[&str]) 
     }
     let client_chosen =
         between.iter().all(|piece| free(piece) || matches!(piece.field, Field::Method | Field::Protocol));
-    let has_user = pieces.iter().any(|piece| piece.field == Field::User);
-    Ok(Section { pieces: pieces.into(), after: after.into(), end, first_free, tail, client_chosen, has_user })
+    let form = match &*pieces {
+        [] => Form::Literal,
+        pieces if pieces.iter().any(|piece| piece.field == Field::User) => Form::WithUser,
+        [Piece { before, shape: Shape::Free, .. }] if before.is_empty() && after.is_empty() => Form::Text,
+        _ => Form::Mixed,
+    };
+    Ok(Section { pieces: pieces.into(), after: after.into(), end, first_free, tail, client_chosen, form })
 }
 
 impl LogFormat for Template {
@@ -244,24 +261,21 @@ impl Template {
                 };
             };
             let text = &rest[..at];
-            if let [Piece { before, field, shape: Shape::Free }] = &*section.pieces
-                && before.is_empty()
-                && section.after.is_empty()
-                && *field != Field::User
-            {
-                // A field in quotes, as most are.
-                parts.set(field, text)?;
-            } else if !section.has_user {
-                section.read(text, parts)?;
-            } else {
-                let more_ms = parts.more_ms;
-                if let Err(unparsed) = section.read(text, parts) {
-                    // What was set is set again, but this adds up.
-                    let longer = section.with_empty_user(rest, at).ok_or(unparsed)?;
-                    parts.more_ms = more_ms;
-                    section.read(&rest[..longer], parts)?;
-                    rest = &rest[longer + 1..];
-                    continue;
+            match section.form {
+                Form::Literal if *text == *section.after => {}
+                Form::Literal => return Err(Unparsed(NO_LITERAL)),
+                Form::Text => parts.set(&section.pieces[0].field, text)?,
+                Form::Mixed => section.read(text, parts)?,
+                Form::WithUser => {
+                    let more_ms = parts.more_ms;
+                    if let Err(unparsed) = section.read(text, parts) {
+                        // What was set is set again, but this adds up.
+                        let longer = section.with_empty_user(rest, at).ok_or(unparsed)?;
+                        parts.more_ms = more_ms;
+                        section.read(&rest[..longer], parts)?;
+                        rest = &rest[longer + 1..];
+                        continue;
+                    }
                 }
             }
             rest = &rest[at + 1..];
@@ -294,10 +308,19 @@ impl Section {
             rest = literal(rest, &piece.before)?;
             let next = self.pieces.get(at + 1);
             let literal = next.map_or(&self.after, |piece| &piece.before);
-            let uri_follows = next.is_some_and(|piece| piece.field == Field::Uri);
             let len = match piece.shape {
-                Shape::Word if !literal.is_empty() => rest.iter().position(|&byte| byte == literal[0]),
-                Shape::Word if uri_follows => memchr::memchr(b'/', rest),
+                Shape::Word if let [sign, ..] = **literal => {
+                    if piece.field == Field::Client
+                        && let Some((address, len)) = leading_v4(rest)
+                        && rest.get(len) == Some(&sign)
+                    {
+                        (parts.source_ip, parts.client) = (Some(address), Client::Address);
+                        rest = &rest[len..];
+                        continue;
+                    }
+                    rest.iter().position(|&byte| byte == sign)
+                }
+                Shape::Word if next.is_some_and(|piece| piece.field == Field::Uri) => memchr::memchr(b'/', rest),
                 // Formats get fields appended.
                 Shape::Word if self.end.is_none() => rest.iter().position(|&byte| byte == b' ').or(Some(rest.len())),
                 Shape::Word => Some(rest.len()),
