@@ -39,6 +39,8 @@ pub struct Known {
     asked: bool,
     /// Lines since its formats were last looked at, and those of them that were not understood.
     recent: (u64, u64),
+    /// Bytes that came in this run.
+    bytes: u64,
     /// It was said that too much of it is not understood.
     said: bool,
 }
@@ -67,6 +69,10 @@ impl Known {
                 return changed;
             }
         }
+        if self.formats.is_empty() && source.stream().is_some() {
+            self.formats = learn_lines(&Formats::default(), chunk.path, chunk.bytes, reading, read_at);
+            return !self.formats.is_empty();
+        }
         if self.formats.is_empty() {
             self.formats = learn(servers, chunk.path, chunk.bytes, reading, read_at);
             return !self.formats.is_empty();
@@ -76,6 +82,10 @@ impl Known {
             return false;
         }
         self.recent = (0, 0);
+        // Where many programs speak, what is not understood says nothing of the others.
+        if source.stream().is_some() && self.formats.names().iter().any(|name| program(name).is_some()) {
+            return false;
+        }
         if unparsed * 2 < lines || Formats::named(&source.format).is_ok() {
             return false;
         }
@@ -89,8 +99,41 @@ impl Known {
         changed
     }
 
+    /// Learns of a stream, after `batch` was made of `chunk`, what its first lines did not show: a file's
+    /// head can be read from the disk, a stream's comes piece by piece, and many programs speak in one.
+    /// Later on only programs are learned that were not heard before. Whether something was.
+    pub fn hear(
+        &mut self,
+        source: &SourceConfig,
+        chunk: &Chunk<'_>,
+        batch: &Batch,
+        reading: &Reading,
+        read_at: Timestamp,
+    ) -> bool {
+        if Formats::named(&source.format).is_ok() {
+            return false;
+        }
+        let lines = batch.samples.iter().map(|&(start, len)| &chunk.bytes[start as usize..(start + len) as usize]);
+        let arena = Bump::new();
+        let context = reading.context(Extent::Whole, read_at, &arena);
+        let learned = Formats::learn(&chunk.path.to_string_lossy(), lines.map(trim_line), &context).names();
+        let mut names = self.formats.names();
+        let before = names.len();
+        for name in learned {
+            let is_new = program(&name).is_some_and(|new| !names.iter().any(|known| program(known) == Some(new)));
+            if !names.contains(&name) && (is_new || self.bytes <= HEAD_BYTES) {
+                names.push(name);
+            }
+        }
+        if names.len() > before {
+            self.formats = Formats::of_names(&names);
+        }
+        names.len() > before
+    }
+
     /// Counts what was found in `bytes`.
     pub fn count(&mut self, batch: &Batch, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
         self.lines += batch.lines;
         self.parsed += batch.parsed;
         self.unparsed += batch.unparsed;
@@ -136,6 +179,11 @@ pub fn line_time(config: &Config, sources: Vec<SourceConfig>) -> LineTime {
         let arena = Bump::new();
         formats.parse(trim_line(line), &reading.context(Extent::Whole, read_at, &arena)).ok()?.time
     })
+}
+
+/// For whose lines the format called `name` is: `syslog[sshd` in `syslog[sshd]+NAME`.
+fn program(name: &str) -> Option<&str> {
+    name.split_once("]+").map(|(program, _)| program)
 }
 
 /// The formats that a file is written in: those of the server's own configuration, else those of
