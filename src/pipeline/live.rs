@@ -55,21 +55,22 @@ pub fn sources(config: &Config) -> Vec<SourceConfig> {
     if !config.source.is_empty() {
         return config.source.clone();
     }
-    let usual = |path: &&str| SourceConfig { path: (*path).into(), format: "auto".into(), start: Start::End };
-    let mut sources: Vec<SourceConfig> = USUAL_LOGS.iter().chain(auth_logs()).map(usual).collect();
+    let usual = |path: &str| SourceConfig { path: path.into(), format: "auto".into(), start: Start::End };
+    let mut sources: Vec<SourceConfig> = USUAL_LOGS.iter().copied().chain(auth_logs()).map(usual).collect();
     let found: HashSet<PathBuf> = present(&sources).iter().filter_map(|path| path.canonicalize().ok()).collect();
     let servers = ServerLogs::read(&config.server_configs);
     let others = servers.present().filter(|(_, resolved)| !found.contains(*resolved));
-    sources.extend(others.map(|(path, _)| usual(&&*glob::Pattern::escape(&path.to_string_lossy()))));
+    sources.extend(others.map(|(path, _)| usual(&glob::Pattern::escape(&path.to_string_lossy()))));
     sources
 }
 
 /// Where sshd's messages are on this machine.
-fn auth_logs() -> &'static [&'static str] {
+fn auth_logs() -> Vec<&'static str> {
     let is_there = |path: &&str| Path::new(path).exists();
+    let files: Vec<&str> = AUTH_LOGS.into_iter().filter(is_there).collect();
     let has_journal =
         is_there(&"/run/systemd/system") && ["/usr/bin/journalctl", "/bin/journalctl"].iter().any(is_there);
-    if has_journal && !AUTH_LOGS.iter().any(is_there) { &AUTH_JOURNALS } else { &AUTH_LOGS }
+    if files.is_empty() && has_journal { AUTH_JOURNALS.into() } else { files }
 }
 
 /// Runs until SIGTERM, SIGINT or `stop`, or until nothing more can come. `reload` reads the configuration again, for SIGHUP.

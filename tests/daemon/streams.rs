@@ -110,9 +110,9 @@ fn with_nothing_but_standard_input_it_ends_when_all_is_recorded() {
 fn the_journal_is_read_on_where_the_last_daemon_was() {
     let mut home = Home::new();
     let script = format!(
-        "#!/bin/sh\nafter=\nfor argument; do case $argument in --after-cursor=*) after=${{argument#--after-cursor=}};; \
-         esac; done\nexec tail -n +1 -F {}/entries 2>/dev/null | awk -v after=\"$after\" \
-         'BEGIN {{ on = after == \"\" }} on {{ print; fflush() }} index($0, \"\\\"\" after \"\\\"\") {{ on = 1 }}'\n",
+        "#!/bin/sh\nafter= on=1\nfor argument; do case $argument in --after-cursor=*) on= after=${{argument#*=}};; \
+         esac; done\nexec 3<{}/entries\nwhile :; do\nif IFS= read -r line <&3; then\n[ \"$on\" ] && printf '%s\\n' \
+         \"$line\"\ncase $line in *\"\\\"$after\\\"\"*) on=1;; esac\nelse sleep 0.05; fi\ndone\n",
         home.dir().display()
     );
     fs::create_dir(home.path("bin")).unwrap();
@@ -131,7 +131,8 @@ fn the_journal_is_read_on_where_the_last_daemon_was() {
                 "_COMM": "nginx",
                 "MESSAGE": attack(&format!("203.0.113.{n}"), n).trim_end(),
             });
-            writeln!(file, "{entry}").unwrap();
+            // At once, as the script does not wait for the end of a line.
+            file.write_all(format!("{entry}\n").as_bytes()).unwrap();
         }
     };
     let found = |count: usize| eventually("all are found", || (clients(&home).len() == count).then_some(()));
