@@ -206,7 +206,9 @@ fn learn_lines(known: &Formats, path: &Path, bytes: &[u8], reading: &Reading, re
 
 #[cfg(test)]
 mod tests {
+    use super::super::judge::{Lines, look};
     use super::*;
+    use crate::detect::{Ruleset, Scratch};
     use crate::tail::Start;
 
     const COMBINED: &str = "203.0.113.7 - - [05/Jan/2026:12:30:45 +0000] \"GET / HTTP/1.1\" 200 5 \"-\" \"-\"\n";
@@ -249,6 +251,47 @@ mod tests {
             "not looked at before it was read"
         );
         assert_eq!(take(&mut known, "auto", &JSON.repeat(70), 0), ["json_access"]);
+    }
+
+    /// Has `known` take a chunk of a stream, as the reader does, and says its formats.
+    fn hear(known: &mut Known, lines: &str) -> Vec<String> {
+        let source = SourceConfig { path: "udp://127.0.0.1:514".into(), format: "auto".into(), start: Start::End };
+        let chunk = Chunk {
+            path: Path::new(&source.path),
+            source: 0,
+            generation: 1,
+            offset: 0,
+            bytes: lines.as_bytes(),
+            tail_cut: 0,
+            mark: None,
+        };
+        let mut batch = Batch::default();
+        let (reading, mut servers) = (Reading::of(&Config::default()), ServerLogs::read(&[]));
+        known.settle_formats(&source, &mut servers, &chunk, &reading, Timestamp::default());
+        let rules = Ruleset::new(&[], &[]).unwrap();
+        let lines = Lines { bytes: chunk.bytes, tail_cut: 0, read_at: Timestamp::default() };
+        look(&rules, &known.formats, &reading, &mut Scratch::new(), lines, &mut batch);
+        known.count(&batch, chunk.bytes);
+        if batch.unparsed > 0 {
+            known.hear(&source, &chunk, &batch, &reading, Timestamp::default());
+        }
+        known.formats.names()
+    }
+
+    #[test]
+    fn a_stream_shows_its_formats_piece_by_piece_and_later_only_new_programs() {
+        let said = |program: &str, text: &str| format!("<190>Jan  5 12:30:45 web {program}: {text}");
+        let mut known = Known::default();
+        assert_eq!(hear(&mut known, &said("nginx", COMBINED)), ["syslog[nginx]+nginx_combined"]);
+        let both = ["syslog[nginx]+nginx_combined", "syslog[caddy]+json_access"];
+        assert_eq!(hear(&mut known, &said("caddy", JSON)), both, "another program");
+        let three = [both[0], both[1], "syslog[nginx]+json_access"];
+        assert_eq!(hear(&mut known, &said("nginx", JSON)), three, "its head is not over");
+        hear(&mut known, &said("nginx", COMBINED).repeat(600));
+        assert_eq!(hear(&mut known, &said("caddy", COMBINED).repeat(200)), three, "a program that is known");
+        let four = [three[0], three[1], three[2], "syslog[apache2]+nginx_combined"];
+        let apache = hear(&mut known, &said("apache2", COMBINED));
+        assert_eq!(apache, four, "a new one");
     }
 
     #[test]

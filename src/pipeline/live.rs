@@ -68,8 +68,8 @@ pub fn sources(config: &Config) -> Vec<SourceConfig> {
 fn auth_logs() -> Vec<&'static str> {
     let is_there = |path: &&str| Path::new(path).exists();
     let files: Vec<&str> = AUTH_LOGS.into_iter().filter(is_there).collect();
-    let has_journal =
-        is_there(&"/run/systemd/system") && ["/usr/bin/journalctl", "/bin/journalctl"].iter().any(is_there);
+    // That is there where systemd runs, and so is its journal.
+    let has_journal = is_there(&"/run/systemd/system");
     if files.is_empty() && has_journal { AUTH_JOURNALS.into() } else { files }
 }
 

@@ -45,11 +45,14 @@ fn attacks_that_come_over_the_network_and_standard_input_are_found() {
     let home = Home::new();
     let (tcp, udp) = (free_port(), free_port());
     home.configure(&format!(
-        "[[source]]\npath = \"-\"\n[[source]]\npath = \"tcp://{tcp}\"\n[[source]]\npath = \"udp://{udp}\"\n"
+        "[[source]]\npath = \"-\"\n[[source]]\npath = \"tcp://{tcp}\"\n[[source]]\npath = \"udp://0.0.0.0:{}\"\n",
+        udp.port()
     ));
     let (read, mut write) = std::io::pipe().unwrap();
     let mut daemon = fed(&home, read.into());
     daemon.says("palisade runs");
+    daemon.says("whoever reaches this port can forge log lines");
+    assert!(!daemon.said().contains(&format!("tcp://{tcp}: whoever")), "loopback is nobody else's");
     write.write_all(attack("203.0.113.1", 1).as_bytes()).unwrap();
 
     let mut sender = eventually("it listens", || TcpStream::connect(tcp).ok());
@@ -76,7 +79,7 @@ fn attacks_that_come_over_the_network_and_standard_input_are_found() {
     });
     let formats = |path: &str| source(&status, path)["formats"].clone();
     assert_eq!(formats("-"), serde_json::json!(["nginx_combined"]));
-    for path in [format!("tcp://{tcp}"), format!("udp://{udp}")] {
+    for path in [format!("tcp://{tcp}"), format!("udp://0.0.0.0:{}", udp.port())] {
         assert_eq!(formats(&path), serde_json::json!(["syslog[nginx]+nginx_combined"]), "{status:#}");
     }
     let ran = home.palisade(&["status"]);

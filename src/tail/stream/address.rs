@@ -78,8 +78,8 @@ mod tests {
         for path in ["udp://", "tcp://127.0.0.1", "tcp://localhost:514", "udp://127.0.0.1:0", "http://127.0.0.1:80"] {
             assert!(Stream::parse(path).is_err(), "{path}");
         }
-        for path in ["journal:a b", "journal:*", "journal:--file=/x", "journal:a/b"] {
-            assert_eq!(Stream::parse(path).is_err(), path != "journal:--file", "{path}");
+        for path in ["journal:a b", "journal:*", "journal:x --file=y", "journal:a/b"] {
+            assert!(Stream::parse(path).is_err(), "{path}");
         }
     }
 
