@@ -63,6 +63,7 @@ fn attacks_that_come_over_the_network_and_standard_input_are_found() {
     write!(counted, "{} {message}", message.len()).unwrap();
     // A second line in a datagram is part of the first: who is named there is nobody.
     let forged = format!("{}{}", syslog(&line("203.0.113.4", "GET /", 200)), syslog(&attack("203.0.113.99", 4)));
+    eventually("it listens for datagrams", || UdpSocket::bind(udp).is_err().then_some(()));
     let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
     datagrams.send_to(forged.as_bytes(), udp).unwrap();
     datagrams.send_to(syslog(&attack("203.0.113.4", 5)).as_bytes(), udp).unwrap();
@@ -144,9 +145,14 @@ fn the_journal_is_read_on_where_the_last_daemon_was() {
     found(10);
     // Stopped, it knows where it was; killed, it reads some again, which are the same findings.
     assert_eq!(daemon.stop(), 0);
-    write(10, 20);
+    write(10, 12);
     let daemon = home.start();
+    found(12);
+    // These come after its last checkpoint.
+    write(12, 20);
     found(20);
+    let lines = eventually("the status says so", || source(&home.status(), "journal:nginx.service")["lines"].as_u64());
+    assert!(lines <= 10, "what was read before is not read again, but {lines} lines were");
     daemon.kill();
     write(20, 30);
     let daemon = home.start();
