@@ -76,10 +76,10 @@ pub struct Chunk<'a> {
     pub path: &'a Path,
     /// Index of the source whose pattern found it.
     pub source: usize,
-    /// Random: new when a file is first seen and when it was truncated. With an offset it names a
-    /// line for good.
+    /// Random: new when a file is first seen and when it was truncated, and for each run's standard input
+    /// and listeners; of the journal always the same. With an offset it names a line for good.
     pub generation: u64,
-    /// Where in the file `bytes` begins.
+    /// Where in the file `bytes` begins; in the journal its time, see `stream::journal`.
     pub offset: u64,
     /// Whole lines, each ending in `\n`; only the last line of a file that was rotated away may
     /// lack it. Empty when `mark` is given.
