@@ -5,5 +5,6 @@ mod bad_input;
 mod bad_setup;
 mod restart;
 mod server_configs;
+mod streams;
 mod verbs;
 mod zero_config;

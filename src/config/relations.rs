@@ -8,6 +8,7 @@ use super::check::quoted;
 use super::mistake::{Mistake, Origin, did_you_mean};
 use super::{Config, Known};
 use crate::parse;
+use crate::tail::Stream;
 
 /// Adds a mistake for everything that does not hold. A key that has a mistake already is not
 /// compared with others: its value is not the one that was meant.
@@ -52,7 +53,10 @@ pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known
         if source.path.is_empty() {
             report.add("source.path", &at("path"), "names no file".to_owned());
         }
-        if let Err(error) = glob::Pattern::new(&source.path) {
+        let stream = Stream::parse(&source.path);
+        if let Err(why) = &stream {
+            report.add("source.path", &at("path"), format!("{} {why}", quoted(&source.path)));
+        } else if let (Ok(None), Err(error)) = (&stream, glob::Pattern::new(&source.path)) {
             let place = error.pos + 1;
             report.add("source.path", &at("path"), format!("no valid pattern: {} (character {place})", error.msg));
         }

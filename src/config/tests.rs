@@ -174,6 +174,43 @@ format = "$time_local"
 }
 
 #[test]
+fn sources_that_are_no_files_are_named_right_or_told() {
+    mistakes(
+        r#"
+[[source]]
+path = "-"
+
+[[source]]
+path = "tcp://[::1]:5514"
+
+[[source]]
+path = "journal:ssh.service"
+
+[[source]]
+path = "tcp://localhost:5514"
+
+[[source]]
+path = "udp://127.0.0.1"
+
+[[source]]
+path = "journal:two units"
+
+[[source]]
+path = "https://logs.example/"
+
+[[source]]
+path = "-"
+"#,
+        expect![[r#"
+            palisade.toml:12: source.path: "tcp://localhost:5514" needs an address and a port, such as tcp://127.0.0.1:5514 or tcp://[::1]:5514
+            palisade.toml:15: source.path: "udp://127.0.0.1" needs an address and a port, such as udp://127.0.0.1:5514 or udp://[::1]:5514
+            palisade.toml:18: source.path: "journal:two units" needs the name of a unit, such as journal:ssh.service, or none: journal:
+            palisade.toml:21: source.path: "https://logs.example/" names no source: known are files, "-", "journal:", "udp://" and "tcp://"
+            palisade.toml:24: source.path: "-" is followed already; remove one of the two"#]],
+    );
+}
+
+#[test]
 fn the_same_source_twice_in_one_file_is_a_mistake_also_in_a_later_one() {
     let later = "[[source]]\npath = '/b'\n[[source]]\npath = '/b'";
     let error = root(&[("a.toml", "[[source]]\npath = '/a'"), ("b.toml", later)], &[]).expect_err("twice");

@@ -40,6 +40,8 @@ pub struct Known {
     asked: bool,
     /// Lines since its formats were last looked at, and those of them that were not understood.
     recent: (u64, u64),
+    /// Bytes that came in this run.
+    bytes: u64,
     /// It was said that too much of it is not understood.
     said: bool,
 }
@@ -68,6 +70,10 @@ impl Known {
                 return changed;
             }
         }
+        if self.formats.is_empty() && source.stream().is_some() {
+            self.formats = learn_lines(&Formats::default(), chunk.path, chunk.bytes, reading, read_at);
+            return !self.formats.is_empty();
+        }
         if self.formats.is_empty() {
             self.formats = learn(servers, chunk.path, chunk.bytes, reading, read_at);
             return !self.formats.is_empty();
@@ -77,6 +83,10 @@ impl Known {
             return false;
         }
         self.recent = (0, 0);
+        // Where many programs speak, what is not understood says nothing of the others.
+        if source.stream().is_some() && self.formats.names().iter().any(|name| program(name).is_some()) {
+            return false;
+        }
         if unparsed * 2 < lines || Formats::named(&source.format).is_ok() {
             return false;
         }
@@ -90,8 +100,41 @@ impl Known {
         changed
     }
 
+    /// Learns of a stream, after `batch` was made of `chunk`, what its first lines did not show: a file's
+    /// head can be read from the disk, a stream's comes piece by piece, and many programs speak in one.
+    /// Later on only programs are learned that were not heard before. Whether something was.
+    pub fn hear(
+        &mut self,
+        source: &SourceConfig,
+        chunk: &Chunk<'_>,
+        batch: &Batch,
+        reading: &Reading,
+        read_at: Timestamp,
+    ) -> bool {
+        if Formats::named(&source.format).is_ok() {
+            return false;
+        }
+        let lines = batch.samples.iter().map(|&(start, len)| &chunk.bytes[start as usize..(start + len) as usize]);
+        let arena = Bump::new();
+        let context = reading.context(Extent::Whole, read_at, &arena);
+        let learned = Formats::learn(&chunk.path.to_string_lossy(), lines.map(trim_line), &context).names();
+        let mut names = self.formats.names();
+        let before = names.len();
+        for name in learned {
+            let is_new = program(&name).is_some_and(|new| !names.iter().any(|known| program(known) == Some(new)));
+            if !names.contains(&name) && (is_new || self.bytes <= HEAD_BYTES) {
+                names.push(name);
+            }
+        }
+        if names.len() > before {
+            self.formats = Formats::of_names(&names);
+        }
+        names.len() > before
+    }
+
     /// Counts what was found in `bytes`.
     pub fn count(&mut self, batch: &Batch, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
         self.lines += batch.lines;
         self.parsed += batch.parsed;
         self.unparsed += batch.unparsed;
@@ -146,6 +189,11 @@ pub fn line_time(config: &Config, sources: Vec<SourceConfig>) -> LineTime {
     })
 }
 
+/// For whose lines the format called `name` is: `syslog[sshd` in `syslog[sshd]+NAME`.
+fn program(name: &str) -> Option<&str> {
+    name.split_once("]+").map(|(program, _)| program)
+}
+
 /// The formats that a file is written in: those of the server's own configuration, else those of
 /// its first lines (what is new in it may be an attacker's), else those of `chunk`.
 fn learn(servers: &mut ServerLogs, path: &Path, chunk: &[u8], reading: &Reading, read_at: Timestamp) -> Formats {
@@ -166,7 +214,9 @@ fn learn_lines(known: &Formats, path: &Path, bytes: &[u8], reading: &Reading, re
 
 #[cfg(test)]
 mod tests {
+    use super::super::judge::{Lines, look};
     use super::*;
+    use crate::detect::{Ruleset, Scratch};
     use crate::tail::Start;
 
     const COMBINED: &str = "203.0.113.7 - - [05/Jan/2026:12:30:45 +0000] \"GET / HTTP/1.1\" 200 5 \"-\" \"-\"\n";
@@ -209,6 +259,47 @@ mod tests {
             "not looked at before it was read"
         );
         assert_eq!(take(&mut known, "auto", &JSON.repeat(70), 0), ["json_access"]);
+    }
+
+    /// Has `known` take a chunk of a stream, as the reader does, and says its formats.
+    fn hear(known: &mut Known, lines: &str) -> Vec<String> {
+        let source = SourceConfig { path: "udp://127.0.0.1:514".into(), format: "auto".into(), start: Start::End };
+        let chunk = Chunk {
+            path: Path::new(&source.path),
+            source: 0,
+            generation: 1,
+            offset: 0,
+            bytes: lines.as_bytes(),
+            tail_cut: 0,
+            mark: None,
+        };
+        let mut batch = Batch::default();
+        let (reading, mut servers) = (Reading::of(&Config::default()), ServerLogs::read(&[]));
+        known.settle_formats(&source, &mut servers, &chunk, &reading, Timestamp::default());
+        let rules = Ruleset::new(&[], &[]).unwrap();
+        let lines = Lines { bytes: chunk.bytes, tail_cut: 0, read_at: Timestamp::default() };
+        look(&rules, &known.formats, &reading, &mut Scratch::new(), lines, &mut batch);
+        known.count(&batch, chunk.bytes);
+        if batch.unparsed > 0 {
+            known.hear(&source, &chunk, &batch, &reading, Timestamp::default());
+        }
+        known.formats.names()
+    }
+
+    #[test]
+    fn a_stream_shows_its_formats_piece_by_piece_and_later_only_new_programs() {
+        let said = |program: &str, text: &str| format!("<190>Jan  5 12:30:45 web {program}: {text}");
+        let mut known = Known::default();
+        assert_eq!(hear(&mut known, &said("nginx", COMBINED)), ["syslog[nginx]+nginx_combined"]);
+        let both = ["syslog[nginx]+nginx_combined", "syslog[caddy]+json_access"];
+        assert_eq!(hear(&mut known, &said("caddy", JSON)), both, "another program");
+        let three = [both[0], both[1], "syslog[nginx]+json_access"];
+        assert_eq!(hear(&mut known, &said("nginx", JSON)), three, "its head is not over");
+        hear(&mut known, &said("nginx", COMBINED).repeat(600));
+        assert_eq!(hear(&mut known, &said("caddy", COMBINED).repeat(200)), three, "a program that is known");
+        let four = [three[0], three[1], three[2], "syslog[apache2]+nginx_combined"];
+        let apache = hear(&mut known, &said("apache2", COMBINED));
+        assert_eq!(apache, four, "a new one");
     }
 
     #[test]

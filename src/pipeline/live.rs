@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use ipnet::IpNet;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::decider::{Decider, Given};
 use super::discover::ServerLogs;
@@ -27,7 +27,7 @@ use crate::plugin;
 use crate::record::Store;
 use crate::respond::{self, Responder};
 use crate::show::{self, Backend, Request};
-use crate::tail::{Limits, SourceConfig, Start, Tailer};
+use crate::tail::{Limits, SourceConfig, Sources, Start};
 
 /// Where distributions put the logs of nginx and Apache.
 pub const USUAL_LOGS: [&str; 4] = [
@@ -36,6 +36,11 @@ pub const USUAL_LOGS: [&str; 4] = [
     "/var/log/httpd/*access_log",
     "/var/log/httpd/*access*.log",
 ];
+
+/// Where they put what sshd says, ...
+const AUTH_LOGS: [&str; 2] = ["/var/log/auth.log", "/var/log/secure"];
+/// ... and what its unit is called where it says that to the journal alone.
+const AUTH_JOURNALS: [&str; 2] = ["journal:ssh.service", "journal:sshd.service"];
 
 /// The surroundings are read this often.
 const SURROUNDINGS_SECS: u64 = 10;
@@ -50,16 +55,25 @@ pub fn sources(config: &Config) -> Vec<SourceConfig> {
     if !config.source.is_empty() {
         return config.source.clone();
     }
-    let usual = |path: &&str| SourceConfig { path: (*path).into(), format: "auto".into(), start: Start::End };
-    let mut sources: Vec<SourceConfig> = USUAL_LOGS.iter().map(usual).collect();
+    let usual = |path: &str| SourceConfig { path: path.into(), format: "auto".into(), start: Start::End };
+    let mut sources: Vec<SourceConfig> = USUAL_LOGS.iter().copied().chain(auth_logs()).map(usual).collect();
     let found: HashSet<PathBuf> = present(&sources).iter().filter_map(|path| path.canonicalize().ok()).collect();
     let servers = ServerLogs::read(&config.server_configs);
     let others = servers.present().filter(|(_, resolved)| !found.contains(*resolved));
-    sources.extend(others.map(|(path, _)| usual(&&*glob::Pattern::escape(&path.to_string_lossy()))));
+    sources.extend(others.map(|(path, _)| usual(&glob::Pattern::escape(&path.to_string_lossy()))));
     sources
 }
 
-/// Runs until SIGTERM, SIGINT or `stop`. `reload` reads the configuration again, for SIGHUP.
+/// Where sshd's messages are on this machine.
+fn auth_logs() -> Vec<&'static str> {
+    let is_there = |path: &&str| Path::new(path).exists();
+    let files: Vec<&str> = AUTH_LOGS.into_iter().filter(is_there).collect();
+    // That is there where systemd runs, and so is its journal.
+    let has_journal = is_there(&"/run/systemd/system");
+    if files.is_empty() && has_journal { AUTH_JOURNALS.into() } else { files }
+}
+
+/// Runs until SIGTERM, SIGINT or `stop`, or until nothing more can come. `reload` reads the configuration again, for SIGHUP.
 ///
 /// # Errors
 /// It cannot start: the state directory, the database, the socket or a source is unusable.
@@ -79,7 +93,7 @@ pub async fn run(
     }
     let sources = sources(&config);
     let limits = Limits { max_line_bytes: config.detect.max_line_bytes as usize, ..Limits::default() };
-    let tailer = Tailer::open(&sources, store.marks().await?, limits, line_time(&config, sources.clone()))?;
+    let tailer = Sources::open(&sources, store.marks().await?, limits, line_time(&config, sources.clone()))?;
     let waker = tailer.waker();
     let state = store.snapshot().await?;
     let (reader, restored) = Reader::new(&config, rules.clone(), tailer, sources.clone(), state.as_deref());
@@ -117,9 +131,14 @@ pub async fn run(
     let pruning = tokio::spawn(prune(store.clone()));
     let backend = Backend { commands, store: store.clone(), v6_prefix: config.client.v6_prefix };
     let serving = tokio::spawn(async move { axum::serve(listener, show::router(backend)).await });
+    // Dropped when the reader has ended, if that is by itself.
+    let (ending, mut ended) = oneshot::channel::<()>();
     let reading = std::thread::Builder::new()
         .name("reader".into())
-        .spawn(move || reader.run(&controls_taken, &reports, &status))
+        .spawn(move || {
+            let _ending = ending;
+            reader.run(&controls_taken, &reports, &status);
+        })
         .context("cannot start the reading thread")?;
     let deciding = tokio::spawn(decider.run(reports_taken, commands_taken));
     tracing::info!(mode = config.mode.as_str(), socket = %config.socket.display(), "palisade runs");
@@ -130,6 +149,7 @@ pub async fn run(
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             () = &mut stop => break,
+            _ = &mut ended => break,
             _ = hangup.recv() => match reload().and_then(|config| Ok((replay::load_rules(&config)?, config))) {
                 Ok((rules, config)) => {
                     // The reader may be about to end.
@@ -246,8 +266,10 @@ pub fn whole_file(path: &Path) -> SourceConfig {
     SourceConfig { path: path.display().to_string(), format: "auto".into(), start: Start::Beginning }
 }
 
-/// The files that `sources` match now.
+/// The files that `sources` match now, and what is no file.
 pub fn present(sources: &[SourceConfig]) -> Vec<PathBuf> {
-    let files = sources.iter().filter_map(|source| glob::glob(&source.path).ok()).flatten();
-    files.filter_map(Result::ok).filter(|path| path.is_file()).collect()
+    let (streams, files): (Vec<_>, Vec<_>) = sources.iter().partition(|source| source.stream().is_some());
+    let files = files.iter().filter_map(|source| glob::glob(&source.path).ok()).flatten();
+    let files = files.filter_map(Result::ok).filter(|path| path.is_file());
+    files.chain(streams.iter().map(|source| PathBuf::from(&source.path))).collect()
 }

@@ -1,4 +1,4 @@
-//! The one thread that reads: tails the files, walks the hot path, and reports what is worth
+//! The one thread that reads: takes what files and streams bring, walks the hot path, and reports what is worth
 //! reporting to the decider. When the decider is behind, it waits: the log files are the queue.
 
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ use crate::config::{Config, Mode};
 use crate::detect::{Client, Ruleset, Scratch};
 use crate::event::{ClientKey, FileMark, Finding, Proposal, SourceStatus, Timestamp};
 use crate::parse::Formats;
-use crate::tail::{Chunk, More, SourceConfig, Tailer};
+use crate::tail::{Chunk, More, SourceConfig, Sources};
 
 /// The state of windows and clients is saved this often, and at the end.
 const CHECKPOINT_SECS: u64 = 30;
@@ -75,12 +75,15 @@ struct Saved {
     mode: Mode,
     /// Which formats each file is written in, by generation.
     formats: HashMap<u64, Vec<String>>,
+    /// Where the journal is read on.
+    #[serde(default)]
+    positions: HashMap<String, String>,
 }
 
 /// The reading side, as it starts.
 pub struct Reader {
     mode: Mode,
-    tailer: Tailer,
+    tailer: Sources,
     sources: Vec<SourceConfig>,
     servers: ServerLogs,
     judge: Judge,
@@ -107,7 +110,7 @@ impl Reader {
     pub fn new(
         config: &Config,
         rules: Arc<Ruleset>,
-        tailer: Tailer,
+        tailer: Sources,
         sources: Vec<SourceConfig>,
         state: Option<&[u8]>,
     ) -> (Reader, Result<(), anyhow::Error>) {
@@ -137,6 +140,7 @@ impl Reader {
     fn restore(&mut self, state: &[u8]) -> anyhow::Result<()> {
         let split = memchr::memchr(b'\n', state).context("the saved state has no first line")?;
         let saved: Saved = serde_json::from_slice(&state[..split]).context("the saved state's first line")?;
+        self.tailer.resume(saved.positions);
         self.judge.counter.restore(&state[split + 1..])?;
         if saved.mode != self.mode {
             // Nobody was shut out in dry run: who is at it again must be blocked now.
@@ -151,19 +155,25 @@ impl Reader {
     fn save(&self) -> Vec<u8> {
         let formats = self.known.iter().map(|(generation, known)| (*generation, known.formats.names())).collect();
         // Numbers and names always serialise.
-        let mut state = serde_json::to_vec(&Saved { mode: self.mode, formats }).unwrap_or_default();
+        let mut state = serde_json::to_vec(&Saved { mode: self.mode, formats, positions: self.tailer.positions() })
+            .unwrap_or_default();
         state.push(b'\n');
         state.extend(self.judge.counter.save());
         state
     }
 
-    /// Reads until told to stop or until nobody takes its reports any more.
+    /// Reads until told to stop, until nobody takes its reports any more, or until nothing can come.
     pub fn run(
         mut self,
         controls: &Receiver<Control>,
         reports: &mpsc::Sender<Report>,
         status: &watch::Sender<ReaderStatus>,
     ) {
+        if let Err(error) = self.tailer.start() {
+            tracing::error!("only files are read: {error}");
+        }
+        // Where the journal is begun must be known after a crash too.
+        self.checkpoint_now |= !self.tailer.positions().is_empty();
         let mut caught_up = false;
         loop {
             let mut stop = false;
@@ -171,9 +181,14 @@ impl Reader {
                 stop |= self.obey(control);
             }
             let mut report = Report::default();
-            let more = if stop { More::No } else { self.read(&mut report) };
+            if stop {
+                // What senders have got rid of is judged; files wait for the next start.
+                self.tailer.hang_up();
+            }
+            let more = self.read(&mut report);
             report.caught_up = !caught_up && matches!(more, More::No) && !stop;
             caught_up |= report.caught_up;
+            stop |= matches!(more, More::No) && self.tailer.ended();
             let due = self.dirty && self.checkpoint_at.elapsed().as_secs() >= CHECKPOINT_SECS;
             if stop || due || self.checkpoint_now {
                 report.checkpoint = Some((self.tailer.marks(), self.save()));
@@ -247,6 +262,9 @@ impl Reader {
             let lines = Lines { bytes: chunk.bytes, tail_cut: chunk.tail_cut, read_at };
             look(&judge.rules, &file.formats, reading, scratch, lines, batch);
             file.count(batch, chunk.bytes);
+            if batch.unparsed > 0 && sources[chunk.source].stream().is_some() {
+                *checkpoint_now |= file.hear(&sources[chunk.source], &chunk, batch, reading, read_at);
+            }
             totals.lines += batch.lines;
             totals.parsed += batch.parsed;
             totals.unparsed += batch.unparsed;

@@ -1,11 +1,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Stream;
+
 /// One `[[source]]`: files to follow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceConfig {
-    /// A path or glob, such as `/var/log/nginx/*access.log`.
+    /// A path or glob, such as `/var/log/nginx/*access.log`, or what [`Stream::parse`] understands:
+    /// `-`, `journal:`, `journal:UNIT`, `udp://ADDRESS:PORT`, `tcp://ADDRESS:PORT`.
     pub path: String,
     /// A name of `palisade config formats`, a format string of nginx or Apache such as
     /// `$remote_addr [$time_local] "$request"`, or `auto`: learned from the file's first lines.
@@ -66,6 +69,13 @@ impl From<Start> for String {
                 format!("-{}{name}", secs / unit)
             }
         }
+    }
+}
+
+impl SourceConfig {
+    /// What it is if it is no file.
+    pub fn stream(&self) -> Option<Stream> {
+        Stream::parse(&self.path).ok().flatten()
     }
 }
 

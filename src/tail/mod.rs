@@ -1,6 +1,7 @@
-//! Takes paths and globs to follow and the marks of the last run, gives chunks of whole lines with
-//! their offsets. Never looks into a line, never hands out part of a line as if it were whole,
-//! never writes, and never waits for anything but [`Tailer::wait`].
+//! Takes paths and globs to follow, other sources of lines, and the marks of the last run, gives chunks
+//! of whole lines with their offsets. Never looks into a line (but into the journal's entries, for
+//! their cursors), never hands out part of a line as if it were whole, never writes, and never waits for
+//! anything but [`Sources::wait`].
 
 mod config;
 mod cut;
@@ -13,6 +14,8 @@ mod resume;
 mod row;
 mod scan;
 mod since;
+mod sources;
+mod stream;
 mod tailer;
 #[cfg(test)]
 mod tests;
@@ -23,6 +26,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use config::{START, SourceConfig, Start};
+pub use sources::Sources;
+pub use stream::Stream;
 pub use tailer::Tailer;
 pub use wake::Waker;
 
@@ -64,17 +69,17 @@ pub enum More {
     No,
 }
 
-/// Consecutive lines of one file.
+/// Consecutive lines of one file or stream.
 #[derive(Debug)]
 pub struct Chunk<'a> {
     /// The path under which the file is followed, also after it was renamed.
     pub path: &'a Path,
     /// Index of the source whose pattern found it.
     pub source: usize,
-    /// Random: new when a file is first seen and when it was truncated. With an offset it names a
-    /// line for good.
+    /// Random: new when a file is first seen and when it was truncated, and for each run's standard input
+    /// and listeners; of the journal always the same. With an offset it names a line for good.
     pub generation: u64,
-    /// Where in the file `bytes` begins.
+    /// Where in the file `bytes` begins; in the journal its time, see `stream::journal`.
     pub offset: u64,
     /// Whole lines, each ending in `\n`; only the last line of a file that was rotated away may
     /// lack it. Empty when `mark` is given.
@@ -83,7 +88,7 @@ pub struct Chunk<'a> {
     /// then `bytes` is the head of that one line, without a newline.
     pub tail_cut: u64,
     /// Given once for every new generation, before its first line, so that it can be made durable
-    /// before anything is found in it.
+    /// before anything is found in it. Never for what is no file.
     pub mark: Option<FileMark>,
 }
 

@@ -23,6 +23,11 @@ impl Waker {
     pub fn wake(&self) {
         self.0.change(|state| state.woken = true);
     }
+
+    /// Says that something can be read. A wait ends, but not more often than every [`PACE`].
+    pub(super) fn announce(&self) {
+        self.0.change(|state| state.announced = true);
+    }
 }
 
 #[derive(Default)]

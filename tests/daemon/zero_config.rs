@@ -2,6 +2,7 @@
 //! sockets are make-believe: a mount namespace.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -89,5 +90,33 @@ fn an_ordinary_user_with_nothing_to_follow_is_told_so_and_it_waits() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("mode dry_run") && said.contains("shop.access.log"), "{said}");
     assert_eq!(output.status.code(), Some(0));
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[test]
+fn what_sshd_says_is_read_from_its_file_or_else_from_the_journal() {
+    if !namespaces_or_skip("zero configuration of sshd's messages") {
+        return;
+    }
+    let prepare = "mount -t tmpfs tmpfs /var/lib && mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system";
+    let mut home = machine("", prepare);
+    fs::create_dir(home.path("bin")).unwrap();
+    fs::write(home.path("bin/journalctl"), "#!/bin/sh\necho \"$@\" >> /run/asked\nexec sleep 1000\n").unwrap();
+    fs::set_permissions(home.path("bin/journalctl"), fs::Permissions::from_mode(0o755)).unwrap();
+    home.set("PATH", format!("{}/bin:/usr/sbin:/usr/bin:/sbin:/bin", home.dir().display()));
+    let (mut daemon, root) = run(&home);
+    daemon.says("following journal:ssh.service");
+    daemon.says("following journal:sshd.service");
+    eventually("both are asked for", || {
+        let asked = fs::read_to_string(root.join("run/asked")).ok()?;
+        (asked.contains("--unit=ssh.service --since=@") && asked.contains("--unit=sshd.service")).then_some(())
+    });
+    assert_eq!(daemon.stop(), 0);
+
+    let home = machine("", &format!("{prepare} && touch /var/log/auth.log"));
+    let (mut daemon, _) = run(&home);
+    daemon.says("following /var/log/auth.log");
+    daemon.says("palisade runs");
+    assert!(!daemon.said().contains("following journal:") && !daemon.said().contains("/var/log/secure"));
     assert_eq!(daemon.stop(), 0);
 }
