@@ -401,15 +401,23 @@ fn format(name: &str) -> Result<&'static Format, String> {
     if let Some(format) = own.iter().find(|format| format.name == name) {
         return Ok(format);
     }
-    let build: &'static dyn LogFormat = if name.starts_with(w3c::HEADER) {
-        Box::leak(Box::new(w3c::compile(name)?))
-    } else {
-        Box::leak(Box::new(template::compile(name)?))
-    };
+    let build: &'static dyn LogFormat = Box::leak(compile(name)?);
     let kind = Format { name: &*name.to_owned().leak(), summary: "a format string", example: "", build };
     let format: &'static Format = Box::leak(Box::new(kind));
     own.push(format);
     Ok(format)
+}
+
+/// The format that a string describes: nginx's `log_format`, Apache's `LogFormat`, or a W3C log's
+/// `#Fields:` line.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub fn compile(string: &str) -> Result<Box<dyn LogFormat>, String> {
+    if string.starts_with(w3c::HEADER) {
+        return Ok(Box::new(w3c::compile(string)?));
+    }
+    Ok(Box::new(template::compile(string)?))
 }
 
 /// The format strings that were asked for. They live as long as the process, as the built-in
