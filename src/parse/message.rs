@@ -153,7 +153,8 @@ fn of_known<'a>(known: Known<'a>, draft: Draft<'a>) -> Event<'a> {
             Kind::Connection(Connection { destination, destination_port, transport: holes.transport, message })
         }
         Says::Mail => Kind::Mail(message),
-        Says::App => Kind::App(message),
+        // A web server's error log names the request that went wrong.
+        Says::App => request::find(text).map_or(Kind::App(message), Kind::Http),
         Says::Words => {
             let mut words = Words::default();
             words.read(holes.text);

@@ -4,6 +4,7 @@
 mod access;
 mod address;
 mod context;
+mod couchdb;
 mod digits;
 mod envelope;
 mod json;
@@ -109,6 +110,18 @@ pub static KINDS: &[Format] = &[
         build: &template::NGINX_PROXY_MANAGER_STANDARD,
     },
     Format {
+        name: "nginx_proxy_manager_sent_to",
+        summary: "Nginx Proxy Manager's log of hosts that it serves itself, with the server",
+        example: r#"[05/Jan/2026:12:30:45 +0100] 200 - GET https example.org "/a?b=c" [Client 203.0.113.7] [Length 612] [Gzip 1.2] [Sent-to 10.0.0.2] "Mozilla/5.0" "-""#,
+        build: &template::NGINX_PROXY_MANAGER_SENT_TO,
+    },
+    Format {
+        name: "nginx_proxy_manager_cache",
+        summary: "Nginx Proxy Manager's log of proxied hosts, without the server",
+        example: r#"[05/Jan/2026:12:30:45 +0100] - 404 200 - GET http example.org "/a?b=c" [Client 203.0.113.7] [Length 612] [Gzip 1.1] "Mozilla/5.0" "-""#,
+        build: &template::NGINX_PROXY_MANAGER_CACHE,
+    },
+    Format {
         name: "npmplus",
         summary: "NPMplus's access log",
         example: r#"[05/Jan/2026:12:30:45 +0000] example.org 203.0.113.7 0.002 "GET /a?b=c HTTP/2.0" 200 612 935 - Mozilla/5.0 (X11)"#,
@@ -173,6 +186,12 @@ pub static KINDS: &[Format] = &[
         summary: "AWS CloudFront's standard log",
         example: "2026-01-05\t12:30:45\tCDG50-P2\t703\t203.0.113.7\tGET\td1.cloudfront.net\t/a\t200\t-\tcurl/8\tb=c\t-\tHit\tx==\texample.org\thttps\t62\t0.113\t-\tTLSv1.3\tTLS_AES_128_GCM_SHA256\tHit\tHTTP/2.0\t-\t-\t51754\t0.113\tHit\ttext/html\t20\t-\t-",
         build: &w3c::CLOUDFRONT,
+    },
+    Format {
+        name: "couchdb",
+        summary: "CouchDB's log of requests",
+        example: "[notice] 2026-01-05T12:30:45.579985Z nonode@nohost <0.17607.12> e1fed412f8 db.example.org 203.0.113.7 undefined GET /a 404 ok 1",
+        build: &couchdb::CouchDb,
     },
     Format {
         name: "uvicorn",
@@ -281,7 +300,8 @@ impl Formats {
             let context = Context { extent, ..*context };
             let mut found: Vec<(usize, Member)> = vec![];
             for line in &lines {
-                if found.iter().any(|(_, known)| known.program.is_none() && known.parse(line, &context).is_ok()) {
+                let special = |known: &Member| known.program.is_none() && !known.format.build.is_general();
+                if found.iter().any(|(_, known)| special(known) && known.parse(line, &context).is_ok()) {
                     continue;
                 }
                 let header = header(line).and_then(|formats| Some((0, formats.0.into_iter().next()?)));

@@ -536,6 +536,12 @@ pub static NGINX_PROXY_MANAGER: BuiltIn = BuiltIn::new(
 pub static NGINX_PROXY_MANAGER_STANDARD: BuiltIn = BuiltIn::new(
     r#"[$time_local] $status - $request_method $scheme $host "$request_uri" [Client $remote_addr] [Length $body_bytes_sent] [Gzip $gzip_ratio] "$http_user_agent" "$http_referer""#,
 );
+pub static NGINX_PROXY_MANAGER_SENT_TO: BuiltIn = BuiltIn::new(
+    r#"[$time_local] $status - $request_method $scheme $host "$request_uri" [Client $remote_addr] [Length $body_bytes_sent] [Gzip $gzip_ratio] [Sent-to $server] "$http_user_agent" "$http_referer""#,
+);
+pub static NGINX_PROXY_MANAGER_CACHE: BuiltIn = BuiltIn::new(
+    r#"[$time_local] $upstream_cache_status $upstream_status $status - $request_method $scheme $host "$request_uri" [Client $remote_addr] [Length $body_bytes_sent] [Gzip $gzip_ratio] "$http_user_agent" "$http_referer""#,
+);
 pub static NPMPLUS: BuiltIn = BuiltIn::new(
     r#"[$time_local] $host $remote_addr $request_time "$request" $status $body_bytes_sent $bytes_sent $http_referer $http_user_agent"#,
 );

@@ -200,7 +200,9 @@ fn fit<'a>(segment: &[u8], text: &'a [u8], holes: &mut Holes<'a>) -> Option<usiz
                 let is_part = |byte: &&u8| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':');
                 let len = left.iter().take(MAX_ADDRESS).take_while(is_part).count();
                 let port = memchr::memrchr(b':', &left[..len])?;
-                (holes.ip, holes.has_ip) = (address(&left[..port]), true);
+                // What follows may begin with a colon as well.
+                let ported = || address(&left[..memchr::memrchr(b':', &left[..port])?]);
+                (holes.ip, holes.has_ip) = (address(&left[..port]).or_else(ported), true);
                 len
             }
             Token::Hole(b"port" | b"dport") => {

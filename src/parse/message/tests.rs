@@ -99,7 +99,7 @@ fn messages_in_whatever_dress() {
         (
             "",
             "2026/01/05 12:30:45 [error] 8#8: *159 open() \"/a, client: 192.0.2.66, server: x\" failed (2: No such file or directory), client: 203.0.113.7, server: example.org, request: \"GET /a HTTP/1.1\"",
-            "2026-01-05T12:30:45.000Z - app program= level=error user= open() \"/a, client: 192.0.2.66, server: x\" failed (2: No such file or directory), client: 203.0.113.7, server: example.org, request: \"GET /a HTTP/1.1\"",
+            "2026-01-05T12:30:45.000Z - GET|/a|HTTP/1.1 0 None ref= ua= user= host=",
         ),
         (
             "",
@@ -110,6 +110,21 @@ fn messages_in_whatever_dress() {
             "",
             "203.0.113.7 2026-01-05 12:30:45.123 UTC [539] alice@shop FATAL:  password authentication failed for user \"alice\"",
             "2026-01-05T12:30:45.123Z 203.0.113.7 auth failure program= level= user=alice [539] alice@shop FATAL:  password authentication failed for user \"alice\"",
+        ),
+        (
+            "",
+            "2026/01/05 12:30:45 [error] 8#8: *159 open() \"/a\" failed (2: No such file or directory), client: 203.0.113.7, server: x, request: \"GET /a?b HTTP/1.1\", host: \"x\"",
+            "2026-01-05T12:30:45.000Z 203.0.113.7 GET|/a?b|HTTP/1.1 0 None ref= ua= user= host=",
+        ),
+        (
+            "",
+            "2026-01-05 12:30:45.774649 [NOTICE] [1226033] [203.0.113.7:45164:HTTP2-41#_AdminVHost] [STDERR] Failed Login Attempt - username:alice ip:192.0.2.66 url:/",
+            "2026-01-05T12:30:45.774Z 203.0.113.7 auth failure program= level=NOTICE user=alice [STDERR] Failed Login Attempt - username:alice ip:192.0.2.66 url:/",
+        ),
+        (
+            "",
+            "2026-01-05 12:30:45.353044 [INFO] [1226038] [203.0.113.7:61120-5#Example] User 'alice' failed to authenticate.",
+            "2026-01-05T12:30:45.353Z 203.0.113.7 auth failure program= level=INFO user=alice User 'alice' failed to authenticate.",
         ),
         ("", "Failed login for alice from 203.0.113.7", "error: no time in front of a message"),
         ("", "203.0.113.7 - - [05/Jan/2026:12:30:45 +0100] \"junk", "error: no time in front of a message"),

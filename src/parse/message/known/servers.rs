@@ -12,6 +12,13 @@ pub static FAMILIES: &[Family] = &[
         rest: None,
     },
     Family {
+        programs: &["litespeed", "lshttpd", "openlitespeed"],
+        own_files: true,
+        heads: &["[{_}] [{peer}-{_}] ", "[{_}] [{peer}HTTP{_}] ", "[{_}] [{peer}QUIC{_}] "],
+        rows: LITESPEED,
+        rest: None,
+    },
+    Family {
         programs: &["apache2", "httpd", "apache"],
         own_files: true,
         heads: &[
@@ -86,6 +93,8 @@ static NGINX: &[Row] = &[
         "open() \"/var/www/a\" failed (2: No such file or directory), client: 203.0.113.7, server: example.org, request: \"GET /a HTTP/1.1\", host: \"example.org\"",
     ),
 ];
+
+static LITESPEED: &[Row] = &[Row(Words, "{text}", "User 'alice' failed to authenticate.")];
 
 static PHP: &[Row] = &[
     Row(Words, "{text}, referer: {*}", "Failed login for alice, referer: https://example.org/login"),
