@@ -75,8 +75,11 @@ fn formats(output: Output) -> String {
     let mut text = Vec::new();
     match output {
         Output::Human => {
+            let width = kinds.iter().map(|kind| kind.name.len()).max().unwrap_or_default();
             for kind in kinds {
-                text.extend(format!("{:<22} {}\n{:22} {}\n", kind.name, kind.summary, "", kind.example).bytes());
+                text.extend(
+                    format!("{:<width$} {}\n{:width$} {}\n", kind.name, kind.summary, "", kind.example).bytes(),
+                );
             }
         }
         Output::Json => text.extend(format!("{}\n", json!(rows.collect::<Vec<_>>())).bytes()),

@@ -7,6 +7,7 @@ use std::fmt::Display;
 use super::check::quoted;
 use super::mistake::{Mistake, Origin, did_you_mean};
 use super::{Config, Known};
+use crate::event::Timestamp;
 use crate::parse;
 use crate::tail::Stream;
 
@@ -49,6 +50,27 @@ pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known
             }
         } else if source.format != "auto" && !known.formats.contains(&source.format.as_str()) {
             report.add("source.format", &at("format"), unknown("log format", &source.format, known.formats));
+        }
+        for sample in &source.samples {
+            let understood = parse::Formats::named(&source.format).map(|formats| {
+                let (arena, site) = (bumpalo::Bump::new(), parse::Site::default());
+                let context = parse::Context {
+                    extent: parse::Extent::Whole,
+                    arena: &arena,
+                    program: b"",
+                    site: &site,
+                    read_at: Timestamp(i64::from(u32::MAX) * 1000),
+                };
+                formats.parse(sample.as_bytes(), &context).map(|_| ())
+            });
+            let why = match understood {
+                Ok(Ok(())) => continue,
+                Ok(Err(why)) => format!("the format does not understand {}: {why}", quoted(sample)),
+                // What is wrong with the format itself was told.
+                Err(_) if source.format != "auto" => continue,
+                Err(_) => "samples are for a format that is named, not for \"auto\"".to_owned(),
+            };
+            report.add("source.samples", &at("samples"), why);
         }
         if source.path.is_empty() {
             report.add("source.path", &at("path"), "names no file".to_owned());

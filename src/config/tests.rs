@@ -566,6 +566,7 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         [[source]]
         path = "/a"  # from a.toml:5
         format = "auto"  # default
+        samples = []  # default
         start = "beginning"  # from a.toml:6
 
         [client]
@@ -729,5 +730,28 @@ proptest! {
                 prop_assert!(mistake.key.starts_with(key), "{mistake} in {at_line}");
             }
         }
+    }
+}
+
+#[test]
+fn a_format_must_understand_its_samples() {
+    let source = |format: &str, sample: &str| {
+        let text = format!("[[source]]\npath = '/a'\nformat = '{format}'\nsamples = ['{sample}']");
+        root(&[("a.toml", &text)], &[]).map(|_| ()).map_err(|mistakes| mistakes.to_string())
+    };
+    let login = r"regex:(?<time>\S+) login (?<failure>failed) for (?<user>.*) from (?<source_ip>\S+)";
+    assert_eq!(source(login, "2026-01-05T12:30:45Z login failed for alice from 203.0.113.7"), Ok(()));
+    for (format, sample, said) in [
+        (
+            login,
+            "login failed",
+            "a.toml:4: source.samples: the format does not understand \"login failed\": the regular",
+        ),
+        ("$remote_addr [$time_local]", "x", "a.toml:4: source.samples: the format does not understand \"x\""),
+        ("auto", "x", "a.toml:4: source.samples: samples are for a format that is named"),
+        ("regex:(?<who>.*)", "x", "a.toml:3: source.format: no group is called \"who\""),
+    ] {
+        let told = source(format, sample).unwrap_err();
+        assert!(told.contains(said), "{told}");
     }
 }

@@ -46,6 +46,11 @@ impl LogFormat for Message {
     }
 }
 
+/// The moment that `text` is, in any of the shapes that programs write.
+pub fn leading_time(text: &[u8], context: &Context<'_>) -> Option<Timestamp> {
+    clock::leading(text, context).filter(|(_, rest)| rest.is_empty())?.0
+}
+
 /// `line` without the escapes that colour it on a terminal, and without the name that Docker Compose
 /// puts in front: `web-1  | `.
 fn plain<'a>(line: &'a [u8], context: &Context<'a>) -> &'a [u8] {

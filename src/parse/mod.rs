@@ -11,6 +11,7 @@ mod json;
 mod members;
 mod message;
 mod proxies;
+mod regex;
 pub mod server_config;
 mod template;
 mod time;
@@ -407,7 +408,7 @@ fn first<'a>(line: &'a [u8], context: &Context<'a>) -> Option<(usize, Member)> {
 
 /// Whether `name` is a format string, not a name.
 pub fn is_format_string(name: &str) -> bool {
-    name.contains(['$', '%']) || name.starts_with(w3c::HEADER)
+    name.starts_with(regex::PREFIX) || name.starts_with(w3c::HEADER) || name.contains(['$', '%'])
 }
 
 fn format(name: &str) -> Result<&'static Format, String> {
@@ -428,14 +429,17 @@ fn format(name: &str) -> Result<&'static Format, String> {
     Ok(format)
 }
 
-/// The format that a string describes: nginx's `log_format`, Apache's `LogFormat`, or a W3C log's
-/// `#Fields:` line.
+/// The format that a string describes: nginx's `log_format`, Apache's `LogFormat`, a W3C log's
+/// `#Fields:` line, or a regular expression behind `regex:`.
 ///
 /// # Errors
 /// What is wrong with it, for people.
 pub fn compile(string: &str) -> Result<Box<dyn LogFormat>, String> {
     if string.starts_with(w3c::HEADER) {
         return Ok(Box::new(w3c::compile(string)?));
+    }
+    if let Some(pattern) = string.strip_prefix(regex::PREFIX) {
+        return Ok(Box::new(regex::compile(pattern)?));
     }
     Ok(Box::new(template::compile(string)?))
 }

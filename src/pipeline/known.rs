@@ -224,7 +224,7 @@ mod tests {
 
     /// Has `known` take a chunk of `lines`, as the reader does, and says its formats.
     fn take(known: &mut Known, format: &str, lines: &str, unparsed: u64) -> Vec<String> {
-        let source = SourceConfig { path: "access.log".into(), format: format.into(), start: Start::End };
+        let source = SourceConfig { format: format.into(), ..SourceConfig::new("access.log", Start::End) };
         let chunk = Chunk {
             path: Path::new("/nowhere/access.log"),
             source: 0,
@@ -263,7 +263,7 @@ mod tests {
 
     /// Has `known` take a chunk of a stream, as the reader does, and says its formats.
     fn hear(known: &mut Known, lines: &str) -> Vec<String> {
-        let source = SourceConfig { path: "udp://127.0.0.1:514".into(), format: "auto".into(), start: Start::End };
+        let source = SourceConfig::new("udp://127.0.0.1:514", Start::End);
         let chunk = Chunk {
             path: Path::new(&source.path),
             source: 0,

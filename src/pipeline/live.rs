@@ -55,7 +55,7 @@ pub fn sources(config: &Config) -> Vec<SourceConfig> {
     if !config.source.is_empty() {
         return config.source.clone();
     }
-    let usual = |path: &str| SourceConfig { path: path.into(), format: "auto".into(), start: Start::End };
+    let usual = |path: &str| SourceConfig::new(path, Start::End);
     let mut sources: Vec<SourceConfig> = USUAL_LOGS.iter().copied().chain(auth_logs()).map(usual).collect();
     let found: HashSet<PathBuf> = present(&sources).iter().filter_map(|path| path.canonicalize().ok()).collect();
     let servers = ServerLogs::read(&config.server_configs);
@@ -263,7 +263,7 @@ pub fn responder_names() -> Vec<&'static str> {
 
 /// One file, followed from its beginning.
 pub fn whole_file(path: &Path) -> SourceConfig {
-    SourceConfig { path: path.display().to_string(), format: "auto".into(), start: Start::Beginning }
+    SourceConfig::new(path.display().to_string(), Start::Beginning)
 }
 
 /// The files that `sources` match now, and what is no file.

@@ -12,8 +12,13 @@ pub struct SourceConfig {
     pub path: String,
     /// A name of `palisade config formats`, a format string of nginx or Apache such as
     /// `$remote_addr [$time_local] "$request"`, or `auto`: learned from the file's first lines.
+    /// Behind `regex:` stands a regular expression for the whole line, whose groups are named
+    /// `source_ip`, `time`, `request` and so on.
     #[serde(default = "auto")]
     pub format: String,
+    /// Lines that `format` must understand, or the configuration does not hold.
+    #[serde(default)]
+    pub samples: Vec<String>,
     /// Where reading starts the first time a file is seen.
     #[serde(default)]
     pub start: Start,
@@ -73,6 +78,11 @@ impl From<Start> for String {
 }
 
 impl SourceConfig {
+    /// What is at `path`, in the formats that it shows.
+    pub fn new(path: impl Into<String>, start: Start) -> SourceConfig {
+        SourceConfig { path: path.into(), format: auto(), samples: vec![], start }
+    }
+
     /// What it is if it is no file.
     pub fn stream(&self) -> Option<Stream> {
         Stream::parse(&self.path).ok().flatten()

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     fn pattern(path: &str) -> anyhow::Result<Pattern> {
-        Pattern::parse(&SourceConfig { path: path.into(), format: "auto".into(), start: Start::End })
+        Pattern::parse(&SourceConfig::new(path, Start::End))
     }
 
     #[test]

@@ -67,11 +67,7 @@ fn line_time(_: usize, _: &Path, line: &[u8]) -> Option<Timestamp> {
 impl World {
     fn new(patterns: &[&str], start: Start) -> World {
         let dir = TempDir::new().unwrap();
-        let source = |pattern: &&str| SourceConfig {
-            path: dir.path().join(pattern).to_str().unwrap().into(),
-            format: "auto".into(),
-            start,
-        };
+        let source = |pattern: &&str| SourceConfig::new(dir.path().join(pattern).to_str().unwrap(), start);
         let sources = patterns.iter().map(source).collect();
         World { dir, sources, limits: Limits::default(), tailer: None, got: Got::default() }
     }

@@ -403,7 +403,7 @@ fn files_and_streams_are_read_together_each_under_its_source() {
     let address = free(|any| TcpListener::bind(any)?.local_addr());
     let file = dir.path().join("a.log");
     fs::write(&file, "from a file\n").unwrap();
-    let source = |path: String| SourceConfig { path, format: "auto".into(), start: Start::Beginning };
+    let source = |path: String| SourceConfig::new(path, Start::Beginning);
     let paths = [format!("tcp://{address}"), file.display().to_string(), "journal:nothing.service".into()];
     let sources = paths.clone().map(source);
     let mut read = Sources::open(&sources, vec![], crate::tail::Limits::default(), Box::new(|_, _, _| None)).unwrap();
