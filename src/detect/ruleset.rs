@@ -1,13 +1,14 @@
 //! All rules and windows together, and what one request gives: matching is stateless, so it may
 //! run on any core.
 
+use super::counter::Record;
 use super::decode::{Plus, is_encoded, is_foldable};
 use super::legacy;
 use super::memo::{CleanMemo, Recalled};
 use super::prefilter::{Marks, Prefilter};
 use super::rules::{self, Loaded, Rule, RuleError, RuleSpec, Target, Targets, Trust};
 use super::texts::Texts;
-use super::window::WindowRule;
+use super::window::{Watched, WindowRule};
 use crate::event::{Event, Evidence, Http, printable};
 
 /// Every rule and window that is switched on, behind prefilters.
@@ -16,6 +17,7 @@ pub struct Ruleset {
     pub windows: Vec<WindowRule>,
     /// Patterns of files of the older shape that are unfit for use, and why.
     pub refused: Vec<RuleError>,
+    watched: Watched,
     uri: Prefilter,
     user_agent: Prefilter,
     referer: Prefilter,
@@ -85,6 +87,7 @@ impl Ruleset {
             uri: over(&URI_TARGETS),
             user_agent: over(&[Target::UserAgent]),
             referer: over(&[Target::Referer]),
+            watched: Watched::by(&loaded.windows),
             rules: loaded.rules,
             windows: loaded.windows,
             refused: vec![],
@@ -121,6 +124,12 @@ impl Ruleset {
         }
         let sum: u32 = hits[first..].iter().map(|hit| u32::from(self.rules[usize::from(hit.rule)].spec.score)).sum();
         sum.min(10) as u8
+    }
+
+    /// Whether any window fits the line.
+    #[inline]
+    pub fn is_watched(&self, line: &Record) -> bool {
+        self.watched.has(line) && self.windows.iter().any(|window| window.fits(line))
     }
 
     /// What matched, where, for people: one piece of evidence a rule.

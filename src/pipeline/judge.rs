@@ -193,7 +193,7 @@ fn observe(
         score,
         ..Record::of(event, actionable(event).map(|address| ClientKey::of(address, v6_prefix)))
     };
-    if record.hits > 0 || rules.windows.iter().any(|window| window.fits(&record)) {
+    if record.hits > 0 || rules.is_watched(&record) {
         record.subject = detect::subject(event);
     }
     record
