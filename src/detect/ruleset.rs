@@ -111,13 +111,22 @@ impl Ruleset {
             if recalled.clean {
                 continue;
             }
+            let exactly = clean.recall_to_the_letter(text, *recalled);
+            if exactly.clean {
+                continue;
+            }
             if may_match(prefilter, text, target, texts, marks) {
                 // No part has a literal that the whole has not: only what these rules look at matters.
-                let candidates = marks.rules.iter().map(|&index| &self.rules[usize::from(index)].spec.target);
+                let candidates = marks.rules.iter().map(|&index| &self.rules[usize::from(index)].spec);
                 let here = |wanted: &&Target| **wanted == target || target == Target::Uri && Targets::URI.has(**wanted);
-                let wanted = candidates.flatten().filter(here);
-                texts.split(http, wanted.copied().collect());
+                let wanted = candidates.clone().flat_map(|rule| &rule.target).filter(here).copied().collect();
+                let with_any_method = candidates.into_iter().all(|rule| rule.methods.is_empty());
+                texts.split(http, wanted);
                 self.match_parts(prefilter, http.method, texts, marks, first, hits);
+                // What was found in another text is not looked for in this one.
+                if with_any_method && hits.len() == first {
+                    clean.remember(exactly);
+                }
             } else {
                 clean.remember(*recalled);
             }
@@ -293,6 +302,33 @@ mod tests {
         for uri in ["/?q=1 union   select 2", "/?q=1+union+++select+2", "/?q=1/*x*/union/*y*/select/**/2"] {
             let ids = matched(Http { method: b"GET", uri: uri.as_bytes(), ..Http::default() });
             assert!(ids.iter().any(|id| id == "sqli-union-select"), "{uri}: {ids:?}");
+        }
+    }
+
+    #[test]
+    fn what_one_rule_passes_once_is_looked_at_again_where_it_may_match() {
+        let rule = "[[rule]]\nid = 'x'\ncategory = 'sqli'\nscore = 5\ndescription = 'd'\nreference = 'r'\ntarget = ['args', 'user_agent']\npattern = 'select [7]'\nattack = ['/']\nbenign = ['/']\n";
+        let with_method = rule.replace("'x'", "'y'").replace("select", "update") + "methods = ['POST']\n";
+        let rules = Ruleset::of(rules::load("x", &(rule.to_owned() + &with_method), Trust::Foreign).unwrap()).unwrap();
+        let mut scratch = Scratch::new();
+        let mut hits_of = |method: &'static str, uri: &str, agent: &str| {
+            let (method, uri, user_agent) = (method.as_bytes(), uri.as_bytes(), agent.as_bytes());
+            let event = Event::of(crate::event::Kind::Http(Http { method, uri, user_agent, ..Http::default() }));
+            let mut hits = vec![];
+            rules.examine(&event, &scratch.recall(&event), &mut scratch, &mut hits);
+            hits.len()
+        };
+        for (method, uri, agent, expected) in [
+            ("GET", "/?a=select 3", "select 3", 0),
+            ("GET", "/?a=select 3", "select 3", 0),
+            ("GET", "/?a=select 0", "select 0", 0),
+            ("GET", "/?a=select 7", "select 7", 1),
+            ("GET", "/?a=select 3", "select 7", 1),
+            ("GET", "/?a=select 7", "select 3", 1),
+            ("GET", "/?a=update 7", "", 0),
+            ("POST", "/?a=update 7", "", 1),
+        ] {
+            assert_eq!(hits_of(method, uri, agent), expected, "{method} {uri} {agent}");
         }
     }
 
