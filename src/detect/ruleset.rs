@@ -94,24 +94,25 @@ impl Ruleset {
         })
     }
 
-    /// The rules that match `event`, of which `recalled` is known, appended to `hits`; returns the
-    /// sum of their scores, at most 10. Allocates nothing once `scratch` has grown.
+    /// The rules that match `event`, appended to `hits`; returns the sum of their scores, at most
+    /// 10. Allocates nothing once `scratch` has grown.
     #[inline]
-    pub fn examine(&self, event: &Event<'_>, recalled: &Recall, scratch: &mut Scratch, hits: &mut Vec<Hit>) -> u8 {
+    pub fn examine(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &mut Vec<Hit>) -> u8 {
+        let Some(http) = event.http() else { return 0 };
+        let recalled = scratch.recall(http);
         if recalled.iter().all(|text| text.clean) {
             return 0;
         }
-        let Some(http) = event.http() else { return 0 };
         let first = hits.len();
         let Scratch { texts, marks, clean } = scratch;
         let prefilters = [&self.uri, &self.user_agent, &self.referer];
         for ((prefilter, (target, text)), (recalled, clean)) in
-            prefilters.into_iter().zip(looked_at(http)).zip(recalled.iter().zip(clean))
+            prefilters.into_iter().zip(looked_at(http)).zip(recalled.into_iter().zip(clean))
         {
             if recalled.clean {
                 continue;
             }
-            let exactly = clean.recall_to_the_letter(text, *recalled);
+            let exactly = clean.recall_to_the_letter(text, recalled);
             if exactly.clean {
                 continue;
             }
@@ -128,7 +129,7 @@ impl Ruleset {
                     clean.remember(exactly);
                 }
             } else {
-                clean.remember(*recalled);
+                clean.remember(recalled);
             }
         }
         let sum: u32 = hits[first..].iter().map(|hit| u32::from(self.rules[usize::from(hit.rule)].spec.score)).sum();
@@ -231,9 +232,6 @@ fn looked_at<'a>(http: &Http<'a>) -> [(Target, &'a [u8]); 3] {
     [(Target::Uri, http.uri), (Target::UserAgent, http.user_agent), (Target::Referer, http.referer)]
 }
 
-/// What a thread remembers of a request's URI, user agent and referrer.
-pub type Recall = [Recalled; 3];
-
 /// Reused memory of one matching thread.
 pub struct Scratch {
     texts: Texts,
@@ -257,13 +255,11 @@ impl Scratch {
         Scratch::default()
     }
 
-    /// What is known of the texts of `event`, for [`Ruleset::examine`].
+    /// What is known of the texts that prefilters look at.
     #[inline]
-    pub fn recall(&self, event: &Event<'_>) -> Recall {
-        let mut recall = Recall::default();
-        let Some(http) = event.http() else { return recall };
-        let texts = looked_at(http);
-        for ((recalled, clean), (_, text)) in recall.iter_mut().zip(&self.clean).zip(texts) {
+    fn recall(&self, http: &Http<'_>) -> [Recalled; 3] {
+        let mut recall = <[Recalled; 3]>::default();
+        for ((recalled, clean), (_, text)) in recall.iter_mut().zip(&self.clean).zip(looked_at(http)) {
             *recalled = clean.recall(text);
         }
         recall
@@ -283,7 +279,7 @@ mod tests {
         let rules = Ruleset::new(&[], &[]).unwrap();
         let event = Event::of(crate::event::Kind::Http(http));
         let (mut scratch, mut hits) = (Scratch::new(), vec![]);
-        rules.examine(&event, &scratch.recall(&event), &mut scratch, &mut hits);
+        rules.examine(&event, &mut scratch, &mut hits);
         hits.iter().map(|hit| rules.rules[usize::from(hit.rule)].id.to_string()).collect()
     }
 
@@ -315,7 +311,7 @@ mod tests {
             let (method, uri, user_agent) = (method.as_bytes(), uri.as_bytes(), agent.as_bytes());
             let event = Event::of(crate::event::Kind::Http(Http { method, uri, user_agent, ..Http::default() }));
             let mut hits = vec![];
-            rules.examine(&event, &scratch.recall(&event), &mut scratch, &mut hits);
+            rules.examine(&event, &mut scratch, &mut hits);
             hits.len()
         };
         for (method, uri, agent, expected) in [
