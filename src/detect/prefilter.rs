@@ -233,17 +233,6 @@ mod tests {
     }
 
     #[test]
-    fn a_literal_that_would_begin_before_the_text_is_not_in_it() {
-        let text = "[[rule]]\nid = 'x'\ncategory = 'other'\ndescription = 'd'\nreference = 'r'\ntarget = ['args']\nscore = 5\npattern = '\\x00\"x'\nattack = ['/']\nbenign = ['/']";
-        let prefilter = Prefilter::new(&load("x.toml", text, Trust::Foreign).unwrap().rules, &[Target::Args]);
-        for (text, found) in [("\"x", 0), ("\0\"x", 1), ("a\0\"x", 1), ("\0\"", 0)] {
-            let mut marks = Marks::default();
-            prefilter.mark(text.as_bytes(), &mut marks);
-            assert_eq!(marks.rules.len(), found, "{text:?}");
-        }
-    }
-
-    #[test]
     fn any_number_of_literals_is_told_apart() {
         // More than a bucket number of 16 bits could tell.
         let gram = |n: u32| n.wrapping_mul(0x9e37_79b1).rotate_left(7) ^ n << 20;
