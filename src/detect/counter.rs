@@ -199,7 +199,8 @@ impl Counter {
         let served = record.what == What::Request && record.status < 400;
         client.served = client.served.saturating_add(u32::from(served));
         let mut overflowed = Vec::new();
-        for (index, window) in rules.windows.iter().enumerate() {
+        let watched = if rules.is_watched(record) { &rules.windows[..] } else { &[] };
+        for (index, window) in watched.iter().enumerate() {
             if !window.fits(record) {
                 continue;
             }

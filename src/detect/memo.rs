@@ -1,18 +1,21 @@
 //! Texts found clean lately. Some user agents, referrers and kinds of URIs make up most of a log,
-//! and to hash a text is far cheaper than to look for literals in it.
+//! and to hash a text is far cheaper than to look for literals in it, or even to run patterns.
 
 use std::hash::BuildHasher;
 
 use wide::u8x16;
 
 const WAYS: usize = 4;
+/// The bits in which digits differ.
+const DIGITS: u8 = 0x0f;
 
-/// A bounded set of texts in which no rule's literal is. It keeps their hashes, of a seed that
-/// nobody outside knows: that another text has the hash of one of them cannot be brought about.
+/// A bounded set of texts that no rule matches. It keeps their hashes, of a seed that nobody
+/// outside knows: that another text has the hash of one of them cannot be brought about.
 ///
-/// Prefilters take all digits for the same, so texts that differ in their digits alone are clean
-/// together: a page under any number is known once. Only in a text with a `%`, a `\` or a `#`, where
-/// digits may spell other bytes, they make a difference.
+/// Prefilters take all digits for the same, so texts that differ in their digits alone and have no
+/// rule's literal are clean together, by their *shape*: a page under any number is known once. A
+/// text with a literal that its pattern does not match is clean *to the letter*: patterns see digits.
+/// So is a text with a `%`, a `\` or a `#`, where digits may spell other bytes.
 pub struct CleanMemo {
     /// Of each set, the latest first; 0 is none.
     sets: Vec<[u64; WAYS]>,
@@ -24,6 +27,8 @@ pub struct CleanMemo {
 pub struct Recalled {
     hash: u64,
     pub clean: bool,
+    /// It is the hash of the text to the letter, not of its shape.
+    to_the_letter: bool,
 }
 
 impl CleanMemo {
@@ -36,13 +41,25 @@ impl CleanMemo {
         }
     }
 
-    /// What is known of `text`. Free of branches, so that the processor can wait for the memory of
-    /// several texts at once.
+    /// What is known of `text`, as a rule by its shape. Free of branches, so that the processor can
+    /// wait for the memory of several texts at once.
     #[inline]
     pub fn recall(&self, text: &[u8]) -> Recalled {
-        let hash = self.hash(text) | 1;
+        let (shape, digits_spell) = self.mix(text, DIGITS);
+        let hash = if digits_spell { self.mix(text, 0).0 } else { shape };
+        self.look_up(hash, digits_spell, text)
+    }
+
+    /// What is known of `text` to the letter, of which [`recall`](Self::recall) gave `recalled`.
+    pub fn recall_to_the_letter(&self, text: &[u8], recalled: Recalled) -> Recalled {
+        if recalled.to_the_letter { recalled } else { self.look_up(self.mix(text, 0).0, true, text) }
+    }
+
+    #[inline]
+    fn look_up(&self, hash: u64, to_the_letter: bool, text: &[u8]) -> Recalled {
+        let hash = hash | 1;
         let known = self.sets[self.place(hash)].iter().fold(false, |any, &known| any | (known == hash));
-        Recalled { hash, clean: known | text.is_empty() }
+        Recalled { hash, clean: known | text.is_empty(), to_the_letter }
     }
 
     /// Remembers that the text is clean.
@@ -63,18 +80,13 @@ impl CleanMemo {
         (hash >> 32) as usize & (self.sets.len() - 1)
     }
 
-    #[inline]
-    fn hash(&self, text: &[u8]) -> u64 {
-        let (hash, digits_spell) = self.mix(text, 0x0f);
-        if digits_spell { self.mix(text, 0).0 } else { hash }
-    }
-
     /// Multiplies and folds 16 bytes at a time, as foldhash does, without the bits `ignored` of
     /// digits. Returns whether digits may spell bytes, too.
     #[inline]
     fn mix(&self, text: &[u8], ignored: u8) -> (u64, bool) {
         let [mut hash, one, other] = self.seeds;
-        hash ^= text.len() as u64;
+        // Shapes are told from texts that are spelt with the digit which stands for all.
+        hash ^= (text.len() as u64) << 8 | u64::from(ignored);
         let mut spelling = u8x16::default();
         let mut mix = |bytes: &[u8; 16]| {
             let bytes = u8x16::new(*bytes);
@@ -85,15 +97,14 @@ impl CleanMemo {
             let product = u128::from(shape as u64 ^ one) * u128::from((shape >> 64) as u64 ^ hash);
             hash = product as u64 ^ (product >> 64) as u64 ^ other;
         };
-        let (chunks, rest) = text.as_chunks();
-        chunks.iter().for_each(&mut mix);
-        if !rest.is_empty() {
-            // The end of the text, some of it once more.
+        if let Some(last) = text.last_chunk() {
+            // The last sixteen bytes, some of them once more.
+            text[..text.len() - 1].as_chunks().0.iter().for_each(&mut mix);
+            mix(last);
+        } else if !text.is_empty() {
             let mut short = [0; 16];
-            mix(text.last_chunk().unwrap_or_else(|| {
-                short[..rest.len()].copy_from_slice(rest);
-                &short
-            }));
+            short[..text.len()].copy_from_slice(text);
+            mix(&short);
         }
         let product = u128::from(hash) * u128::from(one | 1);
         (product as u64 ^ (product >> 64) as u64, spelling.any())
@@ -148,6 +159,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_clean_to_the_letter_says_nothing_of_other_digits() {
+        let mut memo = CleanMemo::new(64);
+        let exactly = |memo: &CleanMemo, text: &[u8]| memo.recall_to_the_letter(text, memo.recall(text));
+        for text in [&b"select 0"[..], b"a text of more than 16 bytes, and %30"] {
+            memo.remember(exactly(&memo, text));
+            assert!(exactly(&memo, text).clean);
+        }
+        for other in ["select 7", "a text of more than 76 bytes, and %30", "a text of more than 16 bytes, and %31"] {
+            assert!(!exactly(&memo, other.as_bytes()).clean && !clean(&memo, other), "{other}");
+        }
+        assert!(!clean(&memo, "select 0"), "its shape is not");
     }
 
     #[test]

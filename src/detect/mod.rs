@@ -20,7 +20,7 @@ mod window;
 pub use config::DetectConfig;
 pub use counter::{Client, Counted, Counter, DamagedState, Record, subject};
 pub use rules::{BUILT_IN, Example, ExampleRequest, Rule, RuleError, RuleSpec};
-pub use ruleset::{Hit, Recall, Ruleset, Scratch};
+pub use ruleset::{Hit, Ruleset, Scratch};
 pub use texts::views;
 pub use trial::{Trial, TrialKind, lint, trials};
 pub use window::{Repeated, WindowRule, WindowSpec};

@@ -61,10 +61,15 @@ pub const CHANCES: [f32; 256] = {
 /// How often ordinary requests have these two to four [folded](fold) bytes; of those that they never have, how
 /// likely that is.
 pub fn commonness(bytes: &[u8]) -> f32 {
-    COMMON.get(bytes).map_or_else(|| chance(bytes), |&times| times as f32)
+    COMMON.get(&key(bytes)).map_or_else(|| chance(bytes), |&times| times as f32)
 }
 
-static COMMON: LazyLock<HashMap<Vec<u8>, u32, FixedState>> = LazyLock::new(|| {
+/// Up to four bytes and how many they are.
+fn key(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(bytes.len() as u64, |key, &byte| key << 8 | u64::from(byte))
+}
+
+static COMMON: LazyLock<HashMap<u64, u32, FixedState>> = LazyLock::new(|| {
     let mut common = HashMap::with_hasher(FixedState::with_seed(0));
     let mut decoded = vec![];
     for line in ORDINARY.lines().filter(|line| !line.starts_with('#')) {
@@ -72,7 +77,7 @@ static COMMON: LazyLock<HashMap<Vec<u8>, u32, FixedState>> = LazyLock::new(|| {
         decode(line.as_bytes(), Plus::SpaceInQuery, &mut decoded);
         decoded.iter_mut().for_each(|byte| *byte = fold(*byte));
         for bytes in (2..=4).flat_map(|len| decoded.windows(len)) {
-            *common.entry(bytes.to_vec()).or_default() += 1;
+            *common.entry(key(bytes)).or_default() += 1;
         }
     }
     common

@@ -5,6 +5,7 @@
 //! the first cache tells almost everywhere that nothing of that hash is wanted. An automaton over
 //! thousands of literals asks memory, and waits for the answer, at every byte.
 
+use super::lanes::LANES;
 use super::ordinary::{commonness, fold_into, is_odd, odd_places};
 use super::rules::{Rule, Target};
 
@@ -56,18 +57,20 @@ impl Prefilter {
         let Marks { rules, folded } = marks;
         folded.clear();
         fold_into(text, folded);
+        folded.extend_from_slice(&[0; LANES]);
+        let text = &folded[..text.len()];
         let mut at = 0;
-        while let Some(four) = folded[at..].first_chunk() {
+        while let Some(four) = text[at..].first_chunk() {
             let four = u32::from_le_bytes(*four);
             self.long.mark(folded, at, four, rules);
             self.short.mark(folded, at, four & THREE, rules);
             at += 2;
         }
-        if let Some(&[a, b, c]) = folded.get(at..) {
+        if let Some(&[a, b, c]) = text.get(at..) {
             self.short.mark(folded, at, u32::from_le_bytes([a, b, c, 0]), rules);
         }
-        odd_places(folded, |at| {
-            for (gram, (before, _)) in odd_grams(folded, at).into_iter().zip(FORMS) {
+        odd_places(text, |at| {
+            for (gram, (before, _)) in odd_grams(text, at).into_iter().zip(FORMS) {
                 self.odd.mark(folded, at.wrapping_sub(before), gram, rules);
             }
         })
@@ -128,19 +131,22 @@ struct Literal {
     rule: u16,
     /// Where the gram is in it.
     at: u8,
-    len: u8,
-    bytes: [u8; 16],
+    /// What sixteen bytes have beyond it, in bits.
+    beyond: u8,
+    bytes: [u8; LANES],
 }
 
 impl Literal {
     fn new(text: &[u8], rule: u16, at: usize, gram: u32) -> Literal {
-        let mut bytes = [0; 16];
+        let mut bytes = [0; LANES];
         bytes[..text.len()].copy_from_slice(text);
-        Literal { gram, rule, at: at as u8, len: text.len() as u8, bytes }
+        Literal { gram, rule, at: at as u8, beyond: 8 * (LANES - text.len()) as u8, bytes }
     }
 
-    fn text(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
+    /// Whether `text` begins with it.
+    #[inline]
+    fn begins(&self, text: &[u8; LANES]) -> bool {
+        (u128::from_le_bytes(*text) ^ u128::from_le_bytes(self.bytes)) << self.beyond == 0
     }
 }
 
@@ -162,7 +168,8 @@ impl<const WORDS: usize> Sieve<WORDS> {
         Sieve { wanted, before, buckets, literals }
     }
 
-    /// Appends the rules of the literals that are in `text` with `gram` at `at`.
+    /// Appends the rules of the literals that are in `text` with `gram` at `at`. [`LANES`] bytes must
+    /// follow the place where any may begin.
     #[inline]
     fn mark(&self, text: &[u8], at: usize, gram: u32, rules: &mut Vec<u16>) {
         let (word, bit) = place::<WORDS>(gram);
@@ -178,7 +185,8 @@ impl<const WORDS: usize> Sieve<WORDS> {
         let bucket = (self.before[word] + in_word.count_ones()) as usize;
         for literal in &self.literals[self.buckets[bucket] as usize..self.buckets[bucket + 1] as usize] {
             let from = at.checked_sub(usize::from(literal.at));
-            if literal.gram == gram && from.is_some_and(|from| text[from..].starts_with(literal.text())) {
+            let begin = from.and_then(|from| text.get(from..)?.first_chunk());
+            if literal.gram == gram && begin.is_some_and(|begin| literal.begins(begin)) {
                 rules.push(literal.rule);
             }
         }
@@ -233,7 +241,8 @@ mod tests {
         assert!(sieve.buckets.len() > 66_000);
         for n in (0..100_000).step_by(997) {
             let mut found = vec![];
-            sieve.mark(&gram(n).to_le_bytes(), 0, gram(n), &mut found);
+            let text = [gram(n).to_le_bytes(), [0; 4], [0; 4], [0; 4]].concat();
+            sieve.mark(&text, 0, gram(n), &mut found);
             assert!(found.contains(&(n as u16)), "{n}");
             assert!(found.len() < 5, "{found:?}");
         }

@@ -1,13 +1,14 @@
 //! All rules and windows together, and what one request gives: matching is stateless, so it may
 //! run on any core.
 
+use super::counter::Record;
 use super::decode::{Plus, is_encoded, is_foldable};
 use super::legacy;
 use super::memo::{CleanMemo, Recalled};
 use super::prefilter::{Marks, Prefilter};
 use super::rules::{self, Loaded, Rule, RuleError, RuleSpec, Target, Targets, Trust};
 use super::texts::Texts;
-use super::window::WindowRule;
+use super::window::{Watched, WindowRule};
 use crate::event::{Event, Evidence, Http, printable};
 
 /// Every rule and window that is switched on, behind prefilters.
@@ -16,6 +17,7 @@ pub struct Ruleset {
     pub windows: Vec<WindowRule>,
     /// Patterns of files of the older shape that are unfit for use, and why.
     pub refused: Vec<RuleError>,
+    watched: Watched,
     uri: Prefilter,
     user_agent: Prefilter,
     referer: Prefilter,
@@ -85,42 +87,59 @@ impl Ruleset {
             uri: over(&URI_TARGETS),
             user_agent: over(&[Target::UserAgent]),
             referer: over(&[Target::Referer]),
+            watched: Watched::by(&loaded.windows),
             rules: loaded.rules,
             windows: loaded.windows,
             refused: vec![],
         })
     }
 
-    /// The rules that match `event`, of which `recalled` is known, appended to `hits`; returns the
-    /// sum of their scores, at most 10. Allocates nothing once `scratch` has grown.
+    /// The rules that match `event`, appended to `hits`; returns the sum of their scores, at most
+    /// 10. Allocates nothing once `scratch` has grown.
     #[inline]
-    pub fn examine(&self, event: &Event<'_>, recalled: &Recall, scratch: &mut Scratch, hits: &mut Vec<Hit>) -> u8 {
+    pub fn examine(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &mut Vec<Hit>) -> u8 {
+        let Some(http) = event.http() else { return 0 };
+        let recalled = scratch.recall(http);
         if recalled.iter().all(|text| text.clean) {
             return 0;
         }
-        let Some(http) = event.http() else { return 0 };
         let first = hits.len();
         let Scratch { texts, marks, clean } = scratch;
         let prefilters = [&self.uri, &self.user_agent, &self.referer];
         for ((prefilter, (target, text)), (recalled, clean)) in
-            prefilters.into_iter().zip(looked_at(http)).zip(recalled.iter().zip(clean))
+            prefilters.into_iter().zip(looked_at(http)).zip(recalled.into_iter().zip(clean))
         {
             if recalled.clean {
                 continue;
             }
+            let exactly = clean.recall_to_the_letter(text, recalled);
+            if exactly.clean {
+                continue;
+            }
             if may_match(prefilter, text, target, texts, marks) {
                 // No part has a literal that the whole has not: only what these rules look at matters.
-                let candidates = marks.rules.iter().map(|&index| &self.rules[usize::from(index)].spec.target);
+                let candidates = marks.rules.iter().map(|&index| &self.rules[usize::from(index)].spec);
                 let here = |wanted: &&Target| **wanted == target || target == Target::Uri && Targets::URI.has(**wanted);
-                let wanted = candidates.flatten().filter(here);
-                texts.split(http, wanted.copied().collect());
+                let wanted = candidates.clone().flat_map(|rule| &rule.target).filter(here).copied().collect();
+                let with_any_method = candidates.into_iter().all(|rule| rule.methods.is_empty());
+                texts.split(http, wanted);
                 self.match_parts(prefilter, http.method, texts, marks, first, hits);
+                // What was found in another text is not looked for in this one.
+                if with_any_method && hits.len() == first {
+                    clean.remember(exactly);
+                }
             } else {
-                clean.remember(*recalled);
+                clean.remember(recalled);
             }
         }
         let sum: u32 = hits[first..].iter().map(|hit| u32::from(self.rules[usize::from(hit.rule)].spec.score)).sum();
         sum.min(10) as u8
+    }
+
+    /// Whether any window fits the line.
+    #[inline]
+    pub fn is_watched(&self, line: &Record) -> bool {
+        self.watched.has(line) && self.windows.iter().any(|window| window.fits(line))
     }
 
     /// What matched, where, for people: one piece of evidence a rule.
@@ -213,9 +232,6 @@ fn looked_at<'a>(http: &Http<'a>) -> [(Target, &'a [u8]); 3] {
     [(Target::Uri, http.uri), (Target::UserAgent, http.user_agent), (Target::Referer, http.referer)]
 }
 
-/// What a thread remembers of a request's URI, user agent and referrer.
-pub type Recall = [Recalled; 3];
-
 /// Reused memory of one matching thread.
 pub struct Scratch {
     texts: Texts,
@@ -239,13 +255,11 @@ impl Scratch {
         Scratch::default()
     }
 
-    /// What is known of the texts of `event`, for [`Ruleset::examine`].
+    /// What is known of the texts that prefilters look at.
     #[inline]
-    pub fn recall(&self, event: &Event<'_>) -> Recall {
-        let mut recall = Recall::default();
-        let Some(http) = event.http() else { return recall };
-        let texts = looked_at(http);
-        for ((recalled, clean), (_, text)) in recall.iter_mut().zip(&self.clean).zip(texts) {
+    fn recall(&self, http: &Http<'_>) -> [Recalled; 3] {
+        let mut recall = <[Recalled; 3]>::default();
+        for ((recalled, clean), (_, text)) in recall.iter_mut().zip(&self.clean).zip(looked_at(http)) {
             *recalled = clean.recall(text);
         }
         recall
@@ -265,7 +279,7 @@ mod tests {
         let rules = Ruleset::new(&[], &[]).unwrap();
         let event = Event::of(crate::event::Kind::Http(http));
         let (mut scratch, mut hits) = (Scratch::new(), vec![]);
-        rules.examine(&event, &scratch.recall(&event), &mut scratch, &mut hits);
+        rules.examine(&event, &mut scratch, &mut hits);
         hits.iter().map(|hit| rules.rules[usize::from(hit.rule)].id.to_string()).collect()
     }
 
@@ -284,6 +298,33 @@ mod tests {
         for uri in ["/?q=1 union   select 2", "/?q=1+union+++select+2", "/?q=1/*x*/union/*y*/select/**/2"] {
             let ids = matched(Http { method: b"GET", uri: uri.as_bytes(), ..Http::default() });
             assert!(ids.iter().any(|id| id == "sqli-union-select"), "{uri}: {ids:?}");
+        }
+    }
+
+    #[test]
+    fn what_one_rule_passes_once_is_looked_at_again_where_it_may_match() {
+        let rule = "[[rule]]\nid = 'x'\ncategory = 'sqli'\nscore = 5\ndescription = 'd'\nreference = 'r'\ntarget = ['args', 'user_agent']\npattern = 'select [7]'\nattack = ['/']\nbenign = ['/']\n";
+        let with_method = rule.replace("'x'", "'y'").replace("select", "update") + "methods = ['POST']\n";
+        let rules = Ruleset::of(rules::load("x", &(rule.to_owned() + &with_method), Trust::Foreign).unwrap()).unwrap();
+        let mut scratch = Scratch::new();
+        let mut hits_of = |method: &'static str, uri: &str, agent: &str| {
+            let (method, uri, user_agent) = (method.as_bytes(), uri.as_bytes(), agent.as_bytes());
+            let event = Event::of(crate::event::Kind::Http(Http { method, uri, user_agent, ..Http::default() }));
+            let mut hits = vec![];
+            rules.examine(&event, &mut scratch, &mut hits);
+            hits.len()
+        };
+        for (method, uri, agent, expected) in [
+            ("GET", "/?a=select 3", "select 3", 0),
+            ("GET", "/?a=select 3", "select 3", 0),
+            ("GET", "/?a=select 0", "select 0", 0),
+            ("GET", "/?a=select 7", "select 7", 1),
+            ("GET", "/?a=select 3", "select 7", 1),
+            ("GET", "/?a=select 7", "select 3", 1),
+            ("GET", "/?a=update 7", "", 0),
+            ("POST", "/?a=update 7", "", 1),
+        ] {
+            assert_eq!(hits_of(method, uri, agent), expected, "{method} {uri} {agent}");
         }
     }
 

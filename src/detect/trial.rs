@@ -99,7 +99,7 @@ fn ordinary() -> impl Iterator<Item = ExampleRequest> {
 fn examine(rules: &Ruleset, request: &ExampleRequest, scratch: &mut Scratch) -> (u8, Vec<Hit>) {
     let mut hits = Vec::new();
     let event = event(request);
-    let score = rules.examine(&event, &scratch.recall(&event), scratch, &mut hits);
+    let score = rules.examine(&event, scratch, &mut hits);
     (score, hits)
 }
 

@@ -25,6 +25,12 @@ pub fn decimal(from_zero: u64) -> u64 {
     fours.wrapping_mul(10_000 << 32 | 1) >> 32
 }
 
+/// What each of eight digits spells together with the next.
+#[inline]
+pub fn pairs(from_zero: u64) -> [u8; 8] {
+    from_zero.wrapping_mul(10).wrapping_add(from_zero >> 8).to_le_bytes()
+}
+
 /// The number of up to seven digits that `text` begins with, and how many they are; `None` when
 /// they are more, or the text is shorter than eight bytes.
 #[inline]

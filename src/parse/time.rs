@@ -22,11 +22,9 @@ pub fn clf(text: &[u8]) -> Option<Timestamp> {
     if digits::not_digits(year_and_zone) | digits::not_digits(clock) | digits::not_digits(day) != 0 {
         return None;
     }
-    let two =
-        |digits: u64, at: u32| i64::from((digits >> (8 * at)) as u8) * 10 + i64::from((digits >> (8 * at + 8)) as u8);
-    let (year, day) = (two(year_and_zone, 0) * 100 + two(year_and_zone, 2), two(day, 0));
-    let (hour, minute, second) = (two(clock, 0), two(clock, 3), two(clock, 6));
-    let (zone_hour, zone_minute) = (two(year_and_zone, 4), two(year_and_zone, 6));
+    let [century, _, year, _, zone_hour, _, zone_minute, _] = digits::pairs(year_and_zone);
+    let [hour, _, _, minute, _, _, second, _] = digits::pairs(clock);
+    let [day, ..] = digits::pairs(day);
     let sign = match text[21] {
         b'+' => 1,
         b'-' => -1,
@@ -35,7 +33,9 @@ pub fn clf(text: &[u8]) -> Option<Timestamp> {
     if zone_hour > 23 || zone_minute > 59 {
         return None;
     }
-    civil([year, month.into(), day], [hour, minute, second], sign * (zone_hour * 3600 + zone_minute * 60))
+    let date = [i64::from(century) * 100 + i64::from(year), month.into(), day.into()];
+    let zone = i64::from(zone_hour) * 3600 + i64::from(zone_minute) * 60;
+    civil(date, [hour, minute, second].map(i64::from), sign * zone)
 }
 
 /// A local date and time with its offset from UTC in seconds; `None` when it is no date.

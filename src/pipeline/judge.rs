@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 
 use crate::config::Config;
 use crate::decide::{self, ClientConfig, Durations, Surroundings, Thresholds};
-use crate::detect::{self, Counted, Counter, Hit, Recall, Record, Ruleset, Scratch};
+use crate::detect::{self, Counted, Counter, Hit, Record, Ruleset, Scratch};
 use crate::event::{Action, ClientKey, DecidedBy, Event, Finding, Ground, Proposal, Proposer, Timestamp, printable};
 use crate::parse::{self, Context, Extent, Formats, Site, trim_line};
 use crate::triage;
@@ -123,80 +123,47 @@ pub fn look(
     let Batch { records, hits, arena, header, .. } = batch;
     let mut start = 0;
     while start < bytes.len() {
-        let mut group: [Option<Parsed<'_>>; GROUP] = [const { None }; GROUP];
-        let mut parsed = 0;
-        while parsed < GROUP && start < bytes.len() {
-            let end = memchr::memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at + 1);
-            let (line, extent) = reading.extent(trim_line(&bytes[start..end]), tail_cut);
-            let number = batch.lines as u32;
-            batch.lines += 1;
-            batch.overlong += u64::from(extent == Extent::Head);
-            let (start32, len) = (start as u32, line.len() as u32);
-            let current = header.as_ref().map_or(formats, |(_, newer)| newer);
-            match current.parse(line, &reading.context(extent, read_at, arena)) {
-                Ok(event) => {
-                    batch.guessed += u64::from(event.guessed);
-                    group[parsed] = Some(Parsed { event, start: start32, len, number });
-                    parsed += 1;
-                }
-                Err(_) if parse::is_blank(line) => {
-                    *header = parse::header(line).map(|formats| (start32, formats)).or(header.take());
-                }
-                Err(_) => {
-                    batch.unparsed += 1;
-                    if batch.samples.len() < SAMPLES {
-                        batch.samples.push((start32, len));
-                    }
+        let end = memchr::memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at + 1);
+        let (line, extent) = reading.extent(trim_line(&bytes[start..end]), tail_cut);
+        let number = batch.lines as u32;
+        batch.lines += 1;
+        batch.overlong += u64::from(extent == Extent::Head);
+        let (start32, len) = (start as u32, line.len() as u32);
+        let current = header.as_ref().map_or(formats, |(_, newer)| newer);
+        match current.parse(line, &reading.context(extent, read_at, arena)) {
+            Ok(event) => {
+                batch.parsed += 1;
+                batch.guessed += u64::from(event.guessed);
+                let record = observe(rules, reading.v6_prefix, scratch, &event, hits);
+                records.push(Record { start: start32, len, line: number, ..record });
+            }
+            Err(_) if parse::is_blank(line) => {
+                *header = parse::header(line).map(|formats| (start32, formats)).or(header.take());
+            }
+            Err(_) => {
+                batch.unparsed += 1;
+                if batch.samples.len() < SAMPLES {
+                    batch.samples.push((start32, len));
                 }
             }
-            start = end;
         }
-        batch.parsed += parsed as u64;
-        let mut recalled: [Recall; GROUP] = [Recall::default(); GROUP];
-        for (recalled, line) in recalled.iter_mut().zip(group.iter().flatten()) {
-            *recalled = scratch.recall(&line.event);
-        }
-        for (line, recalled) in group.iter().flatten().zip(&recalled) {
-            let record = observe(rules, reading.v6_prefix, scratch, line, recalled, hits);
-            records.push(record);
-        }
+        start = end;
         arena.reset();
     }
 }
 
-/// Lines that are taken together: the processor waits for what is remembered of all of them at
-/// once.
-const GROUP: usize = 16;
-
-struct Parsed<'a> {
-    event: Event<'a>,
-    start: u32,
-    len: u32,
-    number: u32,
-}
-
+/// What matching gives of one line; where that is in its batch is left open.
 #[inline]
-fn observe(
-    rules: &Ruleset,
-    v6_prefix: u8,
-    scratch: &mut Scratch,
-    line: &Parsed<'_>,
-    recalled: &Recall,
-    hits: &mut Vec<Hit>,
-) -> Record {
-    let Parsed { event, start, len, number } = line;
+fn observe(rules: &Ruleset, v6_prefix: u8, scratch: &mut Scratch, event: &Event<'_>, hits: &mut Vec<Hit>) -> Record {
     let first_hit = hits.len();
-    let score = rules.examine(event, recalled, scratch, hits);
+    let score = rules.examine(event, scratch, hits);
     let mut record = Record {
-        start: *start,
-        len: *len,
-        line: *number,
         first_hit: first_hit as u32,
         hits: (hits.len() - first_hit) as u16,
         score,
         ..Record::of(event, actionable(event).map(|address| ClientKey::of(address, v6_prefix)))
     };
-    if record.hits > 0 || rules.windows.iter().any(|window| window.fits(&record)) {
+    if record.hits > 0 || rules.is_watched(&record) {
         record.subject = detect::subject(event);
     }
     record
