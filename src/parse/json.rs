@@ -33,6 +33,20 @@ impl LogFormat for Json {
     }
 }
 
+/// The request that `pairs` of the same names tell of, all of one line.
+pub fn of_pairs<'a>(
+    pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    context: &Context<'a>,
+) -> Result<Event<'a>, Unparsed> {
+    let mut fields = Fields::default();
+    for (key, value) in pairs {
+        if let Some(known) = find(Within::Line, key) {
+            fields.take(known, Value::Text(value), context.site);
+        }
+    }
+    fields.event(true, context)
+}
+
 /// Where in a line a key is.
 #[derive(Clone, Copy, PartialEq)]
 enum Within {
@@ -592,7 +606,8 @@ impl<'a> Fields<'a> {
         if !self.query.is_empty() && memchr::memchr(b'?', http.uri).is_none() {
             http.uri = context.joined(&[http.uri, b"?", self.query]);
         }
-        let is_request = !http.uri.is_empty() && (!http.method.is_empty() || !http.user_agent.is_empty());
+        let is_request = !http.uri.is_empty() && (!http.method.is_empty() || !http.user_agent.is_empty())
+            || http.status.is_some() && !http.user_agent.is_empty();
         // To what is no HTTP the server answers 400, without a method.
         let is_junk = http.status.is_some_and(|status| status > 0)
             && (stated(Part::Request) || stated(Part::Method) && stated(Part::Uri));

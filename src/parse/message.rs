@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use super::access::present;
 use super::context::Context;
 use super::envelope::{Envelope, is_level};
-use super::{Extent, LogFormat, Unparsed};
+use super::{Extent, LogFormat, Unparsed, json};
 use crate::event::{self, Auth, AuthOutcome, Connection, Event, Kind, Timestamp};
 use fields::Fields;
 use known::{Known, Says};
@@ -123,6 +123,12 @@ fn read<'a>(line: &'a [u8], context: &Context<'a>) -> Result<Event<'a>, Unparsed
     }
     if let Some(event) = firewall::packet(draft).or_else(|| firewall::audit(draft, context)) {
         return Ok(event);
+    }
+    if let Some(pairs) = fields::only_pairs(text)
+        && let Ok(event) = json::of_pairs(pairs, context)
+        && (event.time.is_some() || enveloped)
+    {
+        return Ok(Event { guessed: true, ..event });
     }
     let (pairs, only) = Fields::of_pairs(text, context);
     if only && pairs.known > 1 && (enveloped || pairs.time.is_some()) {

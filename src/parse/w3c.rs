@@ -6,7 +6,7 @@
 
 use std::sync::OnceLock;
 
-use super::access::{absolute, host_name, present};
+use super::access::{absolute, present};
 use super::address::address_and_port;
 use super::context::Context;
 use super::time::{civil, number};
@@ -98,15 +98,25 @@ impl LogFormat for W3c {
                 Column::Time => time = Some(clock(text).ok_or(Unparsed("no time where the header has it"))?),
                 Column::Client => {
                     client = address_and_port(text);
-                    if client.is_none() && !host_name(text) {
+                    if client.is_none() && text != b"-" {
                         return Err(Unparsed("the client column is no address"));
                     }
                 }
-                Column::Method => http.method = present(text),
+                Column::Method => {
+                    http.method = present(text);
+                    if !http.method.iter().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_')) {
+                        return Err(Unparsed("the method column is no method"));
+                    }
+                }
                 Column::Stem => http.uri = present(text),
                 Column::Query => query = present(text),
                 Column::Protocol => http.protocol = present(text),
-                Column::Status => http.status = number(text).and_then(|status| u16::try_from(status).ok()),
+                Column::Status => {
+                    http.status = number(text).and_then(|status| u16::try_from(status).ok());
+                    if http.status.is_none() && text != b"-" {
+                        return Err(Unparsed("the status column is no number"));
+                    }
+                }
                 Column::Bytes => http.bytes = number(text).map(i64::cast_unsigned),
                 Column::Referer => http.referer = present(text),
                 Column::Agent => http.user_agent = present(text),
@@ -237,6 +247,8 @@ mod tests {
             ("203.0.113.7 2026-01-05 12:30:45 GET /a - 404 x", "fewer columns than the header names"),
             ("203.0.113.7 2026-01-05 12:30:45 GET /a - 404 x - y", "more columns than the header names"),
             ("/a 2026-01-05 12:30:45 GET /a - 404 x -", "the client column is no address"),
+            ("203.0.113.7 2026-01-05 12:30:45 [1] /a - 404 x -", "the method column is no method"),
+            ("203.0.113.7 2026-01-05 12:30:45 GET /a - OK x -", "the status column is no number"),
             ("203.0.113.7 2026/01/05 12:30:45 GET /a - 404 x -", "no date where the header has it"),
             ("203.0.113.7 2026-01-05 12:30:45 GET \"/a - 404 x -", "fewer columns than the header names"),
         ] {

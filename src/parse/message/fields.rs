@@ -347,6 +347,13 @@ impl Name {
     }
 }
 
+/// The pairs of a text that is nothing but pairs.
+pub fn only_pairs(text: &[u8]) -> Option<Pairs<'_>> {
+    let mut pairs = Pairs { rest: text, only: true };
+    let count = pairs.by_ref().count();
+    (count > 1 && pairs.only).then_some(Pairs { rest: text, only: true })
+}
+
 /// The `key=value` pairs in a text.
 pub struct Pairs<'a> {
     rest: &'a [u8],

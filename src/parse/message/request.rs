@@ -5,9 +5,9 @@ use crate::parse::access::{bare_quote, request};
 
 /// The request in the first quotes that hold one, with the status after it.
 pub fn find(text: &[u8]) -> Option<Http<'_>> {
-    let mut rest = text;
-    loop {
-        rest = &rest[memchr::memchr(b'"', rest)? + 1..];
+    // Quotes before it need not come in pairs.
+    let quotes = memchr::memchr_iter(b'"', text).map(|quote| &text[quote + 1..]);
+    for rest in quotes.filter(|rest| rest.first().is_some_and(u8::is_ascii_uppercase)) {
         let end = bare_quote(rest)?;
         let mut http = Http::default();
         request(&rest[..end], &mut http);
@@ -21,8 +21,8 @@ pub fn find(text: &[u8]) -> Option<Http<'_>> {
             };
             return Some(http);
         }
-        rest = &rest[end + 1..];
     }
+    None
 }
 
 #[cfg(test)]
@@ -35,6 +35,7 @@ mod tests {
             find(text.as_bytes()).map(|http| format!("{} {:?}", String::from_utf8_lossy(http.uri), http.status))
         };
         assert_eq!(found(r#"x "y" 7 "GET /a?b HTTP/1.1" 404 5 "z""#).as_deref(), Some("/a?b Some(404)"));
+        assert_eq!(found(r#"an odd " here, request: "GET /a HTTP/1.1", host"#).as_deref(), Some("/a None"));
         assert_eq!(found(r#"401 "POST /a\"b HTTP/2" 3.5"#).as_deref(), Some(r#"/a\"b None"#));
         for none in ["", "\"", r#"user "GET /a" failed"#, r#""HTTP/1.1""#, r#""GET / HTTP/1.1"#] {
             assert_eq!(found(none), None, "{none}");

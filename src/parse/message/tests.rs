@@ -126,6 +126,11 @@ fn messages_in_whatever_dress() {
             "2026-01-05 12:30:45.353044 [INFO] [1226038] [203.0.113.7:61120-5#Example] User 'alice' failed to authenticate.",
             "2026-01-05T12:30:45.353Z 203.0.113.7 auth failure program= level=INFO user=alice User 'alice' failed to authenticate.",
         ),
+        (
+            "",
+            r#"time="2026-01-05T12:30:45Z" level=warning msg="HTTP: POST /login" httpStatus=401 remoteAddr=203.0.113.7 responseSize=40 userAgent="curl/8 \"x\"""#,
+            r#"2026-01-05T12:30:45.000Z 203.0.113.7 || 401 None ref= ua=curl/8 \"x\" user= host="#,
+        ),
         ("", "Failed login for alice from 203.0.113.7", "error: no time in front of a message"),
         ("", "203.0.113.7 - - [05/Jan/2026:12:30:45 +0100] \"junk", "error: no time in front of a message"),
         ("", "", "error: no time in front of a message"),
