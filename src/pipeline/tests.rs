@@ -289,3 +289,25 @@ fn whom_a_client_may_have_named_is_never_acted_on() {
     assert_eq!((findings.len(), bans.len()), (1, 0));
     assert!(findings[0].source_ip.is_some() && findings[0].client.is_none());
 }
+
+#[test]
+fn who_guesses_passwords_over_ssh_is_banned_and_nobody_whom_he_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let line = |second: u32, said: &str| format!("2026-01-05T09:00:{second:02}+00:00 web sshd[812]: {said}\n");
+    let mut text = line(0, "Accepted publickey for bob from 198.51.100.1 port 4711 ssh2: ED25519 SHA256:abc");
+    for n in 0..12 {
+        text +=
+            &line(n + 1, "Failed password for invalid user x from 198.51.100.1 port 5 from 203.0.113.7 port 4711 ssh2");
+    }
+    text += &line(20, "Failed password for bob from 198.51.100.1 port 4712 ssh2");
+    let (findings, bans, totals) = scan(&Config::default(), &[file(directory.path(), "auth.log", text.as_bytes())]);
+    assert_eq!((totals.parsed, totals.unparsed, bans.len()), (14, 0, 1));
+    assert_eq!(findings[0].source_ip, Some("203.0.113.7".parse().unwrap()));
+    assert_eq!(findings[0].category.as_str(), "bruteforce");
+    assert!(
+        findings[0].uri.starts_with("Failed password"),
+        "the message stands where a request would: {:?}",
+        findings[0]
+    );
+    assert!(findings.iter().all(|finding| finding.source_ip != Some("198.51.100.1".parse().unwrap())));
+}
