@@ -336,18 +336,20 @@ impl Formats {
     /// What the first of the formats missed in the line.
     #[inline]
     pub fn parse<'a>(&self, line: &'a [u8], context: &Context<'a>) -> Result<Event<'a>, Unparsed> {
+        // As a rule. (An event is too long to be moved for nothing.)
+        if let [Member { envelope: None, format, .. }] = &*self.0
+            && context.site.trusted_proxies.is_empty()
+        {
+            return format.build.parse(line, context);
+        }
         let mut first = None;
         for member in &self.0 {
-            // Returned as it came: an event is too long to be moved for nothing.
-            let mut parsed = member.parse(line, context);
-            match &mut parsed {
-                Ok(event) => {
-                    if !context.site.trusted_proxies.is_empty() {
-                        proxies::resolve(event, &context.site.trusted_proxies);
-                    }
-                    return parsed;
+            match member.parse(line, context) {
+                Ok(mut event) => {
+                    proxies::resolve(&mut event, &context.site.trusted_proxies);
+                    return Ok(event);
                 }
-                Err(unparsed) => first = first.or(Some(*unparsed)),
+                Err(unparsed) => first = first.or(Some(unparsed)),
             }
         }
         Err(first.unwrap_or(Unparsed("none of the known formats")))
