@@ -240,7 +240,7 @@ fn protocol(target: &[u8]) -> Option<usize> {
 }
 
 /// `http://host/path` → host and origin form. Other targets (`*`, `host:443`) stay as they are.
-pub(super) fn absolute<'a>(target: &'a [u8], http: &mut Http<'a>) {
+fn absolute<'a>(target: &'a [u8], http: &mut Http<'a>) {
     let Some(scheme) = memchr::memmem::find(&target[..target.len().min(16)], b"://") else { return };
     if !target[..scheme].iter().all(u8::is_ascii_alphanumeric) {
         return;
@@ -249,6 +249,26 @@ pub(super) fn absolute<'a>(target: &'a [u8], http: &mut Http<'a>) {
     let slash = memchr::memchr2(b'/', b'?', after).unwrap_or(after.len());
     http.host = &after[..slash];
     http.uri = if slash == after.len() { b"/" } else { &after[slash..] };
+}
+
+/// Brings a URI that is logged apart from its request line to its origin form. A host that is
+/// logged apart too comes before the URI's.
+pub(super) fn origin_form(http: &mut Http<'_>) {
+    if !http.uri.starts_with(b"/") {
+        let host = http.host;
+        absolute(http.uri, http);
+        http.host = if host.is_empty() { http.host } else { host };
+    }
+}
+
+/// The status that `text` begins with, up to a space or the end.
+pub(super) fn leading_status(text: &[u8]) -> Option<u16> {
+    let ([a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9']
+    | [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b' ', ..]) = text
+    else {
+        return None;
+    };
+    Some(u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0'))
 }
 
 #[inline]

@@ -8,7 +8,7 @@
 
 use std::net::IpAddr;
 
-use super::access::{absolute, present, request};
+use super::access::{origin_form, present, request};
 use super::address::address_and_port;
 use super::context::{Context, Site};
 use super::time::{clf, iso8601, unix};
@@ -598,11 +598,7 @@ impl<'a> Fields<'a> {
             or(&mut http.protocol, line.protocol);
             or(&mut http.host, line.host);
         }
-        if !http.uri.starts_with(b"/") {
-            let host = http.host;
-            absolute(http.uri, &mut http);
-            http.host = if host.is_empty() { http.host } else { host };
-        }
+        origin_form(&mut http);
         if !self.query.is_empty() && memchr::memchr(b'?', http.uri).is_none() {
             http.uri = context.joined(&[http.uri, b"?", self.query]);
         }

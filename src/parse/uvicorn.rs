@@ -1,7 +1,7 @@
 //! Access logs of Python's ASGI servers: `INFO:     203.0.113.7:52782 - "GET / HTTP/1.1" 200 OK`,
 //! whatever level, time or logger stands in front.
 
-use super::access::{bare_quote, request};
+use super::access::{bare_quote, leading_status, request};
 use super::address::address;
 use super::context::Context;
 use super::time::leading_iso8601;
@@ -23,13 +23,8 @@ impl LogFormat for Uvicorn {
         let end = bare_quote(rest).ok_or(Unparsed("the request does not end"))?;
         let mut http = Http::default();
         request(&rest[..end], &mut http);
-        http.status = match rest[end + 1..] {
-            [b' ', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9']
-            | [b' ', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b' ', ..] => {
-                Some(u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0'))
-            }
-            _ => return Err(Unparsed("no status after the request")),
-        };
+        let status = rest[end + 1..].strip_prefix(b" ").and_then(leading_status);
+        http.status = Some(status.ok_or(Unparsed("no status after the request"))?);
         // Somewhere in front, in brackets or not.
         let time = head.iter().position(u8::is_ascii_digit).and_then(|at| leading_iso8601(&head[at..], context.site));
         Ok(Event { time: time.map(|(time, _)| time), source_ip: Some(source_ip), ..Event::of(Kind::Http(http)) })

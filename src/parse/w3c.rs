@@ -6,7 +6,7 @@
 
 use std::sync::OnceLock;
 
-use super::access::{absolute, present};
+use super::access::{origin_form, present};
 use super::address::address_and_port;
 use super::context::Context;
 use super::time::{civil, number};
@@ -128,11 +128,7 @@ impl LogFormat for W3c {
         if rest.is_some_and(|rest| !rest.is_empty()) {
             return Err(Unparsed("more columns than the header names"));
         }
-        if !http.uri.starts_with(b"/") {
-            let host = http.host;
-            absolute(http.uri, &mut http);
-            http.host = if host.is_empty() { http.host } else { host };
-        }
+        origin_form(&mut http);
         if !query.is_empty() {
             http.uri = context.joined(&[http.uri, b"?", query]);
         }

@@ -177,12 +177,16 @@ impl Known {
 /// How the tailer reads the time of a line: by the formats of its file.
 pub fn line_time(config: &Config, sources: Vec<SourceConfig>) -> LineTime {
     let reading = Reading::of(config);
-    let known = RefCell::new((HashMap::<PathBuf, Formats>::new(), ServerLogs::read(&config.server_configs)));
+    let configs = config.server_configs.clone();
+    // Only `start = "-1h"` asks: until then no server's configuration is read for it.
+    let known = RefCell::new((HashMap::<PathBuf, Formats>::new(), None));
     Box::new(move |source, path, line| {
         let (files, servers) = &mut *known.borrow_mut();
         let read_at = Timestamp::now();
         let formats = files.entry(path.to_owned()).or_insert_with(|| {
-            Formats::named(&sources[source].format).unwrap_or_else(|_| learn(servers, path, line, &reading, read_at))
+            Formats::named(&sources[source].format).unwrap_or_else(|_| {
+                learn(servers.get_or_insert_with(|| ServerLogs::read(&configs)), path, line, &reading, read_at)
+            })
         });
         let arena = Bump::new();
         formats.parse(trim_line(line), &reading.context(Extent::Whole, read_at, &arena)).ok()?.time
@@ -222,18 +226,15 @@ mod tests {
     const COMBINED: &str = "203.0.113.7 - - [05/Jan/2026:12:30:45 +0000] \"GET / HTTP/1.1\" 200 5 \"-\" \"-\"\n";
     const JSON: &str = "{\"remote_addr\":\"203.0.113.7\",\"method\":\"GET\",\"uri\":\"/\",\"status\":200}\n";
 
+    fn chunk<'a>(path: &'a str, lines: &'a str) -> Chunk<'a> {
+        let (path, bytes) = (Path::new(path), lines.as_bytes());
+        Chunk { path, source: 0, generation: 1, offset: 0, bytes, tail_cut: 0, mark: None }
+    }
+
     /// Has `known` take a chunk of `lines`, as the reader does, and says its formats.
     fn take(known: &mut Known, format: &str, lines: &str, unparsed: u64) -> Vec<String> {
         let source = SourceConfig { format: format.into(), ..SourceConfig::new("access.log", Start::End) };
-        let chunk = Chunk {
-            path: Path::new("/nowhere/access.log"),
-            source: 0,
-            generation: 1,
-            offset: 0,
-            bytes: lines.as_bytes(),
-            tail_cut: 0,
-            mark: None,
-        };
+        let chunk = chunk("/nowhere/access.log", lines);
         known.settle_formats(
             &source,
             &mut ServerLogs::read(&[]),
@@ -264,15 +265,7 @@ mod tests {
     /// Has `known` take a chunk of a stream, as the reader does, and says its formats.
     fn hear(known: &mut Known, lines: &str) -> Vec<String> {
         let source = SourceConfig::new("udp://127.0.0.1:514", Start::End);
-        let chunk = Chunk {
-            path: Path::new(&source.path),
-            source: 0,
-            generation: 1,
-            offset: 0,
-            bytes: lines.as_bytes(),
-            tail_cut: 0,
-            mark: None,
-        };
+        let chunk = chunk(&source.path, lines);
         let mut batch = Batch::default();
         let (reading, mut servers) = (Reading::of(&Config::default()), ServerLogs::read(&[]));
         known.settle_formats(&source, &mut servers, &chunk, &reading, Timestamp::default());

@@ -1,7 +1,7 @@
 //! A request in quotes within a line that no known format understands.
 
 use crate::event::Http;
-use crate::parse::access::{bare_quote, request};
+use crate::parse::access::{bare_quote, leading_status, request};
 
 /// The request in the first quotes that hold one, with the status after it.
 pub fn find(text: &[u8]) -> Option<Http<'_>> {
@@ -12,13 +12,8 @@ pub fn find(text: &[u8]) -> Option<Http<'_>> {
         let mut http = Http::default();
         request(&rest[..end], &mut http);
         if !http.method.is_empty() && !http.protocol.is_empty() {
-            http.status = match rest[end + 1..] {
-                [b' ', a @ b'1'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9', b' ', ..]
-                | [b' ', a @ b'1'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
-                    Some(u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0'))
-                }
-                _ => None,
-            };
+            let status = rest[end + 1..].strip_prefix(b" ").and_then(leading_status);
+            http.status = status.filter(|status| *status < 600);
             return Some(http);
         }
     }
