@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 
 use foldhash::fast::FixedState;
+use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 use super::ordinary::{CHANCES, RARE, chance, fold, is_odd};
@@ -54,6 +55,16 @@ impl Literal {
     fn text(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
+}
+
+/// The pattern as the engine reads it.
+///
+/// # Errors
+/// It is no regular expression.
+pub fn parse(pattern: &str) -> Result<Hir, String> {
+    let mut parser =
+        ParserBuilder::new().case_insensitive(true).unicode(false).utf8(false).dot_matches_new_line(true).build();
+    parser.parse(pattern).map_err(|error| format!("the pattern is broken: {}", error.to_string().replace('\n', " ")))
 }
 
 /// [Folded](fold) literals such that every match of the pattern, folded, contains at least one of
@@ -268,7 +279,7 @@ mod tests {
     use super::*;
 
     fn literals(pattern: &str) -> String {
-        let parsed = super::super::rules::parse(pattern).unwrap();
+        let parsed = parse(pattern).unwrap();
         match required(&parsed) {
             None => "-".into(),
             Some(set) => set.iter().map(|literal| String::from_utf8_lossy(literal)).collect::<Vec<_>>().join(" "),

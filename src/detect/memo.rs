@@ -19,7 +19,17 @@ const DIGITS: u8 = 0x0f;
 pub struct CleanMemo {
     /// Of each set, the latest first; 0 is none.
     sets: Vec<[u64; WAYS]>,
+    by: By,
     seeds: [u64; 3],
+}
+
+/// What a memo knows texts by.
+#[derive(Clone, Copy, PartialEq)]
+pub enum By {
+    /// For texts that are many, most of which differ in numbers alone.
+    Shape,
+    /// For few texts: cheaper.
+    Letter,
 }
 
 /// A text, by its hash, and whether it is known to be clean.
@@ -33,26 +43,30 @@ pub struct Recalled {
 
 impl CleanMemo {
     /// Room for `capacity` texts.
-    pub fn new(capacity: usize) -> CleanMemo {
+    pub fn new(capacity: usize, by: By) -> CleanMemo {
         let random = foldhash::quality::RandomState::default();
         CleanMemo {
             sets: vec![[0; WAYS]; capacity.div_ceil(WAYS).next_power_of_two()],
+            by,
             seeds: [0, 1, 2].map(|n: u64| random.hash_one(n)),
         }
     }
 
-    /// What is known of `text`, as a rule by its shape. Free of branches, so that the processor can
+    /// What is known of `text`, by its shape if that is how it is known. Free of branches, so that the processor can
     /// wait for the memory of several texts at once.
     #[inline]
     pub fn recall(&self, text: &[u8]) -> Recalled {
-        let (shape, digits_spell) = self.mix(text, DIGITS);
-        let hash = if digits_spell { self.mix(text, 0).0 } else { shape };
+        if self.by == By::Letter {
+            return self.look_up(self.mix::<0>(text).0, true, text);
+        }
+        let (shape, digits_spell) = self.mix::<DIGITS>(text);
+        let hash = if digits_spell { self.mix::<0>(text).0 } else { shape };
         self.look_up(hash, digits_spell, text)
     }
 
     /// What is known of `text` to the letter, of which [`recall`](Self::recall) gave `recalled`.
     pub fn recall_to_the_letter(&self, text: &[u8], recalled: Recalled) -> Recalled {
-        if recalled.to_the_letter { recalled } else { self.look_up(self.mix(text, 0).0, true, text) }
+        if recalled.to_the_letter { recalled } else { self.look_up(self.mix::<0>(text).0, true, text) }
     }
 
     #[inline]
@@ -80,21 +94,24 @@ impl CleanMemo {
         (hash >> 32) as usize & (self.sets.len() - 1)
     }
 
-    /// Multiplies and folds 16 bytes at a time, as foldhash does, without the bits `ignored` of
-    /// digits. Returns whether digits may spell bytes, too.
+    /// Multiplies and folds 16 bytes at a time, as foldhash does, without the bits `IGNORED` of
+    /// digits. Returns whether digits may spell bytes, too, if any bits are ignored.
     #[inline]
-    fn mix(&self, text: &[u8], ignored: u8) -> (u64, bool) {
+    fn mix<const IGNORED: u8>(&self, text: &[u8]) -> (u64, bool) {
         let [mut hash, one, other] = self.seeds;
         // Shapes are told from texts that are spelt with the digit which stands for all.
-        hash ^= (text.len() as u64) << 8 | u64::from(ignored);
+        hash ^= (text.len() as u64) << 8 | u64::from(IGNORED);
         let mut spelling = u8x16::default();
         let mut mix = |bytes: &[u8; 16]| {
-            let bytes = u8x16::new(*bytes);
-            let is = |sign: u8| bytes.simd_eq(u8x16::splat(sign));
-            spelling |= is(b'%') | is(b'\\') | is(b'#');
-            let digits = (bytes - u8x16::splat(b'0')).simd_le(u8x16::splat(9));
-            let shape = u128::from_le_bytes((bytes & !(digits & u8x16::splat(ignored))).to_array());
-            let product = u128::from(shape as u64 ^ one) * u128::from((shape >> 64) as u64 ^ hash);
+            let mut bytes = u8x16::new(*bytes);
+            if IGNORED != 0 {
+                let is = |sign: u8| bytes.simd_eq(u8x16::splat(sign));
+                spelling |= is(b'%') | is(b'\\') | is(b'#');
+                let digits = (bytes - u8x16::splat(b'0')).simd_le(u8x16::splat(9));
+                bytes &= !(digits & u8x16::splat(IGNORED));
+            }
+            let bytes = u128::from_le_bytes(bytes.to_array());
+            let product = u128::from(bytes as u64 ^ one) * u128::from((bytes >> 64) as u64 ^ hash);
             hash = product as u64 ^ (product >> 64) as u64 ^ other;
         };
         if let Some(last) = text.last_chunk() {
@@ -121,7 +138,7 @@ mod tests {
 
     #[test]
     fn only_what_was_remembered_is_clean() {
-        let mut memo = CleanMemo::new(64);
+        let mut memo = CleanMemo::new(64, By::Shape);
         assert!(clean(&memo, "") && !clean(&memo, "curl/8"));
         memo.remember(memo.recall(b"curl/8"));
         assert!(clean(&memo, "curl/8") && !clean(&memo, "sqlmap"));
@@ -131,7 +148,7 @@ mod tests {
 
     #[test]
     fn every_byte_counts_except_which_digit_it_is() {
-        let memo = CleanMemo::new(64);
+        let memo = CleanMemo::new(64, By::Shape);
         let hash = |text: &[u8]| memo.recall(text).hash;
         for len in 1..70 {
             let text: Vec<u8> = (0..len).map(|at| b"a/b0c?1=9"[at % 9]).collect();
@@ -149,7 +166,7 @@ mod tests {
 
     #[test]
     fn digits_that_may_spell_bytes_count() {
-        let memo = CleanMemo::new(64);
+        let memo = CleanMemo::new(64, By::Shape);
         let hash = |text: &str| memo.recall(text.as_bytes()).hash;
         for sign in ["%", "\\", "#"] {
             for before in 0..40 {
@@ -163,7 +180,7 @@ mod tests {
 
     #[test]
     fn what_is_clean_to_the_letter_says_nothing_of_other_digits() {
-        let mut memo = CleanMemo::new(64);
+        let mut memo = CleanMemo::new(64, By::Shape);
         let exactly = |memo: &CleanMemo, text: &[u8]| memo.recall_to_the_letter(text, memo.recall(text));
         for text in [&b"select 0"[..], b"a text of more than 16 bytes, and %30"] {
             memo.remember(exactly(&memo, text));
@@ -177,7 +194,7 @@ mod tests {
 
     #[test]
     fn new_texts_put_out_old_ones() {
-        let mut memo = CleanMemo::new(64);
+        let mut memo = CleanMemo::new(64, By::Shape);
         (0..1000u32).for_each(|n| memo.remember(memo.recall(format!("%{n}").as_bytes())));
         let known = (0..1000u32).filter(|n| clean(&memo, &format!("%{n}"))).count();
         assert!((1..=64).contains(&known), "{known}");

@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use regex_automata::meta::{BuildError, Regex};
-use regex_automata::util::syntax;
 use regex_syntax::hir::Hir;
 use serde::Deserialize;
 
@@ -160,7 +159,6 @@ impl Example {
 pub struct Rule {
     pub id: Arc<str>,
     pub spec: RuleSpec,
-    pattern: Hir,
     /// Compiled when it is first needed: most rules of a day never are.
     regex: OnceLock<Option<Regex>>,
     /// Lower-case literals, at least one of which every match contains.
@@ -171,14 +169,14 @@ impl Rule {
     /// Its pattern. That it compiles was checked when it was loaded, or by the tests for a
     /// built-in rule.
     pub fn regex(&self) -> Option<&Regex> {
-        self.regex.get_or_init(|| build(&self.pattern).ok()).as_ref()
+        self.regex.get_or_init(|| build(&literals::parse(&self.spec.pattern).ok()?).ok()).as_ref()
     }
 }
 
 /// Where a rule file comes from.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Trust {
-    /// The tests have compiled its patterns: they need not be, until they are used.
+    /// The tests have checked its patterns: they need not be read until they are used.
     BuiltIn,
     Foreign,
 }
@@ -251,28 +249,25 @@ pub fn without_examples(spec: RuleSpec, trust: Trust) -> Result<Rule, String> {
     if spec.target.is_empty() {
         return Err("target is empty".into());
     }
-    let pattern = parse(&spec.pattern)?;
-    let regex = match trust {
-        Trust::BuiltIn => OnceLock::new(),
-        Trust::Foreign => OnceLock::from(Some(build(&pattern)?)),
-    };
+    let id: Arc<str> = spec.id.as_str().into();
+    if trust == Trust::BuiltIn
+        && let Ok(at) = LITERALS.binary_search_by_key(&spec.id.as_str(), |(id, _)| id)
+    {
+        let literals = LITERALS[at].1.iter().map(|literal| literal.to_vec()).collect();
+        return Ok(Rule { id, spec, regex: OnceLock::new(), literals });
+    }
+    let pattern = literals::parse(&spec.pattern)?;
     if pattern.properties().minimum_len() == Some(0) {
         return Err("the pattern matches the empty text".into());
     }
+    let regex = OnceLock::from(Some(build(&pattern)?));
     let literals = literals::required(&pattern)
         .ok_or("no literal of at least four bytes must be in every match (fewer, with unusual signs), so it would run on every line")?;
-    Ok(Rule { id: spec.id.as_str().into(), spec, pattern, regex, literals })
+    Ok(Rule { id, spec, regex, literals })
 }
 
-/// The pattern as the engine reads it.
-///
-/// # Errors
-/// It is no regular expression.
-pub fn parse(pattern: &str) -> Result<Hir, String> {
-    let config = syntax::Config::new().case_insensitive(true).unicode(false).utf8(false).dot_matches_new_line(true);
-    syntax::parse_with(pattern, &config)
-        .map_err(|error| format!("the pattern is broken: {}", error.to_string().replace('\n', " ")))
-}
+/// The literals of the built-in rules, by id, found when this was built.
+const LITERALS: &[(&str, &[&[u8]])] = include!(concat!(env!("OUT_DIR"), "/literals.rs"));
 
 fn build(hir: &Hir) -> Result<Regex, String> {
     // Its own search for literals would come after ours, and takes most of the time to build.

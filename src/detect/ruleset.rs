@@ -4,7 +4,7 @@
 use super::counter::Record;
 use super::decode::{Plus, is_encoded, is_foldable};
 use super::legacy;
-use super::memo::{CleanMemo, Recalled};
+use super::memo::{By, CleanMemo, Recalled};
 use super::prefilter::{Marks, Prefilter};
 use super::rules::{self, Loaded, Rule, RuleError, RuleSpec, Target, Targets, Trust};
 use super::texts::Texts;
@@ -242,11 +242,15 @@ pub struct Scratch {
 
 /// Texts of each kind of which a thread remembers that they are clean: 8 bytes each, together less
 /// than a core's second cache.
-const REMEMBERED: [usize; 3] = [16_384, 4096, 4096];
+const REMEMBERED: [(usize, By); 3] = [(16_384, By::Shape), (4096, By::Letter), (4096, By::Shape)];
 
 impl Default for Scratch {
     fn default() -> Scratch {
-        Scratch { texts: Texts::default(), marks: Marks::default(), clean: REMEMBERED.map(CleanMemo::new) }
+        Scratch {
+            texts: Texts::default(),
+            marks: Marks::default(),
+            clean: REMEMBERED.map(|(texts, by)| CleanMemo::new(texts, by)),
+        }
     }
 }
 

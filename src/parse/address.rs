@@ -1,5 +1,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use wide::u8x16;
+
 use crate::event::canonical;
 
 /// The client address in a field, canonical: IPv4-mapped IPv6 as IPv4, without zone or brackets.
@@ -26,35 +28,41 @@ pub fn address_and_port(field: &[u8]) -> Option<IpAddr> {
 /// decimal, four numbers without leading zeros (which some readers take for octal).
 #[inline]
 pub fn leading_v4(text: &[u8]) -> Option<(IpAddr, usize)> {
-    // The longest address and what ends it; at the end of the text a copy stands in.
-    let mut copy = [0; 17];
-    let text = match text.first_chunk::<17>() {
-        Some(text) => text,
-        None => {
-            copy[..text.len()].copy_from_slice(text);
-            &copy
-        }
-    };
-    let (mut bits, mut at, mut wrong) = (0, 0, false);
+    // The longest address, what ends it, and four bytes from where its last number may begin; at the
+    // end of the text a copy stands in.
+    let mut copy = [0; LOOKED_AT];
+    let text = text.first_chunk().unwrap_or_else(|| {
+        copy[..text.len()].copy_from_slice(text);
+        &copy
+    });
+    // No branch depends on how many digits there are: clients differ from line to line.
+    let lanes = u8x16::new(*text.first_chunk().unwrap_or(&[0; 16]));
+    let digits = (lanes - u8x16::splat(b'0')).simd_le(u8x16::splat(9)).to_bitmask();
+    let dots = lanes.simd_eq(u8x16::splat(b'.')).to_bitmask();
+    let mut others = !digits;
+    let (mut bits, mut start, mut wrong) = (0, 0, false);
     for octet in 0..4 {
-        // No branch depends on how many digits there are: clients differ from line to line.
-        let digit = |index: usize| u32::from(text[(at + index) & 15].wrapping_sub(b'0'));
-        let (first, second, third) = (digit(0), digit(1), digit(2));
-        let two = usize::from(second < 10);
-        let three = two & usize::from(third < 10);
-        let len = 1 + two + three;
-        let value = [first, first * 10 + second, first * 100 + second * 10 + third][two + three];
-        let end = text[(at + len).min(16)];
-        let ends = if octet < 3 { end == b'.' } else { end == b' ' || end == 0 };
-        wrong |= first > 9 || (first == 0 && len > 1) || value > 255 || !ends;
+        let end = others.trailing_zeros();
+        others &= others.wrapping_sub(1);
+        let len = end.wrapping_sub(start);
+        let from = (start & 15) as usize;
+        let number = u32::from_le_bytes(*text[from..].first_chunk().unwrap_or(&[0; 4])) ^ 0x3030_3030;
+        let [_, hundreds, tens, ones] = number.wrapping_shl(32u32.wrapping_sub(8 * len)).to_le_bytes().map(u32::from);
+        let value = hundreds * 100 + tens * 10 + ones;
+        let leading_zero = len > 1 && number & 0xff == 0;
+        let ends = if octet < 3 { dots >> (end & 15) & 1 != 0 } else { matches!(text[(end & 15) as usize], b' ' | 0) };
+        wrong |= len.wrapping_sub(1) > 2 || value > 255 || leading_zero || !ends;
         if octet == 0 && wrong {
             return None; // As a rule, an IPv6 address.
         }
         bits = bits << 8 | value & 255;
-        at += len + 1;
+        start = end + 1;
     }
-    (!wrong).then(|| (Ipv4Addr::from_bits(bits).into(), at - 1))
+    (!wrong).then(|| (Ipv4Addr::from_bits(bits).into(), start as usize - 1))
 }
+
+/// Bytes that [`leading_v4`] looks at.
+const LOOKED_AT: usize = 19;
 
 #[inline]
 fn v6(field: &[u8]) -> Option<IpAddr> {
@@ -63,6 +71,18 @@ fn v6(field: &[u8]) -> Option<IpAddr> {
         None => v6_unusual(field),
     }
 }
+
+/// The value of each hex digit; 255 for all other bytes.
+const HEX: [u8; 256] = {
+    let mut values = [255; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        values[b"0123456789abcdef"[digit] as usize] = digit as u8;
+        values[b"0123456789ABCDEF"[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    values
+};
 
 /// Groups of hex digits with at most one `::`, as every server writes them.
 fn v6_hex(field: &[u8]) -> Option<u128> {
@@ -86,9 +106,10 @@ fn v6_hex(field: &[u8]) -> Option<u128> {
             }
             continue;
         }
-        group = group << 4 | (byte as char).to_digit(16)?;
+        let digit = HEX[usize::from(byte)];
+        group = group << 4 | u32::from(digit);
         digits += 1;
-        if digits > 4 {
+        if digit > 15 || digits > 4 {
             return None;
         }
     }
@@ -116,7 +137,7 @@ fn v6_unusual(field: &[u8]) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::{address, address_and_port};
+    use super::*;
 
     #[test]
     fn addresses_come_out_canonical_or_not_at_all() {
@@ -175,6 +196,7 @@ mod tests {
         for bits in (0..=u32::MAX).step_by(65_537 * 31) {
             let text = std::net::Ipv4Addr::from_bits(bits).to_string();
             assert_eq!(address(text.as_bytes()), text.parse().ok());
+            assert_eq!(leading_v4(format!("{text} - -").as_bytes()).map(|(_, len)| len), Some(text.len()));
         }
     }
 }

@@ -1,3 +1,5 @@
+use std::cell::Cell;
+
 use super::context::Site;
 use super::digits;
 use crate::event::Timestamp;
@@ -5,10 +7,25 @@ use crate::event::Timestamp;
 /// Bytes of a [`clf`] time.
 pub const CLF_LEN: usize = 26;
 
+thread_local! {
+    /// The last time that [`clf`] read, as text and value: most lines are of the second of the line before.
+    static LAST_CLF: Cell<([u8; CLF_LEN], Timestamp)> = const { Cell::new(([0; CLF_LEN], Timestamp(0))) };
+}
+
 /// The time of the common log format, `05/Jan/2026:12:30:45 +0100`.
 #[inline]
 pub fn clf(text: &[u8]) -> Option<Timestamp> {
     let text: &[u8; CLF_LEN] = text.try_into().ok()?;
+    let (last, time) = LAST_CLF.get();
+    if *text == last {
+        return Some(time);
+    }
+    let time = read_clf(text)?;
+    LAST_CLF.set((*text, time));
+    Some(time)
+}
+
+fn read_clf(text: &[u8; CLF_LEN]) -> Option<Timestamp> {
     let separators = [text[2], text[6], text[11], text[14], text[17], text[20]];
     if separators != *b"//::: " {
         return None;
