@@ -1,14 +1,14 @@
 //! Reads the configurations of web servers that can be seen here, for the logs that they name.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::event::printable;
-use crate::parse::Formats;
 use crate::parse::server_config::{File, MAX_FILES, ServerConfig};
+use crate::parse::{Formats, is_format_string};
 
 /// A longer file is maps or addresses.
 const MAX_FILE_BYTES: u64 = 4 << 20;
@@ -94,6 +94,15 @@ impl ServerLogs {
     pub fn present(&self) -> impl Iterator<Item = (&Path, &Path)> {
         let paths = self.logs.iter().map(|(resolved, log)| (log.path.as_path(), resolved.as_path()));
         paths.filter(|(path, _)| path.is_file())
+    }
+
+    /// What any log is said to be written in; first those formats that name their fields one by one,
+    /// for the built-in ones also read lines that go on.
+    pub fn all_formats(&self) -> Formats {
+        let names: BTreeSet<&String> = self.logs.values().flat_map(|log| &log.formats).collect();
+        let (strings, built_in): (Vec<&String>, Vec<&String>) =
+            names.into_iter().partition(|name| is_format_string(name));
+        Formats::of_names(&[strings, built_in].concat().into_iter().cloned().collect::<Vec<_>>())
     }
 
     /// What the file at `path`, or the log that was renamed to it, is said to be written in, as the
