@@ -1,6 +1,6 @@
 //! Reads the configurations of web servers that can be seen here, for the logs that they name.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -96,13 +96,13 @@ impl ServerLogs {
         paths.filter(|(path, _)| path.is_file())
     }
 
-    /// What any log is said to be written in; first those formats that name their fields one by one,
-    /// for the built-in ones also read lines that go on.
+    /// What any of the logs is said to be written in. Format strings come first: the built-in formats
+    /// also read lines that go on.
     pub fn all_formats(&self) -> Formats {
-        let names: BTreeSet<&String> = self.logs.values().flat_map(|log| &log.formats).collect();
-        let (strings, built_in): (Vec<&String>, Vec<&String>) =
-            names.into_iter().partition(|name| is_format_string(name));
-        Formats::of_names(&[strings, built_in].concat().into_iter().cloned().collect::<Vec<_>>())
+        let mut names: Vec<String> = self.logs.values().flat_map(|log| &log.formats).cloned().collect();
+        names.sort_by_key(|name| (!is_format_string(name), name.clone()));
+        names.dedup();
+        Formats::of_names(&names)
     }
 
     /// What the file at `path`, or the log that was renamed to it, is said to be written in, as the

@@ -278,13 +278,20 @@ fn the_first_line_of_a_csv_log_names_its_columns_and_no_other_does() {
 fn explain_knows_the_formats_that_servers_here_are_configured_with() {
     let directory = tempfile::tempdir().unwrap();
     let own = "$status|$remote_addr|$time_iso8601|$request";
-    let text = format!("http {{ log_format own '{own}'; access_log a.log; access_log b.log own; }}");
+    let longer = "$remote_addr - $remote_user [$time_local] \"$request\" $status $body_bytes_sent \"$http_referer\" \"$http_user_agent\" \"$http_x_real_ip\"";
+    let text = format!(
+        "http {{ log_format own '{own}'; log_format longer '{longer}'; access_log a.log; access_log b.log own; access_log c.log longer; }}"
+    );
     let server_configs = vec![file(directory.path(), "nginx.conf", text.as_bytes())];
     let config = Config { server_configs, ..Config::default() };
     let explain = |line: &str| replay::explain(&config, &rules(), "auto", line.as_bytes()).unwrap();
     let explained = explain(&format!("200|203.0.113.7|2026-01-05T09:00:00Z|GET {SQLI} HTTP/1.1"));
     assert_eq!(explained.steps[0].said, format!("understood as {own}"));
     assert_eq!((explained.decision, explained.source_ip), ("block", "203.0.113.7".parse().ok()));
+    let combined = line(1, "203.0.113.7", "/", 200);
+    assert_eq!(explain(&combined).steps[0].said, "understood as nginx_combined");
+    let longer_line = combined.replace("\n", " \"-\"");
+    assert_eq!(explain(&longer_line).steps[0].said, format!("understood as {longer}"), "what says more comes first");
     let other = "Jan  5 09:00:00 web sshd[812]: Failed password for bob from 203.0.113.7 port 4711 ssh2";
     assert_eq!(explain(other).steps[0].said, "understood as syslog+message", "others are learned");
 }
