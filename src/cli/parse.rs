@@ -32,22 +32,23 @@ pub fn run(arguments: &Logs, config: &Config, output: Output) -> anyhow::Result<
             };
             for (line, extent) in replay::lines(&block, &reading, mark.tail_cut) {
                 line_number += 1;
-                if let Some(header) = replay::header(line) {
-                    *formats = header;
-                }
-                if replay::is_blank(line) {
-                    continue;
-                }
-                lines += 1;
                 arena.reset();
                 let context = reading.context(extent, read_at, &arena);
                 let row = match formats.parse(line, &context) {
                     Ok(event) => fields(line_number, formats.name_for(line, &context), &event),
                     Err(why) => {
+                        if let Some(header) = formats.header(line) {
+                            *formats = header;
+                            continue;
+                        }
+                        if replay::is_blank(line) {
+                            continue;
+                        }
                         unparsed += 1;
                         json!({ "line_number": line_number, "error": why.to_string() })
                     }
                 };
+                lines += 1;
                 match output {
                     Output::Human => human(&mut out, &row, line)?,
                     Output::Json | Output::Jsonl => print_json(&mut out, &row)?,

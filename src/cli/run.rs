@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{load_config, load_rules, own_log, stdout};
 use crate::config::{Config, LogConfig, LogFormat, LogLevel, Mode, Place};
 use crate::event::Timestamp;
+use crate::pipeline::discover::ServerLogs;
 use crate::pipeline::live;
 
 #[derive(clap::Args)]
@@ -28,16 +29,17 @@ pub fn run(arguments: &Arguments, config: Config, place: &Place) -> anyhow::Resu
     if arguments.demo {
         return demo(config, rules, &runtime);
     }
-    introduce(&config);
+    let servers = ServerLogs::read(&config.server_configs);
+    introduce(&config, &servers);
     let place = place.clone();
     let reload = move || load_config(&place).map(|loaded| loaded.config).map_err(anyhow::Error::from);
-    runtime.block_on(live::run(config, rules, reload, std::future::pending()))?;
+    runtime.block_on(live::run(config, rules, servers, reload, std::future::pending()))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Says what it follows, what it would do, and how to have it done.
-fn introduce(config: &Config) {
-    let sources = live::sources(config);
+fn introduce(config: &Config, servers: &ServerLogs) {
+    let sources = live::sources(config, servers);
     let present = live::present(&sources);
     if present.is_empty() {
         let patterns: Vec<&str> = sources.iter().map(|source| source.path.as_str()).collect();
@@ -109,7 +111,8 @@ fn demo_in(
         }
     };
     let kept = config.clone();
-    runtime.block_on(live::run(config, rules, move || Ok(kept.clone()), writer))?;
+    let servers = ServerLogs::read(&[]);
+    runtime.block_on(live::run(config, rules, servers, move || Ok(kept.clone()), writer))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -47,6 +47,24 @@ pub fn of_pairs<'a>(
     fields.event(true, context)
 }
 
+/// The number of the key called `name` in the line's own object, and what it says.
+pub fn column(name: &[u8]) -> Option<(usize, Part)> {
+    find(Within::Line, name).map(|index| (index, KEYS[index].2))
+}
+
+/// The request that a record tells of, whose columns are these keys by their number.
+pub fn of_columns<'a>(
+    columns: impl Iterator<Item = (usize, &'a [u8])>,
+    context: &Context<'a>,
+) -> Result<Event<'a>, Unparsed> {
+    let mut fields = Fields::default();
+    for (key, value) in columns {
+        fields.take(key, Value::Text(value), context.site);
+    }
+    let http = fields.http(context);
+    fields.of_client(http)
+}
+
 /// Where in a line a key is.
 #[derive(Clone, Copy, PartialEq)]
 enum Within {
@@ -89,8 +107,8 @@ impl Within {
 }
 
 /// What a value says of the request.
-#[derive(Clone, Copy)]
-enum Part {
+#[derive(Clone, Copy, PartialEq)]
+pub enum Part {
     Client,
     Time,
     /// A request line.
@@ -585,6 +603,21 @@ impl<'a> Fields<'a> {
             return Err(NO_REQUEST);
         }
         let stated = |part: Part| self.stated >> part as u16 & 1 == 1;
+        let http = self.http(context);
+        let is_request = !http.uri.is_empty() && (!http.method.is_empty() || !http.user_agent.is_empty())
+            || http.status.is_some() && !http.user_agent.is_empty();
+        // To what is no HTTP the server answers 400, without a method.
+        let is_junk = http.status.is_some_and(|status| status > 0)
+            && (stated(Part::Request) || stated(Part::Method) && stated(Part::Uri));
+        if !(is_request || is_junk || !whole && self.time.is_some()) {
+            return Err(NO_REQUEST);
+        }
+        self.of_client(http)
+    }
+
+    /// The request, put together.
+    #[inline]
+    fn http(&self, context: &Context<'a>) -> Http<'a> {
         let mut http = self.http;
         if !self.request.is_empty() {
             let mut line = Http::default();
@@ -602,14 +635,12 @@ impl<'a> Fields<'a> {
         if !self.query.is_empty() && memchr::memchr(b'?', http.uri).is_none() {
             http.uri = context.joined(&[http.uri, b"?", self.query]);
         }
-        let is_request = !http.uri.is_empty() && (!http.method.is_empty() || !http.user_agent.is_empty())
-            || http.status.is_some() && !http.user_agent.is_empty();
-        // To what is no HTTP the server answers 400, without a method.
-        let is_junk = http.status.is_some_and(|status| status > 0)
-            && (stated(Part::Request) || stated(Part::Method) && stated(Part::Uri));
-        if !(is_request || is_junk || !whole && self.time.is_some()) {
-            return Err(NO_REQUEST);
-        }
+        http
+    }
+
+    /// The event of a request by the client that was found.
+    #[inline]
+    fn of_client(self, http: Http<'a>) -> Result<Event<'a>, Unparsed> {
         let source_ip = self.client.or_else(|| proxies::guess(http.forwarded));
         if source_ip.is_none() {
             return Err(Unparsed("no client address"));

@@ -21,6 +21,7 @@ use super::envelope::{Envelope, is_level};
 use super::{Extent, LogFormat, Unparsed, json};
 use crate::event::{self, Auth, AuthOutcome, Connection, Event, Kind, Timestamp};
 use fields::Fields;
+pub use fields::{Part as Column, part as column};
 use known::{Known, Says};
 use words::Words;
 
@@ -44,6 +45,13 @@ impl LogFormat for Message {
     fn is_general(&self) -> bool {
         true
     }
+}
+
+/// The event of a record whose columns are called so; its time is the caller's.
+pub fn of_columns<'a, 'n>(columns: impl Iterator<Item = (&'n [u8], &'a [u8])>, context: &Context<'a>) -> Event<'a> {
+    let message = event::Message { program: present(context.program), ..event::Message::default() };
+    let draft = Draft { time: None, source_ip: None, guessed: false, message };
+    of_fields(&Fields::of_columns(columns, context), draft)
 }
 
 /// The moment that `text` is, in any of the shapes that programs write.

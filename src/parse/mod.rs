@@ -5,6 +5,7 @@ mod access;
 mod address;
 mod context;
 mod couchdb;
+mod csv;
 mod digits;
 mod envelope;
 mod json;
@@ -189,6 +190,12 @@ pub static KINDS: &[Format] = &[
         build: &w3c::CLOUDFRONT,
     },
     Format {
+        name: CSV,
+        summary: "CSV with these columns; a file whose first line names others is read by that, one without by `csv:` and their names",
+        example: r#"2026-01-05T12:30:45Z,203.0.113.7,GET,"/a?b=c,d",200,612,https://example.org/,"Mozilla/5.0 (X11, ""x"")""#,
+        build: &csv::USUAL,
+    },
+    Format {
         name: "couchdb",
         summary: "CouchDB's log of requests",
         example: "[notice] 2026-01-05T12:30:45.579985Z nonode@nohost <0.17607.12> e1fed412f8 db.example.org 203.0.113.7 undefined GET /a 404 ok 1",
@@ -207,6 +214,9 @@ pub static KINDS: &[Format] = &[
         build: &message::Message,
     },
 ];
+
+/// The format of CSV whose columns nothing names.
+const CSV: &str = "csv";
 
 /// The formats that one file is written in. A line that none of them understands is unparsed and
 /// never offered to others: an attacker could otherwise choose the parser.
@@ -296,6 +306,9 @@ impl Formats {
     /// `context` is that of its lines. In a syslog file each program has formats of its own.
     pub fn learn<'a>(path: &str, head: impl Iterator<Item = &'a [u8]>, context: &Context<'_>) -> Formats {
         let lines: Vec<&[u8]> = head.take(LEARN_LINES).collect();
+        if let Some(formats) = lines.first().and_then(|line| Formats::named(&csv::header(line)?).ok()) {
+            return formats;
+        }
         let apache = path.contains("apache") || path.contains("httpd");
         let learn = |extent| {
             let context = Context { extent, ..*context };
@@ -305,7 +318,7 @@ impl Formats {
                 if found.iter().any(|(_, known)| special(known) && known.parse(line, &context).is_ok()) {
                     continue;
                 }
-                let header = header(line).and_then(|formats| Some((0, formats.0.into_iter().next()?)));
+                let header = w3c_header(line).and_then(|formats| Some((0, formats.0.into_iter().next()?)));
                 let Some((at, member)) = header.or_else(|| first(line, &context)) else { continue };
                 if !found.iter().any(|(_, known)| known.name == member.name) {
                     found.push((at, member));
@@ -366,7 +379,18 @@ impl Formats {
 
     /// Whether a header names their columns, and another may come.
     pub fn have_header(&self) -> bool {
-        self.0.iter().any(|member| member.name.starts_with(w3c::HEADER))
+        self.0.iter().any(|member| member.name.starts_with(w3c::HEADER) || &*member.name == CSV)
+    }
+
+    /// The formats of the lines after `line`, if that names columns. In CSV, where a client may have
+    /// written a line of his own, it counts only where none did before, or says the same again.
+    pub fn header(&self, line: &[u8]) -> Option<Formats> {
+        let [Member { envelope: None, name, .. }] = &*self.0 else { return w3c_header(line) };
+        if !name.starts_with(CSV) {
+            return w3c_header(line);
+        }
+        let header = csv::header(line).filter(|header| &**name == CSV || **name == **header)?;
+        Formats::named(&header).ok()
     }
 
     /// Their names, in the order in which they are tried.
@@ -386,7 +410,7 @@ pub fn is_blank(line: &[u8]) -> bool {
 }
 
 /// The format of the lines after `line`, if that is the header of a W3C log.
-pub fn header(line: &[u8]) -> Option<Formats> {
+fn w3c_header(line: &[u8]) -> Option<Formats> {
     let header = line.starts_with(w3c::HEADER.as_bytes()).then_some(line)?;
     Formats::named(std::str::from_utf8(header).ok()?).ok()
 }
@@ -410,7 +434,8 @@ fn first<'a>(line: &'a [u8], context: &Context<'a>) -> Option<(usize, Member)> {
 
 /// Whether `name` is a format string, not a name.
 pub fn is_format_string(name: &str) -> bool {
-    name.starts_with(regex::PREFIX) || name.starts_with(w3c::HEADER) || name.contains(['$', '%'])
+    let prefixes = [regex::PREFIX, w3c::HEADER, csv::PREFIX];
+    prefixes.iter().any(|prefix| name.starts_with(prefix)) || name.contains(['$', '%'])
 }
 
 fn format(name: &str) -> Result<&'static Format, String> {
@@ -432,13 +457,16 @@ fn format(name: &str) -> Result<&'static Format, String> {
 }
 
 /// The format that a string describes: nginx's `log_format`, Apache's `LogFormat`, a W3C log's
-/// `#Fields:` line, or a regular expression behind `regex:`.
+/// `#Fields:` line, the names of CSV's columns behind `csv:`, or a regular expression behind `regex:`.
 ///
 /// # Errors
 /// What is wrong with it, for people.
 pub fn compile(string: &str) -> Result<Box<dyn LogFormat>, String> {
     if string.starts_with(w3c::HEADER) {
         return Ok(Box::new(w3c::compile(string)?));
+    }
+    if let Some(names) = string.strip_prefix(csv::PREFIX) {
+        return Ok(Box::new(csv::compile(names)?));
     }
     if let Some(pattern) = string.strip_prefix(regex::PREFIX) {
         return Ok(Box::new(regex::compile(pattern)?));

@@ -140,7 +140,7 @@ impl LogFormat for W3c {
 }
 
 /// Takes one column and the separator after it; none when nothing is left.
-fn field<'a>(rest: &mut Option<&'a [u8]>, separator: u8) -> Option<&'a [u8]> {
+pub(super) fn field<'a>(rest: &mut Option<&'a [u8]>, separator: u8) -> Option<&'a [u8]> {
     let text = (*rest)?;
     // In quotes, `""` stands for one.
     if let Some(quoted) = text.strip_prefix(b"\"") {

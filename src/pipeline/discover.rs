@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::event::printable;
-use crate::parse::Formats;
 use crate::parse::server_config::{File, MAX_FILES, ServerConfig};
+use crate::parse::{Formats, is_format_string};
 
 /// A longer file is maps or addresses.
 const MAX_FILE_BYTES: u64 = 4 << 20;
@@ -94,6 +94,15 @@ impl ServerLogs {
     pub fn present(&self) -> impl Iterator<Item = (&Path, &Path)> {
         let paths = self.logs.iter().map(|(resolved, log)| (log.path.as_path(), resolved.as_path()));
         paths.filter(|(path, _)| path.is_file())
+    }
+
+    /// What any of the logs is said to be written in. Format strings come first: the built-in formats
+    /// also read lines that go on.
+    pub fn all_formats(&self) -> Formats {
+        let mut names: Vec<String> = self.logs.values().flat_map(|log| &log.formats).cloned().collect();
+        names.sort_by_key(|name| (!is_format_string(name), name.clone()));
+        names.dedup();
+        Formats::of_names(&names)
     }
 
     /// What the file at `path`, or the log that was renamed to it, is said to be written in, as the

@@ -8,11 +8,10 @@ use serde::Serialize;
 
 use super::discover::ServerLogs;
 use super::judge::{Batch, Judge, Lines, Origin, Reading, look, standing_refusal};
-use super::replay::formats;
 use crate::config::Config;
 use crate::detect::{Ruleset, Scratch, views};
 use crate::event::{Timestamp, printable};
-use crate::parse::trim_line;
+use crate::parse::{Extent, Formats, trim_line};
 
 /// What became of a line, and the step that settled it.
 #[derive(Clone, Debug, Serialize)]
@@ -34,7 +33,8 @@ pub struct Step {
     pub details: Vec<String>,
 }
 
-/// Explains `line` as the first that is known of its client.
+/// Explains `line` as the first that is known of its client. For the format `auto` those come first
+/// that the servers' configurations on this host name for any log.
 ///
 /// # Errors
 /// There is no such format.
@@ -44,7 +44,14 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
     let mut step = |room, said: String, details| steps.push(Step { room, said, details });
     let reading = Reading::of(config);
     let read_at = Timestamp::now();
-    let formats = formats(format, &ServerLogs::read(&[]), "", line, &reading, read_at)?;
+    let formats = match format {
+        "auto" => {
+            let arena = Bump::new();
+            let context = reading.context(Extent::Whole, read_at, &arena);
+            ServerLogs::read(&config.server_configs).all_formats().or_learn("", std::iter::once(line), &context)
+        }
+        _ => Formats::named(format).map_err(anyhow::Error::msg)?,
+    };
     let (head, extent) = reading.extent(line, 0);
     let arena = Bump::new();
     let context = reading.context(extent, read_at, &arena);
@@ -62,7 +69,8 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
                     details.push(format!("{name}: {}", printable(value, 400)));
                 }
             };
-            detail("client", event.source_ip.map_or(String::new(), |address| address.to_string()).as_bytes());
+            let client = if event.guessed { "client, as a guess" } else { "client" };
+            detail(client, event.source_ip.map_or(String::new(), |address| address.to_string()).as_bytes());
             detail("time", event.time.map_or(String::new(), |time| time.to_string()).as_bytes());
             if let Some(http) = event.http() {
                 detail("method", http.method);
@@ -112,6 +120,12 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
     let thresholds = &config.thresholds;
     let because = match settled.action.as_str() {
         "block" => format!("{sum} reaches thresholds.block = {}", thresholds.block),
+        _ if record.client == 0 && settled.counted.score >= thresholds.block => {
+            format!(
+                "{sum} reaches thresholds.block = {}, but the line does not say for sure whose it is",
+                thresholds.block
+            )
+        }
         _ => {
             format!("{sum} reaches thresholds.flag = {}, not thresholds.block = {}", thresholds.flag, thresholds.block)
         }

@@ -137,15 +137,16 @@ pub fn look(
                 let record = observe(rules, reading.v6_prefix, scratch, &event, hits);
                 records.push(Record { start: start32, len, line: number, ..record });
             }
-            Err(_) if parse::is_blank(line) => {
-                *header = parse::header(line).map(|formats| (start32, formats)).or(header.take());
-            }
-            Err(_) => {
-                batch.unparsed += 1;
-                if batch.samples.len() < SAMPLES {
-                    batch.samples.push((start32, len));
+            Err(_) => match current.header(line) {
+                Some(newer) => *header = Some((start32, newer)),
+                None if parse::is_blank(line) => {}
+                None => {
+                    batch.unparsed += 1;
+                    if batch.samples.len() < SAMPLES {
+                        batch.samples.push((start32, len));
+                    }
                 }
-            }
+            },
         }
         start = end;
         arena.reset();
@@ -221,8 +222,12 @@ impl Judge {
         }
         self.time_secs = record.time_secs;
         let counted = self.counter.count(&record, hits, &self.rules)?;
-        let (action, decided_by) = decide::action(counted.score, counted.flagged, &self.thresholds);
-        let new = action == Action::Block && record.client != 0 && !counted.banned;
+        let (mut action, decided_by) = decide::action(counted.score, counted.flagged, &self.thresholds);
+        if record.client == 0 {
+            // Nobody is known who could be blocked.
+            action = action.min(Action::Monitor);
+        }
+        let new = action == Action::Block && !counted.banned;
         let ban_secs = new.then(|| decide::ban_secs(counted.offences, self.durations));
         if let Some(secs) = ban_secs {
             self.counter.ban(record.client, record.time_secs, secs);

@@ -51,14 +51,13 @@ const STOP_SECS: u64 = 30;
 
 /// What is followed: as configured, else where distributions and the servers' configurations put
 /// the logs.
-pub fn sources(config: &Config) -> Vec<SourceConfig> {
+pub fn sources(config: &Config, servers: &ServerLogs) -> Vec<SourceConfig> {
     if !config.source.is_empty() {
         return config.source.clone();
     }
     let usual = |path: &str| SourceConfig::new(path, Start::End);
     let mut sources: Vec<SourceConfig> = USUAL_LOGS.iter().copied().chain(auth_logs()).map(usual).collect();
     let found: HashSet<PathBuf> = present(&sources).iter().filter_map(|path| path.canonicalize().ok()).collect();
-    let servers = ServerLogs::read(&config.server_configs);
     let others = servers.present().filter(|(_, resolved)| !found.contains(*resolved));
     sources.extend(others.map(|(path, _)| usual(&glob::Pattern::escape(&path.to_string_lossy()))));
     sources
@@ -73,13 +72,15 @@ fn auth_logs() -> Vec<&'static str> {
     if files.is_empty() && has_journal { AUTH_JOURNALS.into() } else { files }
 }
 
-/// Runs until SIGTERM, SIGINT or `stop`, or until nothing more can come. `reload` reads the configuration again, for SIGHUP.
+/// Runs until SIGTERM, SIGINT or `stop`, or until nothing more can come. `servers` are those of `config`;
+/// `reload` reads the configuration again, for SIGHUP.
 ///
 /// # Errors
 /// It cannot start: the state directory, the database, the socket or a source is unusable.
 pub async fn run(
     config: Config,
     rules: Arc<Ruleset>,
+    servers: ServerLogs,
     reload: impl Fn() -> anyhow::Result<Config>,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
@@ -91,12 +92,12 @@ pub async fn run(
     if let Some(aside) = store.damaged() {
         tracing::error!(aside = %aside.display(), "the database was damaged and is kept aside; a new one is started");
     }
-    let sources = sources(&config);
+    let sources = sources(&config, &servers);
     let limits = Limits { max_line_bytes: config.detect.max_line_bytes as usize, ..Limits::default() };
     let tailer = Sources::open(&sources, store.marks().await?, limits, line_time(&config, sources.clone()))?;
     let waker = tailer.waker();
     let state = store.snapshot().await?;
-    let (reader, restored) = Reader::new(&config, rules.clone(), tailer, sources.clone(), state.as_deref());
+    let (reader, restored) = Reader::new(&config, rules.clone(), tailer, sources.clone(), servers, state.as_deref());
     if let Err(error) = restored {
         tracing::error!("what was counted before the start is lost: {error:#}");
     }

@@ -112,13 +112,14 @@ impl Reader {
         rules: Arc<Ruleset>,
         tailer: Sources,
         sources: Vec<SourceConfig>,
+        servers: ServerLogs,
         state: Option<&[u8]>,
     ) -> (Reader, Result<(), anyhow::Error>) {
         let mut reader = Reader {
             mode: config.mode,
             tailer,
             sources,
-            servers: ServerLogs::read(&config.server_configs),
+            servers,
             judge: Judge::new(config, rules),
             reading: Reading::of(config),
             scratch: Scratch::new(),

@@ -251,6 +251,52 @@ fn each_header_of_a_w3c_log_names_the_columns_of_the_lines_after_it() {
 }
 
 #[test]
+fn the_first_line_of_a_csv_log_names_its_columns_and_no_other_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let header = "time,client_ip,method,uri,status,note\n";
+    let sqli = |second, client: &str| {
+        format!("2026-01-05T09:00:{second:02}Z,{client},GET,\"/a?id=1'+UNION+SELECT+1,2\",200,198.51.100.1\n")
+    };
+    // A client whose words hold a line break may write a header; nobody stands where it says.
+    let text = [
+        header,
+        &sqli(1, "203.0.113.7"),
+        header,
+        "time,a,method,uri,status,client_ip\n",
+        &sqli(2, "203.0.113.8"),
+        "2026-01-05T09:00:03Z,203.0.113.9,GET,/,200\n",
+    ];
+    let path = file(directory.path(), "export.csv", text.concat().as_bytes());
+    let (findings, bans, totals) = scan(&Config::default(), std::slice::from_ref(&path));
+    let clients: Vec<String> = findings.iter().map(|found| found.source_ip.unwrap().to_string()).collect();
+    assert_eq!(clients, ["203.0.113.7", "203.0.113.8"]);
+    assert_eq!((bans.len(), totals.lines, totals.parsed, totals.unparsed), (2, 6, 2, 2));
+    assert!(findings[0].uri.ends_with("1,2"), "{}", findings[0].uri);
+}
+
+#[test]
+fn explain_knows_the_formats_that_servers_here_are_configured_with() {
+    let directory = tempfile::tempdir().unwrap();
+    let own = "$status|$remote_addr|$time_iso8601|$request";
+    let longer = "$remote_addr - $remote_user [$time_local] \"$request\" $status $body_bytes_sent \"$http_referer\" \"$http_user_agent\" \"$http_x_real_ip\"";
+    let text = format!(
+        "http {{ log_format own '{own}'; log_format longer '{longer}'; access_log a.log; access_log b.log own; access_log c.log longer; }}"
+    );
+    let server_configs = vec![file(directory.path(), "nginx.conf", text.as_bytes())];
+    let config = Config { server_configs, ..Config::default() };
+    let explain = |line: &str| replay::explain(&config, &rules(), "auto", line.as_bytes()).unwrap();
+    let explained = explain(&format!("200|203.0.113.7|2026-01-05T09:00:00Z|GET {SQLI} HTTP/1.1"));
+    assert_eq!(explained.steps[0].said, format!("understood as {own}"));
+    assert_eq!((explained.decision, explained.source_ip), ("block", "203.0.113.7".parse().ok()));
+    let combined = line(1, "203.0.113.7", "/", 200);
+    assert_eq!(explain(&combined).steps[0].said, "understood as nginx_combined");
+    let longer_line = combined.replace("\n", " \"-\"");
+    assert_eq!(explain(&longer_line).steps[0].said, format!("understood as {longer}"), "what says more comes first");
+    let other = "Jan  5 09:00:00 web sshd[812]: Failed password for bob from 203.0.113.7 port 4711 ssh2";
+    assert_eq!(explain(other).steps[0].said, "understood as syslog+message", "others are learned");
+}
+
+#[test]
 fn behind_trusted_proxies_the_client_whom_they_name_is_banned() {
     let directory = tempfile::tempdir().unwrap();
     let format = r#"$remote_addr [$time_iso8601] "$request" $status "$http_x_forwarded_for""#;
@@ -288,6 +334,11 @@ fn whom_a_client_may_have_named_is_never_acted_on() {
     let (findings, bans, _) = scan(&Config::default(), &[file(directory.path(), "envoy.log", line.as_bytes())]);
     assert_eq!((findings.len(), bans.len()), (1, 0));
     assert!(findings[0].source_ip.is_some() && findings[0].client.is_none());
+    assert!(findings[0].score >= Config::default().thresholds.certain);
+    assert_eq!(findings[0].action, Action::Monitor, "nobody can be blocked");
+    let explained = replay::explain(&Config::default(), &rules(), "auto", line.as_bytes()).unwrap();
+    assert_eq!(explained.decision, "monitor");
+    assert!(explained.because.contains("does not say for sure whose it is"), "{}", explained.because);
 }
 
 #[test]

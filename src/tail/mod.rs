@@ -28,6 +28,8 @@ use std::time::Duration;
 pub use config::{START, SourceConfig, Start};
 pub use sources::Sources;
 pub use stream::Stream;
+#[doc(hidden)]
+pub use stream::syslog_lines;
 pub use tailer::Tailer;
 pub use wake::Waker;
 

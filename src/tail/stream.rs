@@ -22,6 +22,8 @@ use tokio::sync::oneshot;
 
 pub use address::Stream;
 use buffer::{Buffer, Lines};
+#[doc(hidden)]
+pub use framing::syslog_lines;
 use journal::{Journal, Position};
 
 use super::reader::random;

@@ -13,7 +13,7 @@ use crate::event::Timestamp;
 
 /// What a field is of the event.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Part {
+pub enum Part {
     Client,
     User,
     /// The message proper.
@@ -146,6 +146,11 @@ static NAMES: &[(Part, &str)] = {
 const OTHERS: &[&str] =
     &["destination", "dest", "dst", "server", "local", "host", "upstream", "target", "observer", "agent", "listener"];
 
+/// What the field called `name` is.
+pub fn part(name: &[u8]) -> Option<Part> {
+    Name::of(b"", name).find().map(|at| NAMES[at].0)
+}
+
 /// The fields that were found.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Fields<'a> {
@@ -198,6 +203,15 @@ impl<'a> Fields<'a> {
         (fields, pairs.only)
     }
 
+    /// Those of a record whose columns are called so.
+    pub fn of_columns<'n>(columns: impl Iterator<Item = (&'n [u8], &'a [u8])>, context: &Context<'a>) -> Fields<'a> {
+        let mut fields = Fields::default();
+        for (name, value) in columns {
+            fields.take(b"", name, value, context);
+        }
+        fields
+    }
+
     /// Those of a message in the Common Event Format: behind seven fields with bars between, pairs
     /// whose values may hold spaces.
     pub fn of_cef(text: &'a [u8], context: &Context<'a>) -> Option<Fields<'a>> {
@@ -232,13 +246,12 @@ impl<'a> Fields<'a> {
 
     /// Takes the value of the field `key` of the object `of`.
     fn take(&mut self, of: &[u8], key: &[u8], value: &'a [u8], context: &Context<'a>) {
-        let find = |name: &Name| NAMES.iter().position(|(_, known)| known.as_bytes() == name.as_bytes());
         let both = Name::of(of, key);
         let inner = || {
             let others = OTHERS.iter().any(|other| of.eq_ignore_ascii_case(other.as_bytes()));
-            find(&Name::of(b"", key)).filter(|_| !others).map(|at| (at, NAMES.len()))
+            Name::of(b"", key).find().filter(|_| !others).map(|at| (at, NAMES.len()))
         };
-        let found = find(&both).map(|at| (at, 0));
+        let found = both.find().map(|at| (at, 0));
         let Some((at, behind)) = (if of.is_empty() { found } else { found.or_else(inner) }) else { return };
         let part = NAMES[at].0;
         let rank = (at + behind + 1) as u16;
@@ -344,6 +357,11 @@ impl Name {
 
     fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
+    }
+
+    /// Where in [`NAMES`] it is.
+    fn find(&self) -> Option<usize> {
+        NAMES.iter().position(|(_, known)| known.as_bytes() == self.as_bytes())
     }
 }
 

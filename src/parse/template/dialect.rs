@@ -27,7 +27,8 @@ pub fn variables(format: &str) -> Result<Vec<Variable>, String> {
     let mut out = vec![];
     let mut at = 0;
     while let Some(byte) = bytes.next() {
-        let rest = &format[at..];
+        // Within a character there is no text, and nothing but a literal.
+        let rest = format.get(at..).unwrap_or_default();
         let mut taken = 1;
         match byte {
             b'\\' => {

@@ -79,6 +79,11 @@ fn fields_stand_in_any_order() {
             r#"203.0.113.7 [05/Jan/2026:12:30:45 +0000] "/a?b" "198.51.100.1""#,
             "2026-01-05T12:30:45.000Z 203.0.113.7 |/a?b| 0 None ref= ua= user= host=",
         ),
+        (
+            r"→ $remote_addr \é [$time_local] $status",
+            "→ 203.0.113.7 é [05/Jan/2026:12:30:45 +0000] 404",
+            "2026-01-05T12:30:45.000Z 203.0.113.7 || 404 None ref= ua= user= host=",
+        ),
     ] {
         assert_eq!(shown(format, line), expected, "{format}");
     }
@@ -215,7 +220,7 @@ proptest::proptest! {
     #[test]
     fn no_bytes_make_it_panic(
         line in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
-        format in "([$%][a-zA-Z_]{1,3}|[$%{}!<>,:\\\\\" \\[\\]-]|\\$(time_local|request|status|uri|args|host)|%\\{[%a-zA-Z]{0,4}\\}t){0,12}",
+        format in "([$%][a-zA-Z_]{1,3}|[$%{}!<>,:\\\\\" \\[\\]é→-]|\\$(time_local|request|status|uri|args|host)|%\\{[%a-zA-Z]{0,4}\\}t){0,12}",
     ) {
         let _ = compile(&format);
         let own = compile(&format!("%a %t {format}")).or_else(|_| compile(&format!("$remote_addr [$time_local] {format}")));

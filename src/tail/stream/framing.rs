@@ -9,6 +9,22 @@ const COUNT_DIGITS: usize = 7;
 #[derive(Debug, PartialEq)]
 pub(super) struct Broken;
 
+/// The lines in the bytes of one syslog connection, which come in these `pieces`: each at most `max`
+/// bytes long and with how many are missing. And whether all of it could be read. For fuzzing.
+#[doc(hidden)]
+pub fn syslog_lines<'a>(max: usize, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<(Vec<u8>, u64)>, bool) {
+    let (mut framer, mut lines) = (Framer::syslog(max), Lines::default());
+    let whole = pieces.map(|piece| framer.feed(piece, &mut lines)).all(|fed| fed.is_ok());
+    if whole {
+        framer.finish(&mut lines);
+    }
+    let lines = lines.runs().flat_map(|(run, bytes)| {
+        let bytes = if run.tail_cut == 0 { bytes.strip_suffix(b"\n").unwrap_or(bytes) } else { bytes };
+        bytes.split(|&byte| byte == b'\n').map(move |line| (line.to_vec(), run.tail_cut.saturating_sub(1)))
+    });
+    (lines.collect(), whole)
+}
+
 /// Finds the lines in the bytes of one connection, however they are cut.
 ///
 /// Senders of syslog end each message with a newline, or say its length before it (RFC 6587). Which
