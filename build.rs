@@ -15,6 +15,7 @@ mod detect {
     mod ordinary;
 }
 
+#[allow(clippy::disallowed_methods, reason = "cargo speaks to build scripts through the environment")]
 fn main() -> Result<(), Box<dyn Error>> {
     // `sqlx::migrate!` reads the migrations while it compiles, and cargo does not see that.
     for path in ["build.rs", "migrations", "rules", "src/detect"] {
