@@ -21,6 +21,9 @@ impl Template {
                     return section.read_head(line, at, parts);
                 }
                 return match section.end {
+                    None if section.form == Form::Literal => {
+                        section.ended(line, after(&section.after, line, at)?, line.len())
+                    }
                     None => section.read(line, at, line.len(), parts),
                     Some(b'"') => Err(Unparsed("a quote is missing")),
                     Some(_) => Err(Unparsed("a tab is missing")),
@@ -145,14 +148,19 @@ impl Section {
         }
     }
 
+    /// Nothing is left, or what somebody has appended to the format.
+    #[inline]
+    fn ended(&self, line: &[u8], at: usize, end: usize) -> Result<(), Unparsed> {
+        let appended = self.end.is_none() && line.get(at) == Some(&b' ');
+        if at == end || appended { Ok(()) } else { Err(Unparsed("more text than the format has")) }
+    }
+
     /// Reads the whole section.
     #[inline]
     fn read<'a>(&self, line: &'a [u8], at: usize, end: usize, parts: &mut Parts<'a>) -> Result<(), Unparsed> {
         let at = self.read_words(line, at, end, Extent::Whole, parts)?;
         if self.first_free == self.pieces.len() {
-            let at = after(&self.after, line, at)?;
-            let appended = self.end.is_none() && line.get(at) == Some(&b' ');
-            return if at == end || appended { Ok(()) } else { Err(Unparsed("more text than the format has")) };
+            return self.ended(line, after(&self.after, line, at)?, end);
         }
         let mut end = before(&self.after, line, at, end)?;
         for piece in self.pieces[self.tail..].iter().rev() {

@@ -32,7 +32,7 @@ impl Literal {
     /// Whether `line` goes on with it at `at`.
     #[inline]
     pub fn is_at(&self, line: &[u8], at: usize) -> bool {
-        let rest = line.get(at..).unwrap_or_default();
+        let Some(rest) = line.get(at..) else { return false };
         match rest.first_chunk() {
             Some(bytes) if self.text.len() <= 8 => (u64::from_le_bytes(*bytes) ^ self.word) & self.mask == 0,
             _ => self.text.is_empty() || rest.starts_with(&self.text),
@@ -170,13 +170,14 @@ impl<'l> Signs<'l> {
 /// Where the next 64 bytes are and the signs among them.
 #[inline]
 fn next_block(line: &[u8], from: &mut usize, after_backslash: &mut bool, tabs: bool) -> (usize, u64) {
-    let mut copy = [0; 64];
+    let mut copy;
     let (block, bytes): (usize, &[u8; 64]) = match line[*from..].first_chunk() {
         Some(bytes) => (*from, bytes),
         None => match line.last_chunk() {
             // The last ones, some of them again.
             Some(bytes) => (line.len() - 64, bytes),
             None => {
+                copy = [0; 64];
                 copy[..line.len()].copy_from_slice(line);
                 (0, &copy)
             }
