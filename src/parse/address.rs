@@ -22,14 +22,13 @@ pub fn address_and_port(field: &[u8]) -> Option<IpAddr> {
     })
 }
 
-/// The IPv4 address that `text` begins with and its length: dotted decimal, four numbers without
-/// leading zeros (which some readers take for octal). What follows it may be anything.
-// A call would hand the address over in memory, byte by byte.
-#[inline(always)]
+/// The IPv4 address that `text` begins with, up to its end or a space, and its length: dotted
+/// decimal, four numbers without leading zeros (which some readers take for octal).
+#[inline]
 pub fn leading_v4(text: &[u8]) -> Option<(IpAddr, usize)> {
-    // The longest address has 15 bytes; at the end of the text a copy stands in.
-    let mut copy = [0; 16];
-    let text = match text.first_chunk::<16>() {
+    // The longest address and what ends it; at the end of the text a copy stands in.
+    let mut copy = [0; 17];
+    let text = match text.first_chunk::<17>() {
         Some(text) => text,
         None => {
             copy[..text.len()].copy_from_slice(text);
@@ -45,7 +44,8 @@ pub fn leading_v4(text: &[u8]) -> Option<(IpAddr, usize)> {
         let three = two & usize::from(third < 10);
         let len = 1 + two + three;
         let value = [first, first * 10 + second, first * 100 + second * 10 + third][two + three];
-        let ends = octet == 3 || text[(at + len) & 15] == b'.';
+        let end = text[(at + len).min(16)];
+        let ends = if octet < 3 { end == b'.' } else { end == b' ' || end == 0 };
         wrong |= first > 9 || (first == 0 && len > 1) || value > 255 || !ends;
         if octet == 0 && wrong {
             return None; // As a rule, an IPv6 address.
