@@ -15,21 +15,24 @@
 //! A user called `x [05/Jan/2026:…] ` therefore stays a user, as in `access`.
 
 mod dialect;
+mod read;
+mod scan;
 
 use std::sync::OnceLock;
 
-use super::access::{bare_quote, host_name, present, request};
-use super::address::{address, address_and_port, leading_v4};
 use super::context::{Context, Site};
-use super::time::{END_OF_9999, clf, iso8601, leading_iso8601, number, unix};
 use super::{Extent, LogFormat, Unparsed, proxies};
-use crate::event::{Event, Http, Kind, Timestamp};
+use crate::event::{Event, Kind, Timestamp};
 use dialect::{Step, Variable};
+use read::{Client, Parts};
+use scan::Literal;
 
 /// A compiled format.
 #[derive(Debug)]
 pub struct Template {
     sections: Box<[Section]>,
+    /// Whether tabs end sections.
+    has_tabs: bool,
     /// The client is only what X-Forwarded-For names: a guess.
     client_from_header: bool,
     /// The zone of its time stands elsewhere in the line.
@@ -43,7 +46,7 @@ static UTC: Site = Site { zone: jiff::tz::TimeZone::UTC, trusted_proxies: Vec::n
 struct Section {
     pieces: Box<[Piece]>,
     /// The literal after the last piece.
-    after: Box<[u8]>,
+    after: Literal,
     /// The sign that ends it; none at the end of the line.
     end: Option<u8>,
     /// The first free text, and the piece after the last; both the number of pieces without any.
@@ -69,9 +72,11 @@ enum Form {
 /// A field and the literal before it.
 #[derive(Debug)]
 struct Piece {
-    before: Box<[u8]>,
+    before: Literal,
     field: Field,
     shape: Shape,
+    /// What a word ends before; none where the section ends it.
+    until: Option<u8>,
 }
 
 /// What a field tells.
@@ -147,8 +152,8 @@ pub fn compile(format: &str) -> Result<Template, String> {
             }
             Variable::Literal(byte) => literal.push(*byte),
             Variable::Field { name, field, shape, .. } => {
-                let before = std::mem::take(&mut literal).into();
-                pieces.push(Piece { before, field: field.clone(), shape: *shape });
+                let before = Literal::new(std::mem::take(&mut literal));
+                pieces.push(Piece { before, field: field.clone(), shape: *shape, until: None });
                 names.push(name);
             }
         }
@@ -165,15 +170,17 @@ pub fn compile(format: &str) -> Result<Template, String> {
         return Err("no time: add $time_local (nginx) or %t (Apache)".to_owned());
     }
     let zone_apart = has(&|field| matches!(field, Field::PartOfTime(steps) if steps.contains(&Step::Zone)));
-    Ok(Template { sections: sections.into(), zone_apart, client_from_header })
+    let has_tabs = sections.iter().any(|section| section.end == Some(b'\t'));
+    Ok(Template { sections: sections.into(), has_tabs, zone_apart, client_from_header })
 }
 
 /// The section of `pieces`, called `names`.
-fn section(pieces: Vec<Piece>, after: Vec<u8>, end: Option<u8>, names: &[&str]) -> Result<Section, String> {
+fn section(mut pieces: Vec<Piece>, after: Vec<u8>, end: Option<u8>, names: &[&str]) -> Result<Section, String> {
+    let after = Literal::new(after);
     let free = |piece: &Piece| piece.shape == Shape::Free;
     let first_free = pieces.iter().position(free).unwrap_or(pieces.len());
     let tail = pieces.iter().rposition(free).map_or(pieces.len(), |last| last + 1);
-    for (at, pair) in pieces.windows(2).enumerate().filter(|(_, pair)| pair[1].before.is_empty()) {
+    for (at, pair) in pieces.windows(2).enumerate().filter(|(_, pair)| pair[1].before.len() == 0) {
         let ends = match pair[0].shape {
             Shape::Number => pair[1].shape != Shape::Number,
             Shape::Fixed(_) | Shape::Iso8601 => true,
@@ -199,13 +206,20 @@ fn section(pieces: Vec<Piece>, after: Vec<u8>, end: Option<u8>, names: &[&str]) 
     }
     let client_chosen =
         between.iter().all(|piece| free(piece) || matches!(piece.field, Field::Method | Field::Protocol));
+    for at in 0..pieces.len() {
+        let next = pieces.get(at + 1);
+        pieces[at].until = next.map_or(&after, |next| &next.before).first().or(match next {
+            Some(next) => (next.field == Field::Uri).then_some(b'/'),
+            None => None,
+        });
+    }
     let form = match &*pieces {
         [] => Form::Literal,
         pieces if pieces.iter().any(|piece| piece.field == Field::User) => Form::WithUser,
-        [Piece { before, shape: Shape::Free, .. }] if before.is_empty() && after.is_empty() => Form::Text,
+        [Piece { before, shape: Shape::Free, .. }] if before.len() + after.len() == 0 => Form::Text,
         _ => Form::Mixed,
     };
-    Ok(Section { pieces: pieces.into(), after: after.into(), end, first_free, tail, client_chosen, form })
+    Ok(Section { pieces: pieces.into(), after, end, first_free, tail, client_chosen, form })
 }
 
 impl LogFormat for Template {
@@ -236,275 +250,6 @@ impl LogFormat for Template {
             parts.http.uri = context.joined(&[parts.http.uri, b"?", parts.query]);
         }
         Ok(Event { time, source_ip: parts.source_ip, guessed, kind: Kind::Http(parts.http) })
-    }
-}
-
-impl Template {
-    /// Reads section after section; what was read before an error stays in `parts`.
-    #[inline]
-    fn read<'a>(&self, line: &'a [u8], extent: Extent, parts: &mut Parts<'a>) -> Result<(), Unparsed> {
-        let mut rest = line;
-        for section in &self.sections {
-            let end = match section.end {
-                None => None,
-                Some(b'"') => bare_quote(rest),
-                Some(sign) => memchr::memchr(sign, rest),
-            };
-            let Some(at) = end else {
-                if extent == Extent::Head {
-                    return section.read_head(rest, parts);
-                }
-                return match section.end {
-                    None => section.read(rest, parts),
-                    Some(b'"') => Err(Unparsed("a quote is missing")),
-                    Some(_) => Err(Unparsed("a tab is missing")),
-                };
-            };
-            let text = &rest[..at];
-            match section.form {
-                Form::Literal if *text == *section.after => {}
-                Form::Literal => return Err(Unparsed(NO_LITERAL)),
-                Form::Text => parts.set(&section.pieces[0].field, text)?,
-                Form::Mixed => section.read(text, parts)?,
-                Form::WithUser => {
-                    let more_ms = parts.more_ms;
-                    if let Err(unparsed) = section.read(text, parts) {
-                        // What was set is set again, but this adds up.
-                        let longer = section.with_empty_user(rest, at).ok_or(unparsed)?;
-                        parts.more_ms = more_ms;
-                        section.read(&rest[..longer], parts)?;
-                        rest = &rest[longer + 1..];
-                        continue;
-                    }
-                }
-            }
-            rest = &rest[at + 1..];
-        }
-        Ok(())
-    }
-}
-
-impl Section {
-    /// Where it ends when the quote at `at` belongs to `""`, which Apache writes for an empty user.
-    #[cold]
-    fn with_empty_user(&self, rest: &[u8], at: usize) -> Option<usize> {
-        let after = at + b"\"\"".len();
-        let empty = rest[at..].starts_with(b"\"\"");
-        empty.then(|| bare_quote(&rest[after..])).flatten().map(|quote| after + quote)
-    }
-
-    /// Reads the pieces that end by the next literal. Of a line that was cut in this section, the
-    /// first free text is what is left, and other fields must not touch the cut.
-    #[inline]
-    fn read_head<'a>(&self, text: &'a [u8], parts: &mut Parts<'a>) -> Result<(), Unparsed> {
-        let rest = self.read_words(text, Extent::Head, parts)?;
-        self.pieces.get(self.first_free).map_or(Ok(()), |piece| parts.set(&piece.field, rest))
-    }
-
-    #[inline]
-    fn read_words<'a>(&self, text: &'a [u8], extent: Extent, parts: &mut Parts<'a>) -> Result<&'a [u8], Unparsed> {
-        let mut rest = text;
-        for (at, piece) in self.pieces[..self.first_free].iter().enumerate() {
-            rest = literal(rest, &piece.before)?;
-            let next = self.pieces.get(at + 1);
-            let literal = next.map_or(&self.after, |piece| &piece.before);
-            let len = match piece.shape {
-                Shape::Word if let [sign, ..] = **literal => {
-                    if piece.field == Field::Client
-                        && let Some((address, len)) = leading_v4(rest)
-                        && rest.get(len) == Some(&sign)
-                    {
-                        (parts.source_ip, parts.client) = (Some(address), Client::Address);
-                        rest = &rest[len..];
-                        continue;
-                    }
-                    rest.iter().position(|&byte| byte == sign)
-                }
-                Shape::Word if next.is_some_and(|piece| piece.field == Field::Uri) => memchr::memchr(b'/', rest),
-                // Formats get fields appended.
-                Shape::Word if self.end.is_none() => rest.iter().position(|&byte| byte == b' ').or(Some(rest.len())),
-                Shape::Word => Some(rest.len()),
-                Shape::List => list_end(rest, literal),
-                Shape::Number => Some(rest.iter().take_while(|byte| matches!(byte, b'0'..=b'9' | b'-' | b'.')).count()),
-                Shape::Fixed(len) => (len <= rest.len()).then_some(len),
-                Shape::Iso8601 => leading_iso8601(rest, &UTC).map(|(_, len)| len),
-                Shape::Free => None,
-            };
-            let len = len.filter(|&len| extent == Extent::Whole || len < rest.len()).ok_or(Unparsed(NO_END))?;
-            let (field, after) = rest.split_at(len);
-            parts.set(&piece.field, field)?;
-            rest = after;
-        }
-        match self.pieces.get(self.first_free) {
-            Some(piece) => literal(rest, &piece.before),
-            None => Ok(rest),
-        }
-    }
-
-    /// Reads the whole section.
-    #[inline]
-    fn read<'a>(&self, text: &'a [u8], parts: &mut Parts<'a>) -> Result<(), Unparsed> {
-        let mut rest = self.read_words(text, Extent::Whole, parts)?;
-        if self.first_free == self.pieces.len() {
-            rest = literal(rest, &self.after)?;
-            let appended = self.end.is_none() && rest.starts_with(b" ");
-            return if rest.is_empty() || appended { Ok(()) } else { Err(Unparsed("more text than the format has")) };
-        }
-        rest = rest.strip_suffix(&*self.after).ok_or(Unparsed(NO_LITERAL))?;
-        for piece in self.pieces[self.tail..].iter().rev() {
-            let start = match piece.shape {
-                Shape::Fixed(len) => rest.len().checked_sub(len),
-                _ => memchr::memmem::rfind(rest, &piece.before).map(|at| at + piece.before.len()),
-            };
-            let (before, field) = rest.split_at(start.ok_or(Unparsed(NO_LITERAL))?);
-            parts.set(&piece.field, field)?;
-            rest = before.strip_suffix(&*piece.before).ok_or(Unparsed(NO_LITERAL))?;
-        }
-        let free = &self.pieces[self.first_free..self.tail];
-        if !self.client_chosen {
-            return parts.set(&free[0].field, rest);
-        }
-        for pair in free.windows(2) {
-            let Some(len) = memchr::memmem::find(rest, &pair[1].before) else {
-                return parts.set(&pair[0].field, rest);
-            };
-            parts.set(&pair[0].field, &rest[..len])?;
-            rest = &rest[len + pair[1].before.len()..];
-        }
-        parts.set(&free[free.len() - 1].field, rest)
-    }
-}
-
-const NO_LITERAL: &str = "a text of the format is missing";
-const NO_END: &str = "a field does not end";
-
-#[inline]
-fn literal<'a>(rest: &'a [u8], literal: &[u8]) -> Result<&'a [u8], Unparsed> {
-    match literal {
-        [] => Ok(rest),
-        [byte] if rest.first() == Some(byte) => Ok(&rest[1..]),
-        _ => rest.strip_prefix(literal).ok_or(Unparsed(NO_LITERAL)),
-    }
-}
-
-/// Where a list ends: at the first `literal` that belongs to no separator.
-fn list_end(text: &[u8], literal: &[u8]) -> Option<usize> {
-    if literal.is_empty() {
-        return Some(text.len());
-    }
-    let separates =
-        |at: &usize| text[..*at].ends_with(b",") || text[..*at].ends_with(b" :") || text[*at..].starts_with(b" : ");
-    memchr::memmem::find_iter(text, literal).find(|at| !separates(at))
-}
-
-/// What has been read of a line.
-#[derive(Clone, Copy)]
-struct Parts<'a> {
-    site: &'a Site,
-    time: Option<Timestamp>,
-    /// What other fields add to the time.
-    more_ms: i64,
-    client: Client,
-    ident: bool,
-    source_ip: Option<std::net::IpAddr>,
-    query: &'a [u8],
-    http: Http<'a>,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Client {
-    Absent,
-    /// A host name, a Unix socket or `-`.
-    Named,
-    Address,
-}
-
-impl<'a> Parts<'a> {
-    fn new(site: &'a Site) -> Parts<'a> {
-        Parts {
-            site,
-            time: None,
-            more_ms: 0,
-            client: Client::Absent,
-            ident: false,
-            source_ip: None,
-            query: b"",
-            http: Http::default(),
-        }
-    }
-
-    #[inline]
-    fn set(&mut self, field: &Field, text: &'a [u8]) -> Result<(), Unparsed> {
-        let http = &mut self.http;
-        match field {
-            Field::Skipped => {}
-            Field::Query => {
-                let query = text.strip_prefix(b"?").unwrap_or(text);
-                self.query = if query.is_empty() { self.query } else { present(query) };
-            }
-            Field::Client | Field::ClientAndPort => {
-                self.source_ip = if *field == Field::Client {
-                    address_and_port(text)
-                } else {
-                    memchr::memrchr(b':', text).and_then(|colon| address(&text[..colon]))
-                };
-                self.client = if self.source_ip.is_some() { Client::Address } else { Client::Named };
-                if self.source_ip.is_none() && (text.is_empty() || !host_name(text)) {
-                    self.client = Client::Absent;
-                    return Err(Unparsed("the client field is no address"));
-                }
-            }
-            Field::Ident => self.ident = text != b"-",
-            Field::Time(clock) => {
-                self.time = Some(clock.read(text, self.site).ok_or(Unparsed("no time where the format has it"))?)
-            }
-            Field::PartOfTime(steps) => {
-                let part = dialect::strftime(steps, text, &UTC).ok_or(Unparsed("no time where the format has it"))?;
-                self.more_ms += part.0;
-            }
-            Field::Request => request(text, http),
-            Field::Method => http.method = present(text),
-            Field::Uri => http.uri = present(text),
-            Field::Protocol => http.protocol = present(text),
-            Field::Status => {
-                http.status = match *text {
-                    [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
-                        Some(u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0'))
-                    }
-                    [b'0'] => Some(0),
-                    [b'-'] | [b'-', b'1'] => None,
-                    _ => return Err(Unparsed("the status is no number")),
-                }
-            }
-            Field::Bytes => {
-                let value = number(text).map(i64::cast_unsigned);
-                if value.is_none() && text != b"-" {
-                    return Err(Unparsed("the size is no number"));
-                }
-                http.bytes = value;
-            }
-            Field::Referer => http.referer = present(text),
-            Field::Agent => http.user_agent = present(text),
-            Field::User => http.user = if text == b"\"\"" { b"" } else { present(text) },
-            Field::Host => http.host = present(text),
-            Field::Forwarded => http.forwarded = present(text),
-        }
-        Ok(())
-    }
-}
-
-impl Clock {
-    #[inline]
-    fn read(&self, text: &[u8], site: &Site) -> Option<Timestamp> {
-        let time = match self {
-            Clock::CommonLog => clf(text),
-            Clock::Iso8601 => iso8601(text, site),
-            Clock::Seconds => unix(text),
-            Clock::Milliseconds => number(text).map(Timestamp),
-            Clock::Microseconds => number(text).map(|micros| Timestamp(micros / 1000)),
-            Clock::Strftime(steps) => dialect::strftime(steps, text, site),
-        };
-        time.filter(|time| time.secs() < END_OF_9999)
     }
 }
 

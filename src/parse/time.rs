@@ -75,14 +75,24 @@ pub fn iso8601(text: &[u8], site: &Site) -> Option<Timestamp> {
 /// The ISO 8601 time that `text` begins with, and its length. A space may stand for the `T`, the
 /// fraction begins with `.` or `,`, and what has no zone is of the zone of `site`.
 pub fn leading_iso8601(text: &[u8], site: &Site) -> Option<(Timestamp, usize)> {
-    let seconds = text.get(..19)?;
+    let seconds: &[u8; 19] = text.first_chunk()?;
     let separators = [seconds[4], seconds[7], seconds[13], seconds[16]];
     if separators != *b"--::" || !matches!(seconds[10], b'T' | b't' | b' ') {
         return None;
     }
-    let two = |from: usize| number(&seconds[from..from + 2]);
-    let date = [number(&seconds[..4])?, two(5)?, two(8)?];
-    let clock = [two(11)?, two(14)?, two(17)?];
+    // All digits at once: `YYYY-MM-`, the day, `hh:mm:ss`.
+    let eight = |from: usize| seconds[from..].first_chunk().map_or(0, |bytes| digits::from_zero(*bytes));
+    let year_and_month = eight(0) & 0x00ff_ff00_ffff_ffff;
+    let day = eight(8) & 0xffff;
+    let clock = eight(11) & 0xffff_00ff_ff00_ffff;
+    if digits::not_digits(year_and_month) | digits::not_digits(day) | digits::not_digits(clock) != 0 {
+        return None;
+    }
+    let [century, _, year, _, _, month, ..] = digits::pairs(year_and_month);
+    let [day, ..] = digits::pairs(day);
+    let [hour, _, _, minute, _, _, second, _] = digits::pairs(clock);
+    let date = [i64::from(century) * 100 + i64::from(year), month.into(), day.into()];
+    let clock = [hour, minute, second].map(i64::from);
     let mut len = 19;
     let mut ms = 0;
     if let Some(b'.' | b',') = text.get(len) {
@@ -106,8 +116,12 @@ pub fn offset(text: &[u8]) -> Option<(i64, usize)> {
         _ => return None,
     };
     let colon = usize::from(text.get(3) == Some(&b':'));
-    let hour = number(text.get(1..3)?)?;
-    let (minute, len) = match text.get(3 + colon..5 + colon).and_then(number) {
+    let two = |from: usize| match text.get(from..)? {
+        [tens @ b'0'..=b'9', ones @ b'0'..=b'9', ..] => Some(i64::from((tens - b'0') * 10 + (ones - b'0'))),
+        _ => None,
+    };
+    let hour = two(1)?;
+    let (minute, len) = match two(3 + colon) {
         Some(minute) => (minute, 5 + colon),
         None => (0, 3),
     };
