@@ -37,7 +37,7 @@ pub fn plain<'a>(text: &'a [u8], spare: &'a mut Vec<u8>) -> &'a [u8] {
 
 /// As the kernel writes it: pairs of digits and capital letters.
 fn is_hexadecimal(text: &[u8]) -> bool {
-    text.len() >= 4 && text.len() % 2 == 0 && text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F'))
+    text.len() >= 4 && text.len().is_multiple_of(2) && text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F'))
 }
 
 /// Appends what the hexadecimal `text` says; a NUL stands between the arguments of a title.
