@@ -40,6 +40,8 @@ pub fn load(file: &str, text: &str) -> Result<(Vec<Rule>, Vec<RuleError>), RuleE
                 view: View::Decoded,
                 pattern: pattern.clone(),
                 methods: vec![],
+                status: vec![],
+                served: 0,
                 attack: vec![],
                 benign: vec![],
             };

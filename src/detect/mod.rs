@@ -1,6 +1,7 @@
 //! Takes events, gives findings. Matching looks at one line and is stateless; counting keeps
 //! what clients did, in log time and bounded memory. Never reads a clock, a file or the network.
 
+mod audit;
 mod config;
 mod counter;
 mod decode;
@@ -22,5 +23,5 @@ pub use counter::{Client, Counted, Counter, DamagedState, Record, subject};
 pub use rules::{BUILT_IN, Example, ExampleRequest, Rule, RuleError, RuleSpec};
 pub use ruleset::{Hit, Ruleset, Scratch};
 pub use texts::views;
-pub use trial::{Trial, TrialKind, lint, trials};
+pub use trial::{Trial, TrialKind, cases, lint, redundant, trials};
 pub use window::{Repeated, WindowRule, WindowSpec};

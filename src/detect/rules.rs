@@ -10,11 +10,12 @@ use serde::Deserialize;
 
 use super::literals;
 use super::window::{WindowRule, WindowSpec};
-use crate::event::Category;
+use crate::event::{Category, Http};
 
 /// The built-in files, by name.
 pub const BUILT_IN: &[(&str, &str)] = &[
     ("913-scanner.toml", include_str!("../../rules/913-scanner.toml")),
+    ("920-protocol.toml", include_str!("../../rules/920-protocol.toml")),
     ("930-lfi.toml", include_str!("../../rules/930-lfi.toml")),
     ("932-rce.toml", include_str!("../../rules/932-rce.toml")),
     ("933-code.toml", include_str!("../../rules/933-code.toml")),
@@ -22,11 +23,17 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("941-xss.toml", include_str!("../../rules/941-xss.toml")),
     ("942-sqli.toml", include_str!("../../rules/942-sqli.toml")),
     ("943-nosqli.toml", include_str!("../../rules/943-nosqli.toml")),
+    ("950-exploit.toml", include_str!("../../rules/950-exploit.toml")),
+    ("960-messages.toml", include_str!("../../rules/960-messages.toml")),
     ("windows.toml", include_str!("../../rules/windows.toml")),
 ];
 
-/// Bytes of compiled program that one pattern may cost.
-const PATTERN_BUDGET_BYTES: usize = 1 << 20;
+/// Bytes of compiled program that one pattern may cost, twice what the largest built-in one does. The
+/// engine is linear: at worst it visits each of some 8,000 states at each byte of a text, never more.
+const PATTERN_BUDGET_BYTES: usize = 1 << 18;
+
+/// The score at which a line is a finding, by default: what was served lifts no weak signal to it.
+pub const FLAG: u8 = 5;
 
 /// A rule file as written.
 #[derive(Deserialize)]
@@ -60,13 +67,38 @@ pub struct RuleSpec {
     /// Methods that it applies to; none: any.
     #[serde(default)]
     pub methods: Vec<String>,
+    /// Statuses that it applies to; none: any.
+    #[serde(default)]
+    pub status: Vec<u16>,
+    /// Added to the score where the answer was 2xx: who asked for it got something.
+    #[serde(default)]
+    pub served: u8,
     /// Requests that it must match.
     pub attack: Vec<Example>,
     /// Requests that it must not match, however close.
     pub benign: Vec<Example>,
 }
 
-/// The part of a request that a rule looks at.
+impl RuleSpec {
+    /// Whether it applies to requests like this one, whatever they ask for.
+    pub fn applies_to(&self, http: &Http<'_>) -> bool {
+        (self.methods.is_empty() || self.methods.iter().any(|method| method.as_bytes() == http.method))
+            && (self.status.is_empty() || http.status.is_some_and(|status| self.status.contains(&status)))
+    }
+
+    /// Whether it applies to every request.
+    pub fn is_unconditional(&self) -> bool {
+        self.methods.is_empty() && self.status.is_empty()
+    }
+
+    /// What a match in a line with this status counts.
+    pub fn score_of(&self, status: Option<u16>) -> u8 {
+        let served = status.is_some_and(|status| (200..300).contains(&status));
+        self.score + if served { self.served } else { 0 }
+    }
+}
+
+/// The part of a request that a rule looks at, or what a program says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
@@ -79,6 +111,10 @@ pub enum Target {
     Args,
     UserAgent,
     Referer,
+    /// A method of more than four letters: `GET`, `HEAD`, `POST` and `PUT` tell nothing.
+    Method,
+    /// The text of an event that is no request: see [`audit`](super::audit).
+    Message,
 }
 
 /// Some targets.
@@ -110,6 +146,8 @@ impl Target {
             Target::Args => "args",
             Target::UserAgent => "user_agent",
             Target::Referer => "referer",
+            Target::Method => "method",
+            Target::Message => "message",
         }
     }
 }
@@ -139,6 +177,8 @@ pub struct ExampleRequest {
     pub user_agent: Option<String>,
     pub referer: Option<String>,
     pub status: Option<u16>,
+    /// What a program says, in place of a request.
+    pub message: Option<String>,
     /// For windows of failed logins: who tried.
     pub user: Option<String>,
     /// For windows of connections: to which port.
@@ -246,6 +286,10 @@ pub fn without_examples(spec: RuleSpec, trust: Trust) -> Result<Rule, String> {
     if !(1..=10).contains(&spec.score) {
         return Err(format!("score {} is not between 1 and 10", spec.score));
     }
+    let most = if spec.score < FLAG { FLAG - 1 } else { 10 };
+    if spec.score + spec.served.min(10) > most {
+        return Err(format!("score {} and served {} are together more than {most}", spec.score, spec.served));
+    }
     if spec.target.is_empty() {
         return Err("target is empty".into());
     }
@@ -297,10 +341,15 @@ mod tests {
         assert_eq!(errors("score = 5\npattern = 'union'"), "ok");
         for (rule, expected) in [
             ("score = 11\npattern = 'union'", "my.toml:1: rule x: score 11 is not between 1 and 10"),
+            (
+                "score = 4\nserved = 1\npattern = 'union'",
+                "my.toml:1: rule x: score 4 and served 1 are together more than 4",
+            ),
+            ("score = 9\nserved = 255\npattern = 'union'", "my.toml:1: rule x: score 9 and served 255 are together"),
             ("score = 5\npattern = '(union'", "my.toml:1: rule x: the pattern is broken"),
             (
                 "score = 5\npattern = '(a{1000}){1000}b'",
-                "my.toml:1: rule x: the pattern compiles to more than 1048576 bytes",
+                "my.toml:1: rule x: the pattern compiles to more than 262144 bytes",
             ),
             ("score = 5\npattern = '.*'", "my.toml:1: rule x: the pattern matches the empty text"),
             ("score = 5\npattern = '[a-z]+'", "my.toml:1: rule x: no literal of at least four bytes"),

@@ -1,6 +1,7 @@
 //! All rules and windows together, and what one request gives: matching is stateless, so it may
 //! run on any core.
 
+use super::audit;
 use super::counter::Record;
 use super::decode::{Plus, is_encoded, is_foldable};
 use super::legacy;
@@ -21,6 +22,8 @@ pub struct Ruleset {
     uri: Prefilter,
     user_agent: Prefilter,
     referer: Prefilter,
+    method: Prefilter,
+    message: Prefilter,
 }
 
 /// A rule matched a part of a request.
@@ -87,6 +90,8 @@ impl Ruleset {
             uri: over(&URI_TARGETS),
             user_agent: over(&[Target::UserAgent]),
             referer: over(&[Target::Referer]),
+            method: over(&[Target::Method]),
+            message: over(&[Target::Message]),
             watched: Watched::by(&loaded.windows),
             rules: loaded.rules,
             windows: loaded.windows,
@@ -98,13 +103,17 @@ impl Ruleset {
     /// 10. Allocates nothing once `scratch` has grown.
     #[inline]
     pub fn examine(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &mut Vec<Hit>) -> u8 {
-        let Some(http) = event.http() else { return 0 };
+        let Some(http) = event.http() else { return self.examine_message(event, scratch, hits) };
         let recalled = scratch.recall(http);
-        if recalled.iter().all(|text| text.clean) {
+        let odd_method = http.method.len() > COMMON_METHOD_BYTES;
+        if recalled.iter().all(|text| text.clean) && !odd_method {
             return 0;
         }
         let first = hits.len();
-        let Scratch { texts, marks, clean } = scratch;
+        if odd_method {
+            self.match_text(http, http.method, Target::Method, scratch, hits);
+        }
+        let Scratch { texts, marks, clean, .. } = scratch;
         let prefilters = [&self.uri, &self.user_agent, &self.referer];
         for ((prefilter, (target, text)), (recalled, clean)) in
             prefilters.into_iter().zip(looked_at(http)).zip(recalled.into_iter().zip(clean))
@@ -121,19 +130,46 @@ impl Ruleset {
                 let candidates = marks.rules.iter().map(|&index| &self.rules[usize::from(index)].spec);
                 let here = |wanted: &&Target| **wanted == target || target == Target::Uri && Targets::URI.has(**wanted);
                 let wanted = candidates.clone().flat_map(|rule| &rule.target).filter(here).copied().collect();
-                let with_any_method = candidates.into_iter().all(|rule| rule.methods.is_empty());
+                let unconditional = candidates.into_iter().all(RuleSpec::is_unconditional);
                 texts.split(http, wanted);
-                self.match_parts(prefilter, http.method, texts, marks, first, hits);
+                self.match_parts(prefilter, http, texts, marks, first, hits);
                 // What was found in another text is not looked for in this one.
-                if with_any_method && hits.len() == first {
+                if unconditional && hits.len() == first {
                     clean.remember(exactly);
                 }
             } else {
                 clean.remember(recalled);
             }
         }
-        let sum: u32 = hits[first..].iter().map(|hit| u32::from(self.rules[usize::from(hit.rule)].spec.score)).sum();
-        sum.min(10) as u8
+        self.sum(&hits[first..], http.status)
+    }
+
+    /// [`examine`](Ruleset::examine) for what is no request.
+    fn examine_message(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &mut Vec<Hit>) -> u8 {
+        let Some(message) = event.kind.message() else { return 0 };
+        let first = hits.len();
+        let mut plain = std::mem::take(&mut scratch.plain);
+        let text = audit::plain(message.text, &mut plain);
+        self.match_text(&Http::default(), text, Target::Message, scratch, hits);
+        scratch.plain = plain;
+        self.sum(&hits[first..], None)
+    }
+
+    /// Matches a method or a message, which is one text and is not remembered.
+    fn match_text(&self, http: &Http<'_>, text: &[u8], target: Target, scratch: &mut Scratch, hits: &mut Vec<Hit>) {
+        let prefilter = if target == Target::Method { &self.method } else { &self.message };
+        let Scratch { texts, marks, .. } = scratch;
+        if may_match(prefilter, text, target, texts, marks) {
+            texts.split_text(text, target);
+            let first = hits.len();
+            self.match_parts(prefilter, http, texts, marks, first, hits);
+        }
+    }
+
+    /// What the hits of a line with this status count together, at most 10.
+    fn sum(&self, hits: &[Hit], status: Option<u16>) -> u8 {
+        let scores = hits.iter().map(|hit| u32::from(self.rules[usize::from(hit.rule)].spec.score_of(status)));
+        scores.sum::<u32>().min(10) as u8
     }
 
     /// Whether any window fits the line.
@@ -144,10 +180,9 @@ impl Ruleset {
 
     /// What matched, where, for people: one piece of evidence a rule.
     pub fn evidence(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &[Hit]) -> Vec<Evidence> {
-        let Some(http) = event.http() else { return vec![] };
         let explain = |hit: &Hit| {
             let rule = &self.rules[usize::from(hit.rule)];
-            scratch.texts.split(http, Targets::from_iter([hit.target]));
+            split(event, hit.target, scratch);
             let regex = rule.regex()?;
             let matched =
                 scratch.texts.of(hit.target, rule.spec.view).find_map(|text| Some(&text[regex.find(text)?.range()]))?;
@@ -155,7 +190,7 @@ impl Ruleset {
                 rule_id: rule.id.clone(),
                 target: hit.target.as_str(),
                 matched: printable(matched, 200),
-                score: rule.spec.score,
+                score: rule.spec.score_of(event.http().and_then(|http| http.status)),
             })
         };
         hits.iter().filter_map(explain).collect()
@@ -166,7 +201,7 @@ impl Ruleset {
     fn match_parts(
         &self,
         prefilter: &Prefilter,
-        method: &[u8],
+        http: &Http<'_>,
         texts: &Texts,
         marks: &mut Marks,
         first: usize,
@@ -179,10 +214,10 @@ impl Ruleset {
             marks.rules.dedup();
             for &index in &marks.rules {
                 let rule = &self.rules[usize::from(index)];
-                let RuleSpec { target: wanted, view, methods, .. } = &rule.spec;
+                let RuleSpec { target: wanted, view, .. } = &rule.spec;
                 if wanted.contains(&target)
                     && views.contains(view)
-                    && (methods.is_empty() || methods.iter().any(|wanted| wanted.as_bytes() == method))
+                    && rule.spec.applies_to(http)
                     && !hits[first..].iter().any(|hit| hit.rule == index)
                     && rule.regex().is_some_and(|regex| regex.is_match(text))
                 {
@@ -219,12 +254,24 @@ fn may_match(prefilter: &Prefilter, raw: &[u8], target: Target, texts: &mut Text
 
 /// Whether `rule` matches `event`, without any prefilter: for trying a rule by itself.
 pub fn matches(rule: &Rule, event: &Event<'_>, scratch: &mut Scratch) -> bool {
-    let Some(http) = event.http() else { return false };
     rule.spec.target.iter().any(|&target| {
-        scratch.texts.split(http, Targets::from_iter([target]));
+        split(event, target, scratch);
         rule.regex().is_some_and(|regex| scratch.texts.of(target, rule.spec.view).any(|text| regex.is_match(text)))
     })
 }
+
+/// Takes apart `event` for what looks at `target` alone.
+fn split(event: &Event<'_>, target: Target, scratch: &mut Scratch) {
+    let Scratch { texts, plain, .. } = scratch;
+    match (event.http(), event.kind.message(), target) {
+        (Some(http), _, Target::Method) => texts.split_text(http.method, target),
+        (_, Some(message), Target::Message) => texts.split_text(audit::plain(message.text, plain), target),
+        (http, ..) => texts.split(http.unwrap_or(&Http::default()), Targets::from_iter([target])),
+    }
+}
+
+/// Methods of so many bytes are those of everyday.
+const COMMON_METHOD_BYTES: usize = 4;
 
 /// The texts of a request that prefilters look at.
 #[inline]
@@ -238,6 +285,8 @@ pub struct Scratch {
     marks: Marks,
     /// For each text of [`looked_at`].
     clean: [CleanMemo; 3],
+    /// A message without its quotes and hexadecimal.
+    plain: Vec<u8>,
 }
 
 /// Texts of each kind of which a thread remembers that they are clean: 8 bytes each, together less
@@ -250,6 +299,7 @@ impl Default for Scratch {
             texts: Texts::default(),
             marks: Marks::default(),
             clean: REMEMBERED.map(|(texts, by)| CleanMemo::new(texts, by)),
+            plain: vec![],
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::DetectConfig;
 use super::counter::{Counter, Record, subject};
 use super::ordinary::ORDINARY;
-use super::rules::{Example, ExampleRequest, Rule};
+use super::rules::{Example, ExampleRequest, FLAG, Rule};
 use super::ruleset::{Hit, Ruleset, Scratch, matches};
 use super::window::Repeated;
 use crate::event::{Auth, AuthOutcome, ClientKey, Connection, Event, Http, Kind, Message};
@@ -73,6 +73,46 @@ pub fn trials(rules: &Ruleset) -> Vec<Trial> {
     all
 }
 
+/// The rules that catch nothing that no other catches: without them each attack of the rules' own
+/// examples, and each of `more`, would be a finding still, or they match none.
+pub fn redundant<'a>(rules: &'a Ruleset, more: &[ExampleRequest]) -> Vec<&'a str> {
+    let mut scratch = Scratch::new();
+    let mut needed = vec![false; rules.rules.len()];
+    let own = rules.rules.iter().flat_map(|rule| &rule.spec.attack).map(Example::request);
+    for request in own.chain(more.iter().cloned()) {
+        let (_, hits) = examine(rules, &request, &mut scratch);
+        let score = |hit: &Hit| u32::from(rules.rules[usize::from(hit.rule)].spec.score);
+        let sum: u32 = hits.iter().map(score).sum();
+        for hit in hits.iter().filter(|hit| sum - score(hit) < u32::from(FLAG)) {
+            needed[usize::from(hit.rule)] = true;
+        }
+    }
+    rules.rules.iter().zip(needed).filter(|(_, needed)| !needed).map(|(rule, _)| &*rule.id).collect()
+}
+
+/// Labelled requests, one JSON object a line: those called attacks, or else the benign ones. What is
+/// no field of an [`ExampleRequest`] is left out.
+///
+/// # Errors
+/// The first line that is no such object.
+pub fn cases(text: &str, label: &str) -> Result<Vec<ExampleRequest>, String> {
+    const FIELDS: [&str; 6] = ["method", "uri", "user_agent", "referer", "status", "message"];
+    let mut cases = vec![];
+    for (line, text) in (1..).zip(text.lines()) {
+        let wrong = |error: serde_json::Error| format!("line {line}: {error}");
+        let mut case: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).map_err(wrong)?;
+        let labelled = case.get("label").and_then(|label| label.as_str()).map(str::to_owned);
+        case.retain(|field, value| FIELDS.contains(&field.as_str()) && !value.is_null());
+        let request = serde_json::from_value(case.into()).map_err(wrong)?;
+        match labelled {
+            None => return Err(format!("line {line}: has no label")),
+            Some(labelled) if labelled == label => cases.push(request),
+            Some(_) => {}
+        }
+    }
+    Ok(cases)
+}
+
 /// Refuses a rule that matches an ordinary request.
 ///
 /// # Errors
@@ -84,9 +124,6 @@ pub fn lint(rule: &Rule) -> Result<(), String> {
         None => Ok(()),
     }
 }
-
-/// The score at which a line is a finding, by default. With the sum below it, no rule in it is above.
-const FLAG: u8 = 5;
 
 /// Ordinary requests: what browsers, crawlers, APIs and applications ask for all day.
 fn ordinary() -> impl Iterator<Item = ExampleRequest> {
@@ -133,6 +170,9 @@ fn event(request: &ExampleRequest) -> Event<'_> {
         let message = Message { user: user.as_bytes(), ..Message::default() };
         return Event::of(Kind::Auth(Auth { outcome: AuthOutcome::Failure, message }));
     }
+    if let Some(text) = &request.message {
+        return Event::of(Kind::App(Message { text: text.as_bytes(), ..Message::default() }));
+    }
     if let Some(port) = &request.port {
         let connection = Connection { destination_port: port.parse().unwrap_or(0), ..Connection::default() };
         return Event::of(Kind::Connection(connection));
@@ -157,6 +197,7 @@ fn shown(request: &ExampleRequest) -> String {
         ("referer ", &request.referer),
         ("login as ", &request.user),
         ("connection to port ", &request.port),
+        ("says ", &request.message),
     ];
     let given = fields
         .iter()
@@ -179,7 +220,7 @@ mod tests {
             hits.sort_by_key(|hit| hit.rule);
             let found: Vec<&str> = hits.iter().map(|hit| &*rules.rules[usize::from(hit.rule)].id).collect();
             let event = event(&request);
-            let all = rules.rules.iter().filter(|rule| rule.spec.methods.is_empty());
+            let all = rules.rules.iter().filter(|rule| rule.spec.is_unconditional());
             let all: Vec<&str> = all.filter(|rule| matches(rule, &event, &mut scratch)).map(|rule| &*rule.id).collect();
             let missed: Vec<_> = all.iter().filter(|id| !found.contains(id)).collect();
             assert!(missed.is_empty(), "{request:?} matches {missed:?}");
@@ -215,6 +256,85 @@ mod tests {
         assert_eq!(failed("unio[n]$"), []);
         assert_eq!(failed("other"), [(TrialKind::Attack, "/?a=union".into()), (TrialKind::Benign, "/?a=other".into())]);
         assert!(failed("union").contains(&(TrialKind::Ordinary, "/search?q=union+square+hotels".into())));
+    }
+
+    #[test]
+    fn a_rule_that_adds_nothing_is_named() {
+        let rule = |id: &str, score: u8, pattern: &str| {
+            format!(
+                "[[rule]]\nid = '{id}'\ncategory = 'other'\nscore = {score}\ndescription = 'd'\nreference = 'r'\ntarget = ['args']\npattern = '{pattern}'\nattack = ['/?a=striped-horse']\nbenign = ['/']\n"
+            )
+        };
+        let text = rule("wide", 5, "striped") + &rule("narrow", 5, "striped-horse") + &rule("weak", 3, "spotted");
+        let rules = Ruleset::of(rules::load("my.toml", &text, Trust::Foreign).unwrap()).unwrap();
+        assert_eq!(redundant(&rules, &[]), ["wide", "narrow", "weak"]);
+        let more = "{\"id\": 1, \"label\": \"attack\", \"uri\": \"/?a=striped+cat\", \"category\": null}\n{\"label\": \"benign\", \"uri\": \"/?a=spotted\"}\n";
+        let attacks = cases(more, "attack").unwrap();
+        assert_eq!((attacks.len(), redundant(&rules, &attacks)), (1, vec!["narrow", "weak"]));
+        assert_eq!(
+            redundant(&rules, &cases(more, "benign").unwrap()),
+            ["wide", "narrow"],
+            "a weak signal that is alone"
+        );
+        assert_eq!(cases("{}", "attack").unwrap_err(), "line 1: has no label");
+        assert!(cases("{\"label\": 1}\nx", "attack").is_err());
+    }
+
+    /// The labelled cases of the families that this project's own rules are about.
+    #[test]
+    fn labelled_cases_are_told_apart() {
+        const FAMILIES: [(&str, &str); 9] = [
+            ("lfi", include_str!("../../tests/cases/lfi.jsonl")),
+            ("rce", include_str!("../../tests/cases/rce.jsonl")),
+            ("code", include_str!("../../tests/cases/code.jsonl")),
+            ("ssrf", include_str!("../../tests/cases/ssrf.jsonl")),
+            ("redirect", include_str!("../../tests/cases/redirect.jsonl")),
+            ("scanner", include_str!("../../tests/cases/scanner.jsonl")),
+            ("exploit", include_str!("../../tests/cases/exploit.jsonl")),
+            ("protocol", include_str!("../../tests/cases/protocol.jsonl")),
+            ("messages", include_str!("../../tests/cases/messages.jsonl")),
+        ];
+        let rules = Ruleset::new(&[], &[]).unwrap();
+        let mut scratch = Scratch::new();
+        let mut flagged = |text: &str, label: &str| {
+            let all = cases(text, label).unwrap();
+            let score = |request: &ExampleRequest| examine(&rules, request, &mut scratch).0;
+            let scores: Vec<u8> = all.iter().map(score).collect();
+            let at_least = |score: u8| scores.iter().filter(|&&given| given >= score).count();
+            (all.len(), at_least(FLAG), at_least(8))
+        };
+        for (family, text) in FAMILIES {
+            let (attacks, found, _) = flagged(text, "attack");
+            assert!(found * 100 >= attacks * 90, "{family}: {found} of {attacks} attacks");
+            let (benign, disturbed, blocked) = flagged(text, "benign");
+            assert!(
+                disturbed * 100 <= benign * 7 && blocked == 0,
+                "{family}: {disturbed} of {benign}, {blocked} blocked"
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_served_weighs_more() {
+        let rules = Ruleset::new(&[], &[]).unwrap();
+        let mut scratch = Scratch::new();
+        let mut score = |uri: &str, status: u16| {
+            let request = ExampleRequest { uri: Some(uri.into()), status: Some(status), ..ExampleRequest::default() };
+            examine(&rules, &request, &mut scratch).0
+        };
+        for (uri, refused, served) in [
+            ("/index.php.bak", 6, 7),
+            ("/actuator/heapdump", 5, 7),
+            ("/.env", 8, 9),
+            ("/server-status", 3, 3),
+            ("/", 0, 0),
+        ] {
+            assert_eq!(
+                [404, 301, 200, 206].map(|status| score(uri, status)),
+                [refused, refused, served, served],
+                "{uri}"
+            );
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::parse::{self, Extent, Formats, trim_line};
 
 pub use super::explain::{Explanation, explain};
 pub use super::judge::{Reading, standing_refusal};
-pub use crate::detect::{Ruleset, Scratch, Trial, trials};
+pub use crate::detect::{Ruleset, Scratch, Trial, cases, redundant, trials};
 pub use crate::parse::is_blank;
 
 /// Bytes of a block that is matched at once.
