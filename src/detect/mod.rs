@@ -1,6 +1,7 @@
 //! Takes events, gives findings. Matching looks at one line and is stateless; counting keeps
 //! what clients did, in log time and bounded memory. Never reads a clock, a file or the network.
 
+mod campaign;
 mod config;
 mod counter;
 mod decode;
@@ -8,19 +9,25 @@ mod lanes;
 mod legacy;
 mod literals;
 mod memo;
+mod network;
 mod ordinary;
+mod paths;
 mod prefilter;
+mod record;
 mod rules;
 mod ruleset;
+mod snapshot;
 mod table;
 mod texts;
 mod trial;
 mod window;
 
 pub use config::DetectConfig;
-pub use counter::{Client, Counted, Counter, DamagedState, Record, subject};
+pub use counter::{Client, Counted, Counter};
+pub use record::{Detail, Record};
 pub use rules::{BUILT_IN, Example, ExampleRequest, Rule, RuleError, RuleSpec};
 pub use ruleset::{Hit, Ruleset, Scratch};
+pub use snapshot::DamagedState;
 pub use texts::views;
 pub use trial::{Trial, TrialKind, lint, trials};
 pub use window::{Repeated, WindowRule, WindowSpec};

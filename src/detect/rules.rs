@@ -23,7 +23,9 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("941-xss.toml", include_str!("../../rules/941-xss.toml")),
     ("942-sqli.toml", include_str!("../../rules/942-sqli.toml")),
     ("943-nosqli.toml", include_str!("../../rules/943-nosqli.toml")),
-    ("windows.toml", include_str!("../../rules/windows.toml")),
+    ("windows-load.toml", include_str!("../../rules/windows-load.toml")),
+    ("windows-login.toml", include_str!("../../rules/windows-login.toml")),
+    ("windows-scan.toml", include_str!("../../rules/windows-scan.toml")),
 ];
 
 /// Bytes of compiled program that one pattern may cost.
@@ -144,6 +146,10 @@ pub struct ExampleRequest {
     pub user: Option<String>,
     /// For windows of connections: to which port.
     pub port: Option<String>,
+    /// For windows of refused mail: what the server says.
+    pub mail: Option<String>,
+    /// The client's address; absent: always the same.
+    pub client: Option<String>,
 }
 
 impl Example {

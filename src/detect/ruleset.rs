@@ -1,11 +1,11 @@
 //! All rules and windows together, and what one request gives: matching is stateless, so it may
 //! run on any core.
 
-use super::counter::Record;
 use super::decode::{Plus, is_encoded, is_foldable};
 use super::legacy;
 use super::memo::{CleanMemo, Recalled};
 use super::prefilter::{Marks, Prefilter};
+use super::record::Record;
 use super::rules::{self, Loaded, Rule, RuleError, RuleSpec, Target, Targets, Trust};
 use super::texts::Texts;
 use super::window::{Watched, WindowRule};
@@ -136,10 +136,10 @@ impl Ruleset {
         sum.min(10) as u8
     }
 
-    /// Whether any window fits the line.
+    /// Whether a window may fit the line, whoever its client is; those for busy clients are left out.
     #[inline]
     pub fn is_watched(&self, line: &Record) -> bool {
-        self.watched.has(line) && self.windows.iter().any(|window| window.fits(line))
+        self.watched.has(line)
     }
 
     /// What matched, where, for people: one piece of evidence a rule.

@@ -7,7 +7,7 @@ use bumpalo::Bump;
 use serde::Serialize;
 
 use super::discover::ServerLogs;
-use super::judge::{Batch, Judge, Lines, Origin, Reading, look, standing_refusal};
+use super::judge::{Batch, Judge, Lines, Origin, Reading, Text, look, standing_refusal};
 use super::replay::formats;
 use crate::config::Config;
 use crate::detect::{Ruleset, Scratch, views};
@@ -101,7 +101,8 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
         .map(|piece| format!("{} +{}: {} has {:?}", piece.rule_id, piece.score, piece.target, piece.matched));
     let details: Vec<String> = details.collect();
     step("detect", format!("{} rules match, {} of 10 together", details.len(), record.score), details);
-    let Some(settled) = judge.settle(record, hits) else {
+    let text = || Text { formats: &formats, line, tail_cut: 0, read_at };
+    let Some(settled) = judge.settle(record, hits, text) else {
         let because = format!("{} is below thresholds.flag = {}", record.score, config.thresholds.flag);
         step("decide", because.clone(), vec![]);
         return Ok(Explanation { source_ip, steps, decision: "none", because });
