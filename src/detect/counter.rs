@@ -300,3 +300,43 @@ impl Client {
         self.points += f32::from(score);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_with_its_key_and_time_is_one_cache_line() {
+        assert!(size_of::<Client>() + size_of::<u128>() + size_of::<u32>() <= 64, "{}", size_of::<Client>());
+    }
+
+    #[test]
+    fn who_asks_faster_than_people_read_is_busy_for_a_while() {
+        let asked = |referred: bool, times: u32, per_sec: u32| {
+            let mut client = Client::default();
+            let traits = if referred { Traits::REFERRED } else { Traits::default() };
+            let line = |n: u32| Record { traits, time_secs: 1000 + n / per_sec, ..Record::blank() };
+            (0..times).map(|n| client.note(&line(n), u32::from(n % per_sec == 0))).any(|busy| busy)
+        };
+        assert!(!asked(false, 29, 100) && asked(false, 31, 100), "a burst");
+        assert!(!asked(false, 1000, 1) && asked(false, 1000, 2), "a rate");
+        assert!(!asked(true, 110, 100) && asked(true, 130, 100), "a page with what belongs to it");
+    }
+
+    #[test]
+    fn outcomes_are_of_the_last_few_hundred_requests() {
+        let mut client = Client::default();
+        let mut note = |status, times| {
+            (0..times).for_each(|_| {
+                client.note(&Record { status, ..Record::blank() }, 0);
+            });
+            (client.served, client.refused)
+        };
+        assert_eq!(note(302, 50), (0, 0), "neither");
+        assert_eq!(note(200, 100), (100, 0));
+        let (served, refused) = note(404, 2000);
+        assert!(served == 0 && refused >= 128, "{served} {refused}");
+        client.note(&Record { status: 304, ..Record::blank() }, FORGOTTEN_SECS + 1);
+        assert_eq!((client.served, client.refused), (1, 0), "long ago");
+    }
+}

@@ -17,7 +17,7 @@ struct Kind {
 
 /// An IPv4 /24 is the least that is routed: 256 addresses, of one provider as a rule. Three offenders
 /// in a day are far above chance, eight make it a bad neighbourhood.
-const V4: [Kind; 1] = [Kind { bits: 104, one: 3.0, two: 8.0 }];
+const V4: [Kind; 1] = [Kind { bits: 96 + 24, one: 3.0, two: 8.0 }];
 /// An IPv6 /56 is what one household or one rented server holds: two /64s of it are the same hands. A
 /// /48 is one organisation, or 256 households.
 const V6: [Kind; 2] = [Kind { bits: 56, one: 2.0, two: 4.0 }, Kind { bits: 48, one: 4.0, two: 16.0 }];
@@ -63,7 +63,8 @@ pub fn points(networks: &Table<Bucket>, client: u128, now_secs: u32) -> u8 {
 
 /// One of many classes of clients, such that neighbours differ.
 fn class(client: u128) -> u32 {
-    if client >> 32 == 0xffff { client as u32 } else { (client >> 64) as u32 }
+    let part = if client >> 32 == 0xffff { client as u32 & 0xff } else { (client >> 64) as u32 };
+    part ^ part >> 8 ^ part >> 16
 }
 
 #[cfg(test)]

@@ -41,8 +41,36 @@ impl PathClass {
 const LOOKED_AT: usize = 256;
 /// Extensions of what browsers fetch by themselves, and of parts of media and maps.
 const ASSETS: &[&str] = &[
-    "css", "js", "mjs", "map", "png", "jpg", "jpeg", "gif", "webp", "avif", "svg", "ico", "bmp", "woff", "woff2",
-    "ttf", "otf", "eot", "mp4", "webm", "m4s", "ts", "m3u8", "mpd", "mp3", "ogg", "wasm", "pbf", "mvt", "vtt",
+    "css",
+    "js",
+    "mjs",
+    "map",
+    "png",
+    "jpg",
+    "jpeg",
+    "gif",
+    "webp",
+    "avif",
+    "svg",
+    "ico",
+    "bmp",
+    "woff",
+    "woff2",
+    "ttf",
+    "otf",
+    "eot",
+    "mp4",
+    "webm",
+    "m4s",
+    "ts",
+    "m3u8",
+    "mpd",
+    "mp3",
+    "ogg",
+    "wasm",
+    "pbf",
+    "mvt",
+    "vtt",
     "webmanifest",
 ];
 /// Extensions of pages.
@@ -50,13 +78,48 @@ const PAGES: &[&str] =
     &["html", "htm", "xhtml", "shtml", "php", "asp", "aspx", "jsp", "jspx", "do", "action", "cgi", "cfm", "pl"];
 /// Segments below which programs talk to programs.
 const PROGRAMS: &[&str] = &[
-    "api", "rest", "graphql", "rpc", "jsonrpc", "remote.php", "dav", "webdav", "caldav", "carddav", "ocs", "wp-json",
-    "xmlrpc.php", "admin-ajax.php", "wp-cron.php", "socket.io", "_matrix", "v1", "v2", "v3", "v4", "soap",
+    "api",
+    "rest",
+    "graphql",
+    "rpc",
+    "jsonrpc",
+    "remote.php",
+    "dav",
+    "webdav",
+    "caldav",
+    "carddav",
+    "ocs",
+    "wp-json",
+    "xmlrpc.php",
+    "admin-ajax.php",
+    "wp-cron.php",
+    "socket.io",
+    "_matrix",
+    "v1",
+    "v2",
+    "v3",
+    "v4",
+    "soap",
 ];
 /// Segments, without a page's extension, where something besides a login form takes a proof.
 const PROOFS: &[&str] = &[
-    "session", "sessions", "token", "tokens", "auth", "authenticate", "authentication", "otp", "2fa", "mfa",
-    "password", "xmlrpc", "j_security_check", "j_acegi_security_check", "sso", "saml", "unlock",
+    "session",
+    "sessions",
+    "token",
+    "tokens",
+    "auth",
+    "authenticate",
+    "authentication",
+    "otp",
+    "2fa",
+    "mfa",
+    "password",
+    "xmlrpc",
+    "j_security_check",
+    "j_acegi_security_check",
+    "sso",
+    "saml",
+    "unlock",
 ];
 
 /// The traits of a path, which is as the log shows it.
@@ -108,7 +171,9 @@ fn names_login(segment: &[u8]) -> bool {
             || !segment[at - 1].is_ascii_alphabetic()
             || segment[at].is_ascii_uppercase() && segment[at - 1].is_ascii_lowercase();
         begins_word
-            && NAMES.iter().any(|name| segment.get(at..at + name.len()).is_some_and(|text| text.eq_ignore_ascii_case(name)))
+            && NAMES
+                .iter()
+                .any(|name| segment.get(at..at + name.len()).is_some_and(|text| text.eq_ignore_ascii_case(name)))
     })
 }
 

@@ -48,12 +48,15 @@ impl Record {
                 (What::Request, http.status.unwrap_or(0), MethodClass::of(http.method))
             }
             Kind::Auth(auth) if auth.outcome == AuthOutcome::Failure => (What::LoginFailed, 0, MethodClass::Other),
+            Kind::Connection(connection) if is_turned_away(connection.message.text) => {
+                (What::ConnectionRefused, 0, MethodClass::Other)
+            }
             Kind::Connection(_) => (What::Connection, 0, MethodClass::Other),
             Kind::Mail(mail) if is_refusal(mail.text) => (What::MailRefused, 0, MethodClass::Other),
             _ => (What::Other, 0, MethodClass::Other),
         };
         let mut client = client.map_or(0, ClientKey::bits);
-        if event.guessed && client != 0 {
+        if event.guessed && event.source_ip.is_some() {
             traits = traits.with(Traits::GUESSED);
             client = !client;
         }
@@ -72,6 +75,12 @@ impl Record {
             method,
             traits,
         }
+    }
+
+    /// A request that says nothing.
+    #[cfg(test)]
+    pub fn blank() -> Record {
+        Record::of(&Event::of(Kind::Http(crate::event::Http::default())), None)
     }
 
     /// Adds what windows and suspicions ask for: the subject, the same in every run, and the kind of the path.
@@ -143,6 +152,30 @@ fn is_refusal(text: &[u8]) -> bool {
     memchr::memmem::find(text, b"reject").is_some()
 }
 
+/// Whether a connection came to nothing, in the words of firewalls (the prefix is the administrator's),
+/// sshd, TCP wrappers and WireGuard. Most connections that are logged did not.
+fn is_turned_away(text: &[u8]) -> bool {
+    const WORDS: &[&[u8]] = &[
+        b"DROP",
+        b"BLOCK",
+        b"DENY",
+        b"DENIED",
+        b"REJECT",
+        b"drop",
+        b"block",
+        b"deny",
+        b"denied",
+        b"reject",
+        b"refused",
+        b"Unable to negotiate",
+        b"Bad protocol version",
+        b"banner exchange",
+        b"identification string",
+        b"Invalid handshake",
+    ];
+    WORDS.iter().any(|word| memchr::memmem::find(text, word).is_some())
+}
+
 /// What windows tell events apart by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -150,10 +183,24 @@ pub enum What {
     #[default]
     Request,
     LoginFailed,
+    /// Any connection.
     Connection,
+    /// A connection that came to nothing.
+    ConnectionRefused,
     /// Mail that the server did not take: relaying, unknown recipients, spam.
     MailRefused,
     Other,
+}
+
+impl What {
+    pub const ALL: [What; 6] =
+        [What::Request, What::LoginFailed, What::Connection, What::ConnectionRefused, What::MailRefused, What::Other];
+
+    /// Whether a window of `self` is about events of `other` too.
+    #[inline]
+    pub fn includes(self, other: What) -> bool {
+        self == other || self == What::Connection && other == What::ConnectionRefused
+    }
 }
 
 /// The methods that windows tell apart.
@@ -227,7 +274,8 @@ mod tests {
     #[test]
     fn consecutive_numbers_differ_by_one_in_the_same_shape() {
         let of = |uri: &str| Detail::of(&Event::of(Kind::Http(Http { uri: uri.as_bytes(), ..Http::default() })));
-        let (one, next, far) = (of("/v2/users/99/orders?x=3"), of("/v2/users/100/orders?x=3"), of("/v2/users/99/items?x=3"));
+        let (one, next, far) =
+            (of("/v2/users/99/orders?x=3"), of("/v2/users/100/orders?x=3"), of("/v2/users/99/items?x=3"));
         assert_eq!(one.shape, next.shape);
         assert_eq!(one.number + 1, next.number);
         assert_ne!(one.shape, far.shape);

@@ -146,8 +146,8 @@ pub struct ExampleRequest {
     pub user: Option<String>,
     /// For windows of connections: to which port.
     pub port: Option<String>,
-    /// For windows of refused mail: what the server says.
-    pub mail: Option<String>,
+    /// What a program says: of a connection, or else of mail.
+    pub message: Option<String>,
     /// The client's address; absent: always the same.
     pub client: Option<String>,
 }

@@ -68,8 +68,17 @@ macro_rules! saved {
 }
 
 saved!(Client {
-    points: f32, points_at: u32, seen: u64, flagged_until: u32, banned_until: u32, agents: u32, offences: u16,
-    ahead: u16, requests: u32, served: u16, refused: u16
+    points: f32,
+    points_at: u32,
+    seen: u64,
+    flagged_until: u32,
+    banned_until: u32,
+    agents: u32,
+    offences: u16,
+    ahead: u16,
+    requests: u32,
+    served: u16,
+    refused: u16
 });
 saved!(Bucket { level: f32, last_secs: u32, seen: [u64; 4] });
 saved!(Campaign { since_secs: u32, clients: u32, seen: [u64; 4], first: [u128; NAMED] });
@@ -138,5 +147,25 @@ impl Reader<'_> {
         let (taken, rest) = self.0.split_first_chunk().ok_or(DamagedState)?;
         self.0 = rest;
         Ok(*taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::detect::DetectConfig;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_taken_up_whole_or_not_at_all(bytes: Vec<u8>) {
+            let counter = || Counter::new(&DetectConfig { max_clients: 1024, ..DetectConfig::default() }, 5);
+            let mut fresh = counter();
+            if fresh.restore(&[MAGIC, &bytes].concat()).is_err() {
+                prop_assert_eq!(fresh.save(), counter().save());
+            }
+            prop_assert!(counter().restore(&bytes).is_err(), "without the mark of the version");
+        }
     }
 }

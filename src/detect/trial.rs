@@ -164,8 +164,8 @@ const START_SECS: u32 = 1_767_571_200;
 /// The `n`th repetition of an example.
 fn filled_in(request: &ExampleRequest, n: usize) -> ExampleRequest {
     let mut request = request.clone();
-    let ExampleRequest { uri, user_agent, referer, user, port, mail, client, .. } = &mut request;
-    for text in [uri, user_agent, referer, user, port, mail, client].into_iter().flatten() {
+    let ExampleRequest { uri, user_agent, referer, user, port, message, client, .. } = &mut request;
+    for text in [uri, user_agent, referer, user, port, message, client].into_iter().flatten() {
         *text = text.replace("{n}", &n.to_string()).replace("{r}", &made_up(n));
     }
     request
@@ -190,12 +190,14 @@ fn event(request: &ExampleRequest) -> Event<'_> {
         let message = Message { user: user.as_bytes(), ..Message::default() };
         return Event::of(Kind::Auth(Auth { outcome: AuthOutcome::Failure, message }));
     }
+    let text = request.message.as_deref().unwrap_or_default().as_bytes();
+    let message = Message { text, ..Message::default() };
     if let Some(port) = &request.port {
-        let connection = Connection { destination_port: port.parse().unwrap_or(0), ..Connection::default() };
+        let connection = Connection { destination_port: port.parse().unwrap_or(0), message, ..Connection::default() };
         return Event::of(Kind::Connection(connection));
     }
-    if let Some(mail) = &request.mail {
-        return Event::of(Kind::Mail(Message { text: mail.as_bytes(), ..Message::default() }));
+    if request.message.is_some() {
+        return Event::of(Kind::Mail(message));
     }
     let http = Http {
         method: request.method.as_deref().unwrap_or("GET").as_bytes(),
@@ -217,7 +219,7 @@ fn shown(request: &ExampleRequest) -> String {
         ("referer ", &request.referer),
         ("login as ", &request.user),
         ("connection to port ", &request.port),
-        ("mail: ", &request.mail),
+        ("", &request.message),
         ("by ", &request.client),
     ];
     let given = fields

@@ -12,7 +12,9 @@ use jiff::tz::TimeZone;
 use crate::config::Config;
 use crate::decide::{self, ClientConfig, Durations, Surroundings, Thresholds};
 use crate::detect::{Counted, Counter, Detail, Hit, Record, Ruleset, Scratch};
-use crate::event::{Action, ClientKey, DecidedBy, Event, Evidence, Finding, Ground, Proposal, Proposer, Timestamp, printable};
+use crate::event::{
+    Action, ClientKey, DecidedBy, Event, Evidence, Finding, Ground, Proposal, Proposer, Timestamp, printable,
+};
 use crate::parse::{self, Context, Extent, Formats, Site, trim_line};
 use crate::triage;
 
@@ -214,12 +216,7 @@ impl Judge {
 
     /// Counts one line and decides, before the gate. `text` gives the line, should more of it be asked for.
     #[inline]
-    pub fn settle<'a>(
-        &mut self,
-        record: &Record,
-        hits: &[Hit],
-        text: impl FnOnce() -> Text<'a>,
-    ) -> Option<Settled> {
+    pub fn settle<'a>(&mut self, record: &Record, hits: &[Hit], text: impl FnOnce() -> Text<'a>) -> Option<Settled> {
         let mut record = *record;
         if record.time_secs == 0 {
             record.time_secs = self.time_secs;

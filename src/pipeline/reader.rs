@@ -268,7 +268,8 @@ impl Reader {
             totals.lines += batch.lines;
             totals.parsed += batch.parsed;
             totals.unparsed += batch.unparsed;
-            for record in batch.records.iter().step_by(peers::SAMPLED as usize).filter(|record| record.is_actionable()) {
+            for record in batch.records.iter().step_by(peers::SAMPLED as usize).filter(|record| record.is_actionable())
+            {
                 peers.see(ClientKey::from_bits(record.client, reading.v6_prefix));
             }
             let mut path: Option<Arc<str>> = None;

@@ -243,7 +243,9 @@ fn each_header_of_a_w3c_log_names_the_columns_of_the_lines_after_it() {
     let text = format!(
         "#Software: x\n#Fields: date time c-ip s-ip cs-method cs-uri-stem cs-uri-query sc-status\n{}{old}\
          #Fields: date time s-ip c-ip cs-method cs-uri-stem cs-uri-query sc-status\n{new}",
-        (0..4000).map(|n| format!("2026-01-05 09:00:00 192.0.2.{} 198.51.100.1 GET /a - 200\n", n % 250)).collect::<String>()
+        (0..4000)
+            .map(|n| format!("2026-01-05 09:00:00 192.0.2.{} 198.51.100.1 GET /a - 200\n", n % 250))
+            .collect::<String>()
     );
     let (findings, bans, totals) = scan(&Config::default(), &[file(directory.path(), "u_ex.log", text.as_bytes())]);
     let clients: Vec<String> = findings.iter().map(|found| found.source_ip.unwrap().to_string()).collect();
