@@ -158,15 +158,21 @@ fn split_extension(segment: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// Whether a name is one of some, in any case. Few names begin as one of them does.
 fn is_one_of(name: &[u8], known: &[&str]) -> bool {
-    known.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+    let Some(first) = name.first() else { return false };
+    known.iter().any(|known| {
+        known.as_bytes().first().is_some_and(|begins| begins.eq_ignore_ascii_case(first))
+            && name.eq_ignore_ascii_case(known.as_bytes())
+    })
 }
 
 /// Whether `login`, `signin` and the like begin a word in the segment: `/wp-login.php`, `/userLogin`,
 /// and not `/blogindex`.
 fn names_login(segment: &[u8]) -> bool {
     const NAMES: &[&[u8]] = &[b"login", b"signin", b"sign-in", b"sign_in", b"log-in", b"log_in", b"logon"];
-    (0..segment.len()).any(|at| {
+    let begins = |byte: u8| byte | 0x20 == b'l' || byte | 0x20 == b's';
+    (0..segment.len()).filter(|&at| begins(segment[at])).any(|at| {
         let begins_word = at == 0
             || !segment[at - 1].is_ascii_alphabetic()
             || segment[at].is_ascii_uppercase() && segment[at - 1].is_ascii_lowercase();

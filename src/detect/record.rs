@@ -213,6 +213,8 @@ pub enum MethodClass {
 }
 
 impl MethodClass {
+    pub const ALL: [MethodClass; 4] = [MethodClass::Get, MethodClass::Post, MethodClass::Head, MethodClass::Other];
+
     #[inline]
     pub fn of(method: &[u8]) -> MethodClass {
         match method {

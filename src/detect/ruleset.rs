@@ -17,7 +17,7 @@ pub struct Ruleset {
     pub windows: Vec<WindowRule>,
     /// Patterns of files of the older shape that are unfit for use, and why.
     pub refused: Vec<RuleError>,
-    watched: Watched,
+    pub watched: Watched,
     uri: Prefilter,
     user_agent: Prefilter,
     referer: Prefilter,

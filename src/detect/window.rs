@@ -303,22 +303,34 @@ impl WindowRule {
 const MAX_SHARED_SCORE: u8 = 6;
 
 /// What windows may fit, told by one look, since most lines fit none: for requests of each class of
-/// methods, and for the other events, a bit for each status.
-pub struct Watched([[u64; 16]; 9]);
+/// methods, and for the other events, a bit for each status, and the indexes of the windows.
+pub struct Watched {
+    statuses: [[u64; 16]; ROWS],
+    windows: [Vec<usize>; ROWS],
+    /// Those for busy clients.
+    busy: Vec<usize>,
+}
 
 impl Watched {
     pub fn by(windows: &[WindowRule]) -> Watched {
-        let mut watched = Watched([[0; 16]; 9]);
-        for WindowRule { spec, .. } in windows.iter().filter(|window| !window.spec.busy) {
-            for method in [MethodClass::Get, MethodClass::Post, MethodClass::Head, MethodClass::Other] {
+        let mut watched = Watched { statuses: [[0; 16]; ROWS], windows: Default::default(), busy: vec![] };
+        for (index, WindowRule { spec, .. }) in windows.iter().enumerate() {
+            if spec.busy {
+                watched.busy.push(index);
+                continue;
+            }
+            for method in MethodClass::ALL {
                 if !spec.methods.is_empty() && !spec.methods.iter().any(|known| known.as_bytes() == method.as_bytes()) {
                     continue;
                 }
                 for event in What::ALL.into_iter().filter(|&event| spec.event.includes(event)) {
-                    let words = &mut watched.0[row(event, method)];
+                    let row = row(event, method);
+                    if watched.windows[row].last() != Some(&index) {
+                        watched.windows[row].push(index);
+                    }
                     match &spec.status[..] {
-                        [] => words.fill(u64::MAX),
-                        some => some.iter().for_each(|&status| words[word(status)] |= bit(status)),
+                        [] => watched.statuses[row].fill(u64::MAX),
+                        some => some.iter().for_each(|&status| watched.statuses[row][word(status)] |= bit(status)),
                     }
                 }
             }
@@ -330,9 +342,19 @@ impl Watched {
     /// not, none does.
     #[inline]
     pub fn has(&self, line: &Record) -> bool {
-        self.0[row(line.what, line.method)][word(line.status)] & bit(line.status) != 0
+        self.statuses[row(line.what, line.method)][word(line.status)] & bit(line.status) != 0
+    }
+
+    /// The indexes of all windows that may fit a line of a client in this standing.
+    pub fn windows(&self, line: &Record, standing: Standing) -> impl Iterator<Item = usize> {
+        let always: &[usize] = if self.has(line) { &self.windows[row(line.what, line.method)] } else { &[] };
+        let busy: &[usize] = if standing.busy { &self.busy } else { &[] };
+        always.iter().chain(busy).copied()
     }
 }
+
+/// A row for each class of methods, and for each event but requests.
+const ROWS: usize = MethodClass::ALL.len() + What::ALL.len() - 1;
 
 #[inline]
 fn row(event: What, method: MethodClass) -> usize {
@@ -413,11 +435,14 @@ mod tests {
         let watched = Watched::by(&rules.windows);
         let (mut passed, mut fitting) = (0, 0);
         for what in What::ALL {
-            for method in [MethodClass::Get, MethodClass::Post, MethodClass::Head, MethodClass::Other] {
+            for method in MethodClass::ALL {
                 for status in (0..1000).chain([1403, 65_000]) {
                     let line = Record { what, status, method, client: 7, traits: everything, ..request };
                     let fits = rules.windows.iter().any(|window| window.fits(&line, Standing::default()));
-                    assert!(watched.has(&line) || !fits, "{what:?} {method:?} {status}");
+                    let offered: Vec<usize> = watched.windows(&line, Standing::default()).collect();
+                    let missed = (0..rules.windows.len())
+                        .filter(|at| rules.windows[*at].fits(&line, Standing::default()) && !offered.contains(at));
+                    assert_eq!(missed.count(), 0, "{what:?} {method:?} {status}");
                     (passed, fitting) = (passed + usize::from(!watched.has(&line)), fitting + usize::from(fits));
                 }
             }
