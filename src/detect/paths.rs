@@ -40,87 +40,124 @@ impl PathClass {
 /// Bytes of a path that are looked at, from its end.
 const LOOKED_AT: usize = 256;
 /// Extensions of what browsers fetch by themselves, and of parts of media and maps.
-const ASSETS: &[&str] = &[
-    "css",
-    "js",
-    "mjs",
-    "map",
-    "png",
-    "jpg",
-    "jpeg",
-    "gif",
-    "webp",
-    "avif",
-    "svg",
-    "ico",
-    "bmp",
-    "woff",
-    "woff2",
-    "ttf",
-    "otf",
-    "eot",
-    "mp4",
-    "webm",
-    "m4s",
-    "ts",
-    "m3u8",
-    "mpd",
-    "mp3",
-    "ogg",
-    "wasm",
-    "pbf",
-    "mvt",
-    "vtt",
-    "webmanifest",
-];
+fn is_asset(name: &[u8]) -> bool {
+    is_in(name, |name| {
+        matches!(
+            name,
+            b"css"
+                | b"js"
+                | b"mjs"
+                | b"map"
+                | b"png"
+                | b"jpg"
+                | b"jpeg"
+                | b"gif"
+                | b"webp"
+                | b"avif"
+                | b"svg"
+                | b"ico"
+                | b"bmp"
+                | b"woff"
+                | b"woff2"
+                | b"ttf"
+                | b"otf"
+                | b"eot"
+                | b"mp4"
+                | b"webm"
+                | b"m4s"
+                | b"ts"
+                | b"m3u8"
+                | b"mpd"
+                | b"mp3"
+                | b"ogg"
+                | b"wasm"
+                | b"pbf"
+                | b"mvt"
+                | b"vtt"
+                | b"webmanifest"
+        )
+    })
+}
+
 /// Extensions of pages.
-const PAGES: &[&str] =
-    &["html", "htm", "xhtml", "shtml", "php", "asp", "aspx", "jsp", "jspx", "do", "action", "cgi", "cfm", "pl"];
+fn is_page(name: &[u8]) -> bool {
+    is_in(name, |name| {
+        matches!(
+            name,
+            b"html"
+                | b"htm"
+                | b"xhtml"
+                | b"shtml"
+                | b"php"
+                | b"asp"
+                | b"aspx"
+                | b"jsp"
+                | b"jspx"
+                | b"do"
+                | b"action"
+                | b"cgi"
+                | b"cfm"
+                | b"pl"
+        )
+    })
+}
+
 /// Segments below which programs talk to programs.
-const PROGRAMS: &[&str] = &[
-    "api",
-    "rest",
-    "graphql",
-    "rpc",
-    "jsonrpc",
-    "remote.php",
-    "dav",
-    "webdav",
-    "caldav",
-    "carddav",
-    "ocs",
-    "wp-json",
-    "xmlrpc.php",
-    "admin-ajax.php",
-    "wp-cron.php",
-    "socket.io",
-    "_matrix",
-    "v1",
-    "v2",
-    "v3",
-    "v4",
-    "soap",
-];
+fn is_for_programs(name: &[u8]) -> bool {
+    is_in(name, |name| {
+        matches!(
+            name,
+            b"api"
+                | b"rest"
+                | b"graphql"
+                | b"rpc"
+                | b"jsonrpc"
+                | b"remote.php"
+                | b"dav"
+                | b"webdav"
+                | b"caldav"
+                | b"carddav"
+                | b"ocs"
+                | b"wp-json"
+                | b"xmlrpc.php"
+                | b"admin-ajax.php"
+                | b"wp-cron.php"
+                | b"socket.io"
+                | b"_matrix"
+                | b"v1"
+                | b"v2"
+                | b"v3"
+                | b"v4"
+                | b"soap"
+        )
+    })
+}
+
 /// Segments, without a page's extension, where something besides a login form takes a proof.
-const PROOFS: &[&str] = &[
-    "session",
-    "sessions",
-    "token",
-    "tokens",
-    "auth",
-    "authenticate",
-    "authentication",
-    "otp",
-    "2fa",
-    "mfa",
-    "password",
-    "xmlrpc",
-    "j_security_check",
-    "j_acegi_security_check",
-    "sso",
-    "saml",
-    "unlock",
-];
+fn takes_proof(name: &[u8]) -> bool {
+    is_in(name, |name| {
+        matches!(
+            name,
+            b"session"
+                | b"sessions"
+                | b"token"
+                | b"tokens"
+                | b"auth"
+                | b"authenticate"
+                | b"authentication"
+                | b"otp"
+                | b"2fa"
+                | b"mfa"
+                | b"password"
+                | b"xmlrpc"
+                | b"j_security_check"
+                | b"j_acegi_security_check"
+                | b"sso"
+                | b"saml"
+                | b"unlock"
+        )
+    })
+}
 
 /// The traits of a path, which is as the log shows it.
 pub fn traits(path: &[u8]) -> Traits {
@@ -130,24 +167,24 @@ pub fn traits(path: &[u8]) -> Traits {
     let mut programs = false;
     for segment in path.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty()) {
         let (stem, extension) = split_extension(segment);
-        programs |= is_one_of(segment, PROGRAMS);
+        programs |= is_for_programs(segment);
         if names_login(segment) {
             found = found.with(Traits::LOGIN).with(Traits::CREDENTIALS);
         }
-        if is_one_of(if is_one_of(extension, PAGES) { stem } else { segment }, PROOFS) {
+        if takes_proof(if is_page(extension) { stem } else { segment }) {
             found = found.with(Traits::CREDENTIALS);
         }
         last = segment;
     }
     let (stem, extension) = split_extension(last);
-    if is_one_of(extension, ASSETS) {
+    if is_asset(extension) {
         return Traits::ASSET;
     }
-    let is_page = !programs && (extension.is_empty() || is_one_of(extension, PAGES));
-    if is_page && is_random(stem) {
+    let for_people = !programs && (extension.is_empty() || is_page(extension));
+    if for_people && is_random(stem) {
         found = found.with(Traits::RANDOM);
     }
-    found.with(if is_page { Traits::PAGE } else { Traits::OTHER })
+    found.with(if for_people { Traits::PAGE } else { Traits::OTHER })
 }
 
 /// A segment's name and its extension, if it has one that is short enough to be one.
@@ -158,13 +195,13 @@ fn split_extension(segment: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Whether a name is one of some, in any case. Few names begin as one of them does.
-fn is_one_of(name: &[u8], known: &[&str]) -> bool {
-    let Some(first) = name.first() else { return false };
-    known.iter().any(|known| {
-        known.as_bytes().first().is_some_and(|begins| begins.eq_ignore_ascii_case(first))
-            && name.eq_ignore_ascii_case(known.as_bytes())
-    })
+/// Whether a name is one of some, in any case; those have at most as many bytes as there is room for here.
+fn is_in(name: &[u8], some: impl Fn(&[u8]) -> bool) -> bool {
+    let mut lower = [0; 24];
+    let Some(lower) = lower.get_mut(..name.len()) else { return false };
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    some(lower)
 }
 
 /// Whether `login`, `signin` and the like begin a word in the segment: `/wp-login.php`, `/userLogin`,
