@@ -13,7 +13,7 @@ use palisade::config::Config;
 use palisade::detect::{Ruleset, Scratch};
 use palisade::event::Timestamp;
 use palisade::parse::{Context, Extent, Formats, Site};
-use palisade::pipeline::judge::{Batch, Judge, Lines, Reading, look};
+use palisade::pipeline::judge::{Batch, Judge, Lines, Reading, Text, look};
 
 struct Counting;
 
@@ -69,7 +69,11 @@ fn a_benign_line_allocates_nothing() {
     let mut road = |bytes: &[u8]| {
         let lines = Lines { bytes, tail_cut: 0, read_at: Timestamp::default() };
         look(&rules, &formats, &reading, &mut scratch, lines, &mut batch);
-        let settled = batch.records.iter().map(|record| judge.settle(record, batch.hits_of(record)));
+        let settled = batch.records.iter().map(|record| {
+            let line = &bytes[record.start as usize..][..record.len as usize];
+            let text = || Text { formats: &formats, line, tail_cut: 0, read_at: Timestamp::default() };
+            judge.settle(record, batch.hits_of(record), text)
+        });
         let findings = settled.filter(Option::is_some).count();
         (batch.lines, batch.parsed, findings)
     };

@@ -1,129 +1,30 @@
 //! What clients did before: scores that decay, windows, who is flagged and banned. Fed with
 //! compact [`Record`]s in file order by one owner; all time is log time.
 
-use std::hash::BuildHasher;
-
-use foldhash::fast::FixedState;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::DetectConfig;
+use super::campaign::{self, Campaign};
+use super::network;
+use super::record::{Detail, Record, Traits, What};
 use super::ruleset::{Hit, Ruleset};
 use super::table::{Kept, Table};
-use super::window::Bucket;
-use crate::event::{AuthOutcome, ClientKey, Event, Kind};
-
-/// What matching leaves of a line for counting.
-#[derive(Clone, Copy, Debug)]
-pub struct Record {
-    /// The client; 0 when the line names none.
-    pub client: u128,
-    /// Seconds since 1970; 0 when the line states no time.
-    pub time_secs: u32,
-    /// Where the line is in its batch.
-    pub start: u32,
-    pub len: u32,
-    /// Lines before it in its batch.
-    pub line: u32,
-    /// A hash of what it is about: the path of a request, the user of a login, the port of a
-    /// connection; 0 where nothing asks for it: without hits, outside all windows.
-    pub subject: u32,
-    /// The line's hits, as a range of its batch's hits.
-    pub first_hit: u32,
-    pub hits: u16,
-    pub status: u16,
-    /// The sum of the hits' scores, 0–10.
-    pub score: u8,
-    pub what: What,
-    pub method: MethodClass,
-}
-
-impl Record {
-    /// What counting needs to know of an event of `client` that no rule matched.
-    #[inline]
-    pub fn of(event: &Event<'_>, client: Option<ClientKey>) -> Record {
-        let (what, status, method) = match &event.kind {
-            Kind::Http(http) => (What::Request, http.status.unwrap_or(0), MethodClass::of(http.method)),
-            Kind::Auth(auth) if auth.outcome == AuthOutcome::Failure => (What::LoginFailed, 0, MethodClass::Other),
-            Kind::Connection(_) => (What::Connection, 0, MethodClass::Other),
-            _ => (What::Other, 0, MethodClass::Other),
-        };
-        Record {
-            client: client.map_or(0, ClientKey::bits),
-            time_secs: event.time.map_or(0, |time| u32::try_from(time.secs()).unwrap_or(0)),
-            start: 0,
-            len: 0,
-            line: 0,
-            subject: 0,
-            first_hit: 0,
-            hits: 0,
-            status,
-            score: 0,
-            what,
-            method,
-        }
-    }
-}
-
-/// [`Record::subject`] of an event: the same in every run.
-pub fn subject(event: &Event<'_>) -> u32 {
-    let hash = |text: &[u8]| FixedState::with_seed(1).hash_one(text) as u32;
-    match &event.kind {
-        Kind::Http(http) => hash(http.path()),
-        Kind::Connection(connection) => hash(&connection.destination_port.to_le_bytes()),
-        other => hash(other.message().map_or(b"", |message| message.user)),
-    }
-}
-
-/// What windows tell events apart by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum What {
-    #[default]
-    Request,
-    LoginFailed,
-    Connection,
-    Other,
-}
-
-/// The methods that windows tell apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MethodClass {
-    Get,
-    Post,
-    Head,
-    Other,
-}
-
-impl MethodClass {
-    #[inline]
-    pub fn of(method: &[u8]) -> MethodClass {
-        match method {
-            b"GET" => MethodClass::Get,
-            b"POST" => MethodClass::Post,
-            b"HEAD" => MethodClass::Head,
-            _ => MethodClass::Other,
-        }
-    }
-
-    pub fn as_bytes(self) -> &'static [u8] {
-        match self {
-            MethodClass::Get => b"GET",
-            MethodClass::Post => b"POST",
-            MethodClass::Head => b"HEAD",
-            MethodClass::Other => b"",
-        }
-    }
-}
+use super::window::{Bucket, Standing};
+use crate::event::ClientKey;
 
 /// What counting found out about a line that is a finding.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counted {
     /// 1–10.
     pub score: u8,
     /// How much of it came from the client's earlier findings.
     pub from_history: u8,
+    /// How much of it came from bans of other clients of its network.
+    pub from_network: u8,
     /// Indexes of the windows that overflowed on this line.
     pub overflowed: Vec<usize>,
+    /// The line makes a [campaign](super::campaign) worth telling: how many clients, and the first of them.
+    pub campaign: Option<(u32, Vec<u128>)>,
     /// The client was flagged by an earlier block.
     pub flagged: bool,
     /// A ban of the client is running, in log time.
@@ -132,25 +33,35 @@ pub struct Counted {
     pub offences: u32,
 }
 
-/// What is kept of one client.
+/// What is kept of one client: with its key and time, one cache line.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Client {
     /// Scores of its suspicious lines, decaying.
-    points: f32,
-    points_at: u32,
+    pub(super) points: f32,
+    pub(super) points_at: u32,
     /// Which of 64 classes of suspicions made the points: the same again adds nothing.
-    seen: u64,
-    flagged_until: u32,
-    banned_until: u32,
-    offences: u32,
+    pub(super) seen: u64,
+    pub(super) flagged_until: u32,
+    pub(super) banned_until: u32,
+    /// Which of 32 classes of user agents it showed while it was busy.
+    pub(super) agents: u32,
+    pub(super) offences: u16,
+    /// Quarters of requests that it is ahead of one a second.
+    pub(super) ahead: u16,
     pub requests: u32,
-    /// Answered below 400.
-    pub served: u32,
+    /// Answered 2xx or 304, lately.
+    pub served: u16,
+    /// Answered 4xx, lately.
+    pub refused: u16,
 }
 
 impl Kept for Client {
-    fn has_evidence(&self) -> bool {
-        self.points > 0.5 || self.offences > 0
+    fn evidence(&self, age_secs: u32) -> u8 {
+        /// After so long points count half; an offence does after a day.
+        const HALF_SECS: u32 = 1800;
+        let points = (self.points.min(100.0) as u8) >> (age_secs / HALF_SECS).min(7);
+        let offender = if self.offences > 0 { 128u8 >> (age_secs / 86_400).min(7) } else { 0 };
+        points + offender
     }
 }
 
@@ -158,11 +69,21 @@ impl Kept for Client {
 const POINTS_PER_STEP: f32 = 3.0;
 /// Below this, a client's earlier suspicions are forgotten.
 const FORGOTTEN_POINTS: f32 = 0.5;
+/// Requests ahead of one a second from which on a client is busy: more than people read, less than any flood.
+pub const BUSY: u16 = 30;
+/// After so long without a line, how a client behaved is forgotten, but for its points and bans.
+pub const FORGOTTEN_SECS: u32 = 3600;
+/// `served` and `refused` are halved together when one of them comes to this: the last few hundred
+/// requests matter.
+const OUTCOMES: u16 = 256;
 
 /// All clients and windows: bounded, in log time.
 pub struct Counter {
-    clients: Table<Client>,
-    buckets: Table<Bucket>,
+    pub(super) clients: Table<Client>,
+    pub(super) buckets: Table<Bucket>,
+    /// Of each network, how many of its clients were banned.
+    pub(super) networks: Table<Bucket>,
+    pub(super) campaigns: Table<Campaign>,
     half_life_secs: f32,
     flagged_secs: u32,
     flag: u8,
@@ -175,6 +96,8 @@ impl Counter {
         Counter {
             clients: Table::new(capacity, TABLE_SEED),
             buckets: Table::new(capacity / 4, TABLE_SEED),
+            networks: Table::new(capacity / 16, TABLE_SEED),
+            campaigns: Table::new(capacity / 256, TABLE_SEED),
             half_life_secs: config.half_life_secs as f32,
             flagged_secs: config.flagged_secs,
             flag,
@@ -187,44 +110,102 @@ impl Counter {
         self.clients.warm(records.iter().map(|record| record.client));
     }
 
-    /// Counts one line: what it is, if it is a finding.
+    /// Counts one line: what it is, if it is a finding. `detail` is asked for where a window or a
+    /// suspicion needs more of the line than its record.
     #[inline]
-    pub fn count(&mut self, record: &Record, hits: &[Hit], rules: &Ruleset) -> Option<Counted> {
+    pub fn count(
+        &mut self,
+        record: &Record,
+        hits: &[Hit],
+        rules: &Ruleset,
+        detail: impl FnOnce() -> Detail,
+    ) -> Option<Counted> {
         if record.client == 0 {
-            return (record.score >= self.flag).then(|| Counted::alone(record.score));
+            let score = record.score;
+            return (score >= self.flag).then(|| Counted { score, ..Counted::default() });
         }
+        let (client, idle_secs) = self.clients.visit(record.client, record.time_secs);
+        let busy = client.note(record, idle_secs);
+        if record.score == 0 && !busy && !rules.is_watched(record) {
+            return None;
+        }
+        self.weigh(record, hits, rules, detail)
+    }
+
+    /// Counts a line that may matter, of a client that is known.
+    fn weigh(
+        &mut self,
+        record: &Record,
+        hits: &[Hit],
+        rules: &Ruleset,
+        detail: impl FnOnce() -> Detail,
+    ) -> Option<Counted> {
         let now = record.time_secs;
         let client = self.clients.entry(record.client, now);
-        client.requests = client.requests.saturating_add(1);
-        let served = record.what == What::Request && record.status < 400;
-        client.served = client.served.saturating_add(u32::from(served));
+        let mut standing = client.standing();
+        // Who is shut out already need not be found too busy.
+        standing.busy &= client.banned_until <= now;
         let mut overflowed = Vec::new();
-        let watched = if rules.is_watched(record) { &rules.windows[..] } else { &[] };
-        for (index, window) in watched.iter().enumerate() {
-            if !window.fits(record) {
+        let (mut detail, mut known) = (Some(detail), Detail::default());
+        let mut asked = || {
+            if let Some(detail) = detail.take() {
+                known = detail();
+            }
+            known
+        };
+        let mut record = *record;
+        if standing.busy {
+            let detail = asked();
+            client.agents |= 1 << (detail.agent & 31);
+            standing.agents = client.agents.count_ones() as u8;
+            // A line that no other window watches was not looked at closely before.
+            (record.subject, record.traits) = (detail.subject, record.traits.with(detail.traits));
+        }
+        let record = &record;
+        for index in rules.watched.windows(record, standing) {
+            let window = &rules.windows[index];
+            if !window.fits(record, standing) {
                 continue;
             }
-            let key = record.client ^ (u128::from(window.hash) << 32);
-            if window.pour(self.buckets.entry(key, now), now, record.subject) {
+            let detail = if window.needs_detail() { asked() } else { Detail::default() };
+            let bucket = self.buckets.entry(window.key(record, detail), now);
+            if window.pour(bucket, now, record, detail, standing) {
                 overflowed.push(index);
             }
         }
         if record.score == 0 && overflowed.is_empty() {
             return None;
         }
-        let windows = overflowed.iter().map(|&index| rules.windows[index].spec.score).max().unwrap_or(0);
-        let alone = record.score.saturating_add(windows).min(10);
+        let strongest = |only_own: bool| {
+            let specs = overflowed.iter().map(|&index: &usize| &rules.windows[index].spec);
+            specs.filter(|spec| !only_own || spec.group_by.is_of_one_client()).map(|spec| spec.score).max().unwrap_or(0)
+        };
+        let alone = record.score.saturating_add(strongest(false)).min(10);
+        let own = record.score.saturating_add(strongest(true)).min(10);
         client.decay(now, self.half_life_secs);
-        let score = alone.saturating_add((client.points / POINTS_PER_STEP) as u8).min(10);
-        client.add(alone, record, hits, self.flag);
-        (score >= self.flag).then(|| Counted {
-            score,
-            from_history: score - alone,
-            overflowed,
-            flagged: client.flagged_until > now,
-            banned: client.banned_until > now,
-            offences: client.offences,
-        })
+        let from_history = ((client.points / POINTS_PER_STEP) as u8).min(10 - alone);
+        let mut score = alone + from_history;
+        if own > 0 {
+            client.add(own, record, hits, self.flag);
+        }
+        if score < self.flag {
+            return None;
+        }
+        let from_network = if own >= self.flag && record.is_actionable() && !standing.is_shared() {
+            network::points(&self.networks, record.client, now).min(10 - score)
+        } else {
+            0
+        };
+        score += from_network;
+        let (flagged, banned) = (client.flagged_until > now, client.banned_until > now);
+        let campaign = if record.score >= self.flag && record.is_actionable() && !banned {
+            let ids = hits.iter().map(|hit| &*rules.rules[usize::from(hit.rule)].id);
+            campaign::note(&mut self.campaigns, campaign::key(ids, asked().shape), record.client, now)
+        } else {
+            None
+        };
+        let offences = u32::from(client.offences);
+        Some(Counted { score, from_history, from_network, overflowed, campaign, flagged, banned, offences })
     }
 
     /// Notes that `client` is banned from `now_secs` for `secs`.
@@ -233,7 +214,8 @@ impl Counter {
         let entry = self.clients.entry(client, now_secs);
         entry.banned_until = now_secs.saturating_add(u32::try_from(secs).unwrap_or(u32::MAX));
         entry.flagged_until = entry.flagged_until.max(now_secs.saturating_add(flagged_secs));
-        entry.offences += 1;
+        entry.offences = entry.offences.saturating_add(1);
+        network::add(&mut self.networks, client, now_secs);
     }
 
     /// Forgets that anybody is banned; flags, points and offences stay.
@@ -246,126 +228,54 @@ impl Counter {
     pub fn pardon(&mut self, client: ClientKey) {
         let key = client.bits();
         if let Some(known) = self.clients.get(key) {
-            let Client { offences, requests, served, points_at, .. } = *known;
-            *self.clients.entry(key, points_at) = Client { offences, requests, served, points_at, ..Client::default() };
+            let Client { offences, requests, points_at, .. } = *known;
+            *self.clients.entry(key, points_at) = Client { offences, requests, points_at, ..Client::default() };
         }
     }
 
     /// Takes over what another counter, with other settings, has counted.
     pub fn take_over(&mut self, other: Counter) {
         (self.clients, self.buckets) = (other.clients, other.buckets);
+        (self.networks, self.campaigns) = (other.networks, other.campaigns);
     }
 
     /// What is known of a client.
     pub fn client(&self, client: ClientKey) -> Option<&Client> {
         self.clients.get(client.bits())
     }
-
-    /// Everything that later findings depend on, as bytes.
-    pub fn save(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        out.extend_from_slice(MAGIC);
-        let clients: Vec<_> =
-            self.clients.iter().filter(|(_, _, client)| client.points > 0.0 || client.has_evidence()).collect();
-        out.extend_from_slice(&(clients.len() as u32).to_le_bytes());
-        for (key, used, client) in clients {
-            out.extend_from_slice(&key.to_le_bytes());
-            out.extend_from_slice(&used.to_le_bytes());
-            out.extend_from_slice(&client.points.to_le_bytes());
-            out.extend_from_slice(&client.points_at.to_le_bytes());
-            out.extend_from_slice(&client.seen.to_le_bytes());
-            out.extend_from_slice(&client.flagged_until.to_le_bytes());
-            out.extend_from_slice(&client.banned_until.to_le_bytes());
-            out.extend_from_slice(&client.offences.to_le_bytes());
-            out.extend_from_slice(&client.requests.to_le_bytes());
-            out.extend_from_slice(&client.served.to_le_bytes());
-        }
-        let buckets: Vec<_> = self.buckets.iter().filter(|(_, _, bucket)| bucket.level > 0.0).collect();
-        out.extend_from_slice(&(buckets.len() as u32).to_le_bytes());
-        for (key, used, bucket) in buckets {
-            out.extend_from_slice(&key.to_le_bytes());
-            out.extend_from_slice(&used.to_le_bytes());
-            out.extend_from_slice(&bucket.level.to_le_bytes());
-            out.extend_from_slice(&bucket.last_secs.to_le_bytes());
-            bucket.seen.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
-        }
-        out
-    }
-
-    /// Takes up what [`save`](Self::save) gave.
-    ///
-    /// # Errors
-    /// The bytes are not of this version of Palisade, or damaged; nothing was taken up then.
-    pub fn restore(&mut self, bytes: &[u8]) -> Result<(), DamagedState> {
-        let mut reader = Reader(bytes.strip_prefix(MAGIC).ok_or(DamagedState)?);
-        let (mut clients, mut buckets) = (vec![], vec![]);
-        for _ in 0..u32::from_le_bytes(reader.take()?) {
-            let key = u128::from_le_bytes(reader.take()?);
-            let used = u32::from_le_bytes(reader.take()?);
-            let client = Client {
-                points: f32::from_le_bytes(reader.take()?),
-                points_at: u32::from_le_bytes(reader.take()?),
-                seen: u64::from_le_bytes(reader.take()?),
-                flagged_until: u32::from_le_bytes(reader.take()?),
-                banned_until: u32::from_le_bytes(reader.take()?),
-                offences: u32::from_le_bytes(reader.take()?),
-                requests: u32::from_le_bytes(reader.take()?),
-                served: u32::from_le_bytes(reader.take()?),
-            };
-            clients.push((key, used, client));
-        }
-        for _ in 0..u32::from_le_bytes(reader.take()?) {
-            let key = u128::from_le_bytes(reader.take()?);
-            let used = u32::from_le_bytes(reader.take()?);
-            let level = f32::from_le_bytes(reader.take()?);
-            let last_secs = u32::from_le_bytes(reader.take()?);
-            let mut seen = [0; 4];
-            for word in &mut seen {
-                *word = u64::from_le_bytes(reader.take()?);
-            }
-            buckets.push((key, used, Bucket { level, last_secs, seen }));
-        }
-        if !reader.0.is_empty() {
-            return Err(DamagedState);
-        }
-        for (key, used, client) in clients {
-            *self.clients.entry(key, used) = client;
-        }
-        for (key, used, bucket) in buckets {
-            *self.buckets.entry(key, used) = bucket;
-        }
-        Ok(())
-    }
 }
 
-/// The snapshot of the counters cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the saved counters are damaged or of another version")]
-pub struct DamagedState;
-
-/// The version of the saved form.
-const MAGIC: &[u8] = b"palisade counters 1\n";
 /// Keeps the layout of the tables the same in every run, so that replay evicts the same entries.
 const TABLE_SEED: u64 = 0x7061_6c69_7361_6465;
 
-struct Reader<'a>(&'a [u8]);
-
-impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], DamagedState> {
-        let (taken, rest) = self.0.split_first_chunk().ok_or(DamagedState)?;
-        self.0 = rest;
-        Ok(*taken)
-    }
-}
-
-impl Counted {
-    /// A line that names no client: its own score is all there is.
-    fn alone(score: u8) -> Counted {
-        Counted { score, from_history: 0, overflowed: vec![], flagged: false, banned: false, offences: 0 }
-    }
-}
-
 impl Client {
+    /// Notes a line after `idle_secs` without one; returns whether the client is busy.
+    #[inline]
+    fn note(&mut self, record: &Record, idle_secs: u32) -> bool {
+        self.requests = self.requests.saturating_add(1);
+        if idle_secs > FORGOTTEN_SECS {
+            (self.served, self.refused, self.agents) = (0, 0, 0);
+        }
+        let leaked = (idle_secs.min(FORGOTTEN_SECS) * 4) as u16;
+        let drops = if record.traits.has(Traits::REFERRED) { 1 } else { 4 };
+        // Twice is full: who calms down is soon no longer busy.
+        self.ahead = (self.ahead.saturating_sub(leaked) + drops).min(2 * 4 * BUSY);
+        if record.what != What::Request {
+            return false;
+        }
+        let (ok, bad) = (record.status / 100 == 2 || record.status == 304, record.status / 100 == 4);
+        (self.served, self.refused) = (self.served + u16::from(ok), self.refused + u16::from(bad));
+        if self.served | self.refused >= OUTCOMES {
+            (self.served, self.refused) = (self.served / 2, self.refused / 2);
+        }
+        self.ahead >= 4 * BUSY
+    }
+
+    fn standing(&self) -> Standing {
+        let agents = self.agents.count_ones() as u8;
+        Standing { busy: self.ahead >= 4 * BUSY, served: self.served, refused: self.refused, agents }
+    }
+
     /// Lets its points decay until `now`. A line out of order does not make them grow.
     fn decay(&mut self, now: u32, half_life_secs: f32) {
         let age = now.saturating_sub(self.points_at) as f32;
@@ -389,5 +299,45 @@ impl Client {
         }
         self.seen |= bit;
         self.points += f32::from(score);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_with_its_key_and_time_is_one_cache_line() {
+        assert!(size_of::<Client>() + size_of::<u128>() + size_of::<u32>() <= 64, "{}", size_of::<Client>());
+    }
+
+    #[test]
+    fn who_asks_faster_than_people_read_is_busy_for_a_while() {
+        let asked = |referred: bool, times: u32, per_sec: u32| {
+            let mut client = Client::default();
+            let traits = if referred { Traits::REFERRED } else { Traits::default() };
+            let line = |n: u32| Record { traits, time_secs: 1000 + n / per_sec, ..Record::blank() };
+            (0..times).any(|n| client.note(&line(n), u32::from(n % per_sec == 0)))
+        };
+        assert!(!asked(false, 29, 100) && asked(false, 31, 100), "a burst");
+        assert!(!asked(false, 1000, 1) && asked(false, 1000, 2), "a rate");
+        assert!(!asked(true, 110, 100) && asked(true, 130, 100), "a page with what belongs to it");
+    }
+
+    #[test]
+    fn outcomes_are_of_the_last_few_hundred_requests() {
+        let mut client = Client::default();
+        let mut note = |status, times| {
+            (0..times).for_each(|_| {
+                client.note(&Record { status, ..Record::blank() }, 0);
+            });
+            (client.served, client.refused)
+        };
+        assert_eq!(note(302, 50), (0, 0), "neither");
+        assert_eq!(note(200, 100), (100, 0));
+        let (served, refused) = note(404, 2000);
+        assert!(served == 0 && refused >= 128, "{served} {refused}");
+        client.note(&Record { status: 304, ..Record::blank() }, FORGOTTEN_SECS + 1);
+        assert_eq!((client.served, client.refused), (1, 0), "long ago");
     }
 }

@@ -2,6 +2,7 @@
 //! what clients did, in log time and bounded memory. Never reads a clock, a file or the network.
 
 mod audit;
+mod campaign;
 mod config;
 mod counter;
 mod decode;
@@ -9,19 +10,25 @@ mod lanes;
 mod legacy;
 mod literals;
 mod memo;
+mod network;
 mod ordinary;
+mod paths;
 mod prefilter;
+mod record;
 mod rules;
 mod ruleset;
+mod snapshot;
 mod table;
 mod texts;
 mod trial;
 mod window;
 
 pub use config::DetectConfig;
-pub use counter::{Client, Counted, Counter, DamagedState, Record, subject};
+pub use counter::{Client, Counted, Counter};
+pub use record::{Detail, Record};
 pub use rules::{BUILT_IN, Example, ExampleRequest, Rule, RuleError, RuleSpec};
 pub use ruleset::{Hit, Ruleset, Scratch};
+pub use snapshot::DamagedState;
 pub use texts::views;
 pub use trial::{Trial, TrialKind, cases, lint, redundant, trials};
 pub use window::{Repeated, WindowRule, WindowSpec};

@@ -25,7 +25,9 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("943-nosqli.toml", include_str!("../../rules/943-nosqli.toml")),
     ("950-exploit.toml", include_str!("../../rules/950-exploit.toml")),
     ("960-messages.toml", include_str!("../../rules/960-messages.toml")),
-    ("windows.toml", include_str!("../../rules/windows.toml")),
+    ("windows-load.toml", include_str!("../../rules/windows-load.toml")),
+    ("windows-login.toml", include_str!("../../rules/windows-login.toml")),
+    ("windows-scan.toml", include_str!("../../rules/windows-scan.toml")),
 ];
 
 /// Bytes of compiled program that one pattern may cost, twice what the largest built-in one does. The
@@ -183,6 +185,8 @@ pub struct ExampleRequest {
     pub user: Option<String>,
     /// For windows of connections: to which port.
     pub port: Option<String>,
+    /// The client's address; absent: always the same.
+    pub client: Option<String>,
 }
 
 impl Example {

@@ -2,11 +2,11 @@
 //! run on any core.
 
 use super::audit;
-use super::counter::Record;
 use super::decode::{Plus, is_encoded, is_foldable};
 use super::legacy;
 use super::memo::{By, CleanMemo, Recalled};
 use super::prefilter::{Marks, Prefilter};
+use super::record::Record;
 use super::rules::{self, Loaded, Rule, RuleError, RuleSpec, Target, Targets, Trust};
 use super::texts::Texts;
 use super::window::{Watched, WindowRule};
@@ -18,7 +18,7 @@ pub struct Ruleset {
     pub windows: Vec<WindowRule>,
     /// Patterns of files of the older shape that are unfit for use, and why.
     pub refused: Vec<RuleError>,
-    watched: Watched,
+    pub watched: Watched,
     uri: Prefilter,
     user_agent: Prefilter,
     referer: Prefilter,
@@ -172,10 +172,10 @@ impl Ruleset {
         scores.sum::<u32>().min(10) as u8
     }
 
-    /// Whether any window fits the line.
+    /// Whether a window may fit the line, whoever its client is; those for busy clients are left out.
     #[inline]
     pub fn is_watched(&self, line: &Record) -> bool {
-        self.watched.has(line) && self.windows.iter().any(|window| window.fits(line))
+        self.watched.has(line)
     }
 
     /// What matched, where, for people: one piece of evidence a rule.

@@ -1,4 +1,4 @@
-//! A bounded map in which the old give way to the new, but what has evidence gives way last.
+//! A bounded map in which the old give way to the new, but what has more evidence gives way later.
 
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
@@ -7,9 +7,10 @@ const WAYS: usize = 8;
 
 /// What a [`Table`] keeps.
 pub trait Kept: Clone + Default {
-    /// Whether losing it would lose sight of an offender: such an entry is never put out while
-    /// one without evidence is there.
-    fn has_evidence(&self) -> bool;
+    /// How much of an offender would be lost sight of, if it was last used `age_secs` ago: never is an
+    /// entry put out while one with less is there. So who would be forgotten must bring forth, in the
+    /// same set, eight that look worse than he does.
+    fn evidence(&self, age_secs: u32) -> u8;
 }
 
 /// A set-associative map: all memory is taken at the start, nothing is ever rehashed, and a
@@ -45,19 +46,26 @@ impl<V: Kept> Table<V> {
     /// full.
     #[inline]
     pub fn entry(&mut self, key: u128, now_secs: u32) -> &mut V {
+        self.visit(key, now_secs).0
+    }
+
+    /// The entry of `key`, and how many seconds it was not used for.
+    #[inline]
+    pub fn visit(&mut self, key: u128, now_secs: u32) -> (&mut V, u32) {
         let (set, tag) = self.place(key);
         let at = match self.find(key, set, tag) {
             Some(at) => at,
             None => {
-                let way = self.weakest(set);
+                let way = self.weakest(set, now_secs);
                 self.tags[set][way] = tag;
-                self.slots[set * WAYS + way] = Slot { key, ..Slot::default() };
+                self.slots[set * WAYS + way] = Slot { key, used: now_secs, ..Slot::default() };
                 set * WAYS + way
             }
         };
         let slot = &mut self.slots[at];
-        slot.used = now_secs;
-        &mut slot.value
+        let idle = now_secs.saturating_sub(slot.used);
+        slot.used = slot.used.max(now_secs);
+        (&mut slot.value, idle)
     }
 
     /// Asks memory for the entries of `keys`, so that it gives them all at once.
@@ -109,11 +117,11 @@ impl<V: Kept> Table<V> {
         None
     }
 
-    /// An empty way, else the one without evidence that was not used for longest, else the oldest.
-    fn weakest(&self, set: usize) -> usize {
+    /// An empty way, else of those with the least evidence the one that was not used for longest.
+    fn weakest(&self, set: usize, now_secs: u32) -> usize {
         let rank = |way: &usize| {
             let slot = &self.slots[set * WAYS + way];
-            (self.tags[set][*way] != 0, slot.value.has_evidence(), slot.used)
+            (self.tags[set][*way] != 0, slot.value.evidence(now_secs.saturating_sub(slot.used)), slot.used)
         };
         (0..WAYS).min_by_key(rank).unwrap_or(0)
     }
@@ -125,23 +133,23 @@ mod tests {
 
     #[derive(Clone, Default)]
     struct Seen {
-        guilty: bool,
+        guilt: u8,
     }
 
     impl Kept for Seen {
-        fn has_evidence(&self) -> bool {
-            self.guilty
+        fn evidence(&self, _: u32) -> u8 {
+            self.guilt
         }
     }
 
     #[test]
     fn a_flood_of_strangers_does_not_put_out_an_offender() {
         let mut table: Table<Seen> = Table::new(1024, 7);
-        table.entry(42, 100).guilty = true;
+        table.entry(42, 100).guilt = 9;
         for key in 1000..101_000u128 {
-            table.entry(key, 200);
+            table.entry(key, 200).guilt = (key % 9) as u8;
         }
-        assert!(table.get(42).is_some_and(|seen| seen.guilty));
+        assert!(table.get(42).is_some_and(|seen| seen.guilt == 9));
         assert_eq!(table.iter().count(), 1024, "bounded");
     }
 

@@ -1,8 +1,11 @@
 //! Rules tried on their own examples and on ordinary requests, through the engine itself.
 
+use serde::Deserialize;
+
 use super::DetectConfig;
-use super::counter::{Counter, Record, subject};
+use super::counter::Counter;
 use super::ordinary::ORDINARY;
+use super::record::{Detail, Record};
 use super::rules::{Example, ExampleRequest, FLAG, Rule};
 use super::ruleset::{Hit, Ruleset, Scratch, matches};
 use super::window::Repeated;
@@ -25,7 +28,7 @@ pub enum TrialKind {
     Attack,
     /// It does not.
     Benign,
-    /// No rule that flags alone matches, and the weaker ones do not flag together.
+    /// No rule that flags alone matches, and the weaker ones do not flag together; no window overflows.
     Ordinary,
 }
 
@@ -56,10 +59,9 @@ pub fn trials(rules: &Ruleset) -> Vec<Trial> {
     }
     for (index, window) in rules.windows.iter().enumerate() {
         let mut run = |kind, repeated: &Repeated| {
-            let passed = overflows(rules, index, repeated, &mut scratch) == (kind == TrialKind::Attack);
-            let Repeated { request, times, every_secs } = repeated;
-            let example = format!("{} ({times} times, every {every_secs} s)", shown(&request.request()));
-            all.push(Trial { rule_id: window.spec.id.clone(), kind, example, passed });
+            let overflowed = overflowing(rules, repeated, &mut scratch);
+            let passed = overflowed.contains(&index) == (kind == TrialKind::Attack);
+            all.push(Trial { rule_id: window.spec.id.clone(), kind, example: shown_in_turn(repeated), passed });
         };
         window.spec.attack.iter().for_each(|repeated| run(TrialKind::Attack, repeated));
         window.spec.benign.iter().for_each(|repeated| run(TrialKind::Benign, repeated));
@@ -69,6 +71,12 @@ pub fn trials(rules: &Ruleset) -> Vec<Trial> {
         let ids: Vec<&str> = hits.iter().map(|hit| &*rules.rules[usize::from(hit.rule)].id).collect();
         let (rule_id, example) = (ids.join(" "), shown(&request));
         all.push(Trial { rule_id, kind: TrialKind::Ordinary, example, passed: score < FLAG });
+    }
+    for Traffic { name, traffic } in ordinary_traffic() {
+        let overflowed = overflowing(rules, &traffic, &mut scratch);
+        let ids: Vec<&str> = overflowed.iter().map(|&index| &*rules.windows[index].spec.id).collect();
+        let (rule_id, passed) = (ids.join(" "), ids.is_empty());
+        all.push(Trial { rule_id, kind: TrialKind::Ordinary, example: name, passed });
     }
     all
 }
@@ -113,6 +121,26 @@ pub fn cases(text: &str, label: &str) -> Result<Vec<ExampleRequest>, String> {
     Ok(cases)
 }
 
+/// What a client, or many, do all day that no window may mind.
+#[derive(Deserialize)]
+struct Traffic {
+    /// Who does what.
+    name: String,
+    #[serde(flatten)]
+    traffic: Repeated,
+}
+
+const TRAFFIC: &str = include_str!("traffic.toml");
+
+/// The ordinary traffic; none if its file is broken, which a test would show.
+fn ordinary_traffic() -> Vec<Traffic> {
+    #[derive(Deserialize)]
+    struct File {
+        traffic: Vec<Traffic>,
+    }
+    toml::from_str(TRAFFIC).map_or(vec![], |file: File| file.traffic)
+}
+
 /// Refuses a rule that matches an ordinary request.
 ///
 /// # Errors
@@ -140,26 +168,55 @@ fn examine(rules: &Ruleset, request: &ExampleRequest, scratch: &mut Scratch) -> 
     (score, hits)
 }
 
-/// Whether the window overflows anywhere in the sequence, counted from nothing.
-fn overflows(rules: &Ruleset, window: usize, repeated: &Repeated, scratch: &mut Scratch) -> bool {
+/// The windows that overflow anywhere in the sequence, counted from nothing.
+fn overflowing(rules: &Ruleset, repeated: &Repeated, scratch: &mut Scratch) -> Vec<usize> {
     let mut counter = Counter::new(&DetectConfig { max_clients: 1024, ..DetectConfig::default() }, FLAG);
-    let client = ClientKey::of(CLIENT.into(), 64);
-    (0..repeated.times).any(|n| {
-        let mut request = repeated.request.request();
-        for text in [&mut request.uri, &mut request.user, &mut request.port].into_iter().flatten() {
-            *text = text.replace("{n}", &n.to_string());
-        }
+    let requests: Vec<ExampleRequest> =
+        repeated.request.iter().chain(&repeated.requests).map(Example::request).collect();
+    let mut overflowed = vec![];
+    for (n, request) in requests.iter().cycle().take(repeated.times as usize).enumerate() {
+        let request = filled_in(request, n);
         let (score, hits) = examine(rules, &request, scratch);
         let event = event(&request);
-        let record = Record {
-            time_secs: n * repeated.every_secs,
-            subject: subject(&event),
+        let client = request.client.as_deref().and_then(|text| text.parse().ok()).unwrap_or(CLIENT.into());
+        let mut record = Record {
+            time_secs: START_SECS + (n as f32 * repeated.every_secs) as u32,
             hits: hits.len() as u16,
             score,
-            ..Record::of(&event, Some(client))
+            ..Record::of(&event, Some(ClientKey::of(client, ClientKey::V6_PREFIX)))
         };
-        counter.count(&record, &hits, rules).is_some_and(|counted| counted.overflowed.contains(&window))
-    })
+        record.look_closer(&event);
+        if let Some(counted) = counter.count(&record, &hits, rules, || Detail::of(&event)) {
+            overflowed.extend(counted.overflowed);
+        }
+    }
+    overflowed.sort_unstable();
+    overflowed.dedup();
+    overflowed
+}
+
+/// When a sequence begins: any time but 0, which stands for none.
+const START_SECS: u32 = 1_767_571_200;
+
+/// The `n`th repetition of an example.
+fn filled_in(request: &ExampleRequest, n: usize) -> ExampleRequest {
+    let mut request = request.clone();
+    let ExampleRequest { uri, user_agent, referer, user, port, message, client, .. } = &mut request;
+    for text in [uri, user_agent, referer, user, port, message, client].into_iter().flatten() {
+        *text = text.replace("{n}", &n.to_string()).replace("{r}", &made_up(n));
+    }
+    request
+}
+
+/// Ten letters and digits, others for every number.
+fn made_up(n: usize) -> String {
+    const SIGNS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    let mut state = n as u64 + 1;
+    let sign = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(SIGNS[(state >> 33) as usize % SIGNS.len()])
+    };
+    (0..10).map(sign).collect()
 }
 
 /// A documentation address (RFC 5737).
@@ -170,12 +227,14 @@ fn event(request: &ExampleRequest) -> Event<'_> {
         let message = Message { user: user.as_bytes(), ..Message::default() };
         return Event::of(Kind::Auth(Auth { outcome: AuthOutcome::Failure, message }));
     }
-    if let Some(text) = &request.message {
-        return Event::of(Kind::App(Message { text: text.as_bytes(), ..Message::default() }));
-    }
+    let text = request.message.as_deref().unwrap_or_default().as_bytes();
+    let message = Message { text, ..Message::default() };
     if let Some(port) = &request.port {
-        let connection = Connection { destination_port: port.parse().unwrap_or(0), ..Connection::default() };
+        let connection = Connection { destination_port: port.parse().unwrap_or(0), message, ..Connection::default() };
         return Event::of(Kind::Connection(connection));
+    }
+    if request.message.is_some() {
+        return Event::of(Kind::Mail(message));
     }
     let http = Http {
         method: request.method.as_deref().unwrap_or("GET").as_bytes(),
@@ -198,11 +257,18 @@ fn shown(request: &ExampleRequest) -> String {
         ("login as ", &request.user),
         ("connection to port ", &request.port),
         ("says ", &request.message),
+        ("by ", &request.client),
     ];
     let given = fields
         .iter()
         .filter_map(|(name, text)| text.as_deref().filter(|text| !text.is_empty()).map(|text| format!("{name}{text}")));
     given.collect::<Vec<_>>().join(" ")
+}
+
+fn shown_in_turn(repeated: &Repeated) -> String {
+    let requests: Vec<String> =
+        repeated.request.iter().chain(&repeated.requests).map(|example| shown(&example.request())).collect();
+    format!("{} ({} times, every {} s)", requests.join(", "), repeated.times, repeated.every_secs)
 }
 
 #[cfg(test)]

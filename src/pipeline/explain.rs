@@ -7,7 +7,7 @@ use bumpalo::Bump;
 use serde::Serialize;
 
 use super::discover::ServerLogs;
-use super::judge::{Batch, Judge, Lines, Origin, Reading, look, standing_refusal};
+use super::judge::{Batch, Judge, Lines, Origin, Reading, Text, look, standing_refusal};
 use crate::config::Config;
 use crate::detect::{Ruleset, Scratch, views};
 use crate::event::{Timestamp, printable};
@@ -109,7 +109,8 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
         .map(|piece| format!("{} +{}: {} has {:?}", piece.rule_id, piece.score, piece.target, piece.matched));
     let details: Vec<String> = details.collect();
     step("detect", format!("{} rules match, {} of 10 together", details.len(), record.score), details);
-    let Some(settled) = judge.settle(record, hits) else {
+    let text = || Text { formats: &formats, line, tail_cut: 0, read_at };
+    let Some(settled) = judge.settle(record, hits, text) else {
         let because = format!("{} is below thresholds.flag = {}", record.score, config.thresholds.flag);
         step("decide", because.clone(), vec![]);
         return Ok(Explanation { source_ip, steps, decision: "none", because });
@@ -120,7 +121,7 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
     let thresholds = &config.thresholds;
     let because = match settled.action.as_str() {
         "block" => format!("{sum} reaches thresholds.block = {}", thresholds.block),
-        _ if record.client == 0 && settled.counted.score >= thresholds.block => {
+        _ if !record.is_actionable() && settled.counted.score >= thresholds.block => {
             format!(
                 "{sum} reaches thresholds.block = {}, but the line does not say for sure whose it is",
                 thresholds.block

@@ -11,8 +11,10 @@ use jiff::tz::TimeZone;
 
 use crate::config::Config;
 use crate::decide::{self, ClientConfig, Durations, Surroundings, Thresholds};
-use crate::detect::{self, Counted, Counter, Hit, Record, Ruleset, Scratch};
-use crate::event::{Action, ClientKey, DecidedBy, Event, Finding, Ground, Proposal, Proposer, Timestamp, printable};
+use crate::detect::{Counted, Counter, Detail, Hit, Record, Ruleset, Scratch};
+use crate::event::{
+    Action, ClientKey, DecidedBy, Event, Evidence, Finding, Ground, Proposal, Proposer, Timestamp, printable,
+};
 use crate::parse::{self, Context, Extent, Formats, Site, trim_line};
 use crate::triage;
 
@@ -162,10 +164,10 @@ fn observe(rules: &Ruleset, v6_prefix: u8, scratch: &mut Scratch, event: &Event<
         first_hit: first_hit as u32,
         hits: (hits.len() - first_hit) as u16,
         score,
-        ..Record::of(event, actionable(event).map(|address| ClientKey::of(address, v6_prefix)))
+        ..Record::of(event, event.source_ip.map(|address| ClientKey::of(address, v6_prefix)))
     };
     if record.hits > 0 || rules.is_watched(&record) {
-        record.subject = detect::subject(event);
+        record.look_closer(event);
     }
     record
 }
@@ -213,17 +215,18 @@ impl Judge {
         self.counter.take_over(counter);
     }
 
-    /// Counts one line and decides, before the gate.
+    /// Counts one line and decides, before the gate. `text` gives the line, should more of it be asked for.
     #[inline]
-    pub fn settle(&mut self, record: &Record, hits: &[Hit]) -> Option<Settled> {
+    pub fn settle<'a>(&mut self, record: &Record, hits: &[Hit], text: impl FnOnce() -> Text<'a>) -> Option<Settled> {
         let mut record = *record;
         if record.time_secs == 0 {
             record.time_secs = self.time_secs;
         }
         self.time_secs = record.time_secs;
-        let counted = self.counter.count(&record, hits, &self.rules)?;
+        let Judge { counter, rules, reading, .. } = self;
+        let counted = counter.count(&record, hits, rules, || detail(reading, &text()))?;
         let (mut action, decided_by) = decide::action(counted.score, counted.flagged, &self.thresholds);
-        if record.client == 0 {
+        if !record.is_actionable() {
             // Nobody is known who could be blocked.
             action = action.min(Action::Monitor);
         }
@@ -252,6 +255,7 @@ impl Judge {
         let http = event.http().copied().unwrap_or_default();
         let mut evidence = self.rules.evidence(&event, scratch, hits);
         evidence.sort_by_key(|piece| std::cmp::Reverse(piece.score));
+        let Counted { from_history, from_network, campaign, .. } = &settled.counted;
         let windows = settled.counted.overflowed.iter().map(|&index| &self.rules.windows[index].spec);
         let strongest_window = windows.clone().max_by_key(|window| window.score);
         let strongest_rule =
@@ -263,12 +267,16 @@ impl Judge {
         };
         let mut sum: Vec<String> = evidence.iter().map(|piece| format!("{} +{}", piece.rule_id, piece.score)).collect();
         sum.extend(windows.clone().map(|window| format!("{} +{}", window.id, window.score)));
-        if settled.counted.from_history > 0 {
-            sum.push(format!("earlier findings +{}", settled.counted.from_history));
+        if *from_history > 0 {
+            sum.push(format!("earlier findings +{from_history}"));
+        }
+        if *from_network > 0 {
+            sum.push(format!("bans in its network +{from_network}"));
         }
         if settled.decided_by == DecidedBy::Cache {
             sum.push("the client is flagged".into());
         }
+        evidence.extend(campaign.as_ref().map(|(count, first)| campaign_of(*count, first, self.reading.v6_prefix)));
         let rule_ids =
             evidence.iter().map(|piece| piece.rule_id.clone()).chain(windows.map(|window| window.id.as_str().into()));
         Some(Finding {
@@ -292,6 +300,31 @@ impl Judge {
             evidence,
         })
     }
+}
+
+/// A line that was looked at, and how it is read.
+pub struct Text<'a> {
+    pub formats: &'a Formats,
+    pub line: &'a [u8],
+    pub tail_cut: u64,
+    /// As in [`Lines`].
+    pub read_at: Timestamp,
+}
+
+/// What counting asks of few lines; nothing of one that cannot be parsed, which [`look`] has ruled out.
+#[cold]
+fn detail(reading: &Reading, text: &Text<'_>) -> Detail {
+    let (line, extent) = reading.extent(text.line, text.tail_cut);
+    let arena = Bump::new();
+    let context = reading.context(extent, text.read_at, &arena);
+    text.formats.parse(line, &context).map_or_else(|_| Detail::default(), |event| Detail::of(&event))
+}
+
+/// Evidence that many clients send the same, naming the first of them.
+fn campaign_of(count: u32, first: &[u128], v6_prefix: u8) -> Evidence {
+    let first: Vec<String> = first.iter().map(|&bits| ClientKey::from_bits(bits, v6_prefix).to_string()).collect();
+    let matched = format!("{count} clients in an hour: {}", first.join(", "));
+    Evidence { rule_id: "campaign".into(), target: "clients", matched, score: 0 }
 }
 
 /// Where a line was read.

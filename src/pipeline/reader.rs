@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use super::discover::ServerLogs;
-use super::judge::{Batch, Judge, Lines, Origin, Reading, look, proposal};
+use super::judge::{Batch, Judge, Lines, Origin, Reading, Text, look, proposal};
 use super::known::Known;
 use super::peers::{self, Peers};
 use crate::config::{Config, Mode};
@@ -269,15 +269,19 @@ impl Reader {
             totals.lines += batch.lines;
             totals.parsed += batch.parsed;
             totals.unparsed += batch.unparsed;
-            for record in batch.records.iter().step_by(peers::SAMPLED as usize).filter(|record| record.client != 0) {
+            for record in batch.records.iter().step_by(peers::SAMPLED as usize).filter(|record| record.is_actionable())
+            {
                 peers.see(ClientKey::from_bits(record.client, reading.v6_prefix));
             }
             let mut path: Option<Arc<str>> = None;
             for record in &batch.records {
                 let hits = batch.hits_of(record);
-                let Some(settled) = judge.settle(record, hits) else { continue };
-                let path = path.get_or_insert_with(|| chunk.path.display().to_string().into());
                 let start = record.start as usize;
+                let line = &chunk.bytes[start..start + record.len as usize];
+                let formats = batch.formats_of(record, &file.formats);
+                let text = || Text { formats, line, tail_cut: chunk.tail_cut, read_at };
+                let Some(settled) = judge.settle(record, hits, text) else { continue };
+                let path = path.get_or_insert_with(|| chunk.path.display().to_string().into());
                 let origin = Origin {
                     file: path,
                     generation: chunk.generation,
@@ -286,8 +290,6 @@ impl Reader {
                     tail_cut: chunk.tail_cut,
                     read_at,
                 };
-                let line = &chunk.bytes[start..start + record.len as usize];
-                let formats = batch.formats_of(record, &file.formats);
                 if let Some(finding) = judge.finding(&origin, formats, line, hits, &settled, scratch) {
                     let proposal = proposal(&finding, &settled);
                     report.findings.push((finding, proposal));

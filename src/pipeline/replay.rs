@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use bumpalo::Bump;
 
 use super::discover::ServerLogs;
-use super::judge::{Batch, Judge, Lines, Origin, Settled, look};
+use super::judge::{Batch, Judge, Lines, Origin, Settled, Text, look};
 use crate::config::Config;
 use crate::detect::Record;
 use crate::event::{Finding, Timestamp};
@@ -362,9 +362,13 @@ impl Stream {
                 judge.counter.warm(&ahead[..ahead.len().min(WARMED)]);
             }
             block.at += 1;
-            let Some(settled) = judge.settle(&record, block.batch.hits_of(&record)) else { continue };
-            totals.flagged += 1;
             let start = record.start as usize;
+            let line = &block.bytes[start..start + record.len as usize];
+            let formats = block.batch.formats_of(&record, &self.formats);
+            let (tail_cut, read_at) = (block.mark.tail_cut, self.read_at);
+            let text = || Text { formats, line, tail_cut, read_at };
+            let Some(settled) = judge.settle(&record, block.batch.hits_of(&record), text) else { continue };
+            totals.flagged += 1;
             let line_number = self.lines + 1 + u64::from(record.line);
             each(&Found {
                 judge,
@@ -373,11 +377,11 @@ impl Stream {
                     generation: 0,
                     offset: block.mark.offset + u64::from(record.start),
                     line_number: Some(line_number),
-                    tail_cut: block.mark.tail_cut,
-                    read_at: self.read_at,
+                    tail_cut,
+                    read_at,
                 },
-                formats: block.batch.formats_of(&record, &self.formats),
-                line: &block.bytes[start..start + record.len as usize],
+                formats,
+                line,
                 batch: &block.batch,
                 record: &record,
                 settled: &settled,

@@ -4,35 +4,35 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::judge::{Batch, Judge, Lines, Reading, look};
+use super::judge::{Batch, Judge, Lines, Reading, Text, look};
 use super::replay::{self, Blocks, Ruleset, Scratch};
 use crate::config::Config;
 use crate::event::{Action, ClientKey, Finding, Timestamp};
 use crate::parse::Formats;
 
-const SQLI: &str = "/?id=1%27%20UNION%20SELECT%201,2";
+pub const SQLI: &str = "/?id=1%27%20UNION%20SELECT%201,2";
 
-fn rules() -> Arc<Ruleset> {
+pub fn rules() -> Arc<Ruleset> {
     static RULES: std::sync::LazyLock<Arc<Ruleset>> =
         std::sync::LazyLock::new(|| Arc::new(Ruleset::new(&[], &[]).unwrap_or_else(|errors| panic!("{errors:?}"))));
     RULES.clone()
 }
 
 /// A combined log line, `second` seconds after nine.
-fn line(second: u32, client: &str, uri: &str, status: u16) -> String {
+pub fn line(second: u32, client: &str, uri: &str, status: u16) -> String {
     let (hour, minute, second) = (9 + second / 3600, second / 60 % 60, second % 60);
     format!(
         "{client} - - [05/Jan/2026:{hour:02}:{minute:02}:{second:02} +0000] \"GET {uri} HTTP/1.1\" {status} 12 \"-\" \"Mozilla/5.0\"\n"
     )
 }
 
-fn file(directory: &Path, name: &str, text: &[u8]) -> PathBuf {
+pub fn file(directory: &Path, name: &str, text: &[u8]) -> PathBuf {
     let path = directory.join(name);
     std::fs::File::create(&path).and_then(|mut file| file.write_all(text)).unwrap();
     path
 }
 
-fn scan(config: &Config, files: &[PathBuf]) -> (Vec<Finding>, Vec<(u64, u64)>, replay::Totals) {
+pub fn scan(config: &Config, files: &[PathBuf]) -> (Vec<Finding>, Vec<(u64, u64)>, replay::Totals) {
     let (mut findings, mut bans, mut scratch) = (vec![], vec![], Scratch::new());
     let totals = replay::scan(
         config,
@@ -165,14 +165,14 @@ fn eventful() -> String {
 }
 
 /// A table small enough to make hundreds of.
-fn small() -> Config {
+pub fn small() -> Config {
     let mut config = Config::default();
     config.detect.max_clients = 1024;
     config
 }
 
 /// Judges `text` with what `judge` has counted so far.
-fn judged(judge: &mut Judge, text: &str) -> Vec<(u32, u8, Action, Option<u64>)> {
+pub fn judged(judge: &mut Judge, text: &str) -> Vec<(u32, u8, Action, Option<u64>)> {
     let config = Config::default();
     let formats = Formats::named("nginx_combined").unwrap();
     let (mut scratch, mut batch) = (Scratch::new(), Batch::default());
@@ -180,7 +180,9 @@ fn judged(judge: &mut Judge, text: &str) -> Vec<(u32, u8, Action, Option<u64>)> 
     look(&judge.rules.clone(), &formats, &Reading::of(&config), &mut scratch, lines, &mut batch);
     let mut found = vec![];
     for record in &batch.records {
-        if let Some(settled) = judge.settle(record, batch.hits_of(record)) {
+        let line = &text.as_bytes()[record.start as usize..][..record.len as usize];
+        let line = || Text { formats: &formats, line, tail_cut: 0, read_at: Timestamp::default() };
+        if let Some(settled) = judge.settle(record, batch.hits_of(record), line) {
             found.push((record.time_secs, settled.counted.score, settled.action, settled.ban_secs));
         }
     }
@@ -241,7 +243,9 @@ fn each_header_of_a_w3c_log_names_the_columns_of_the_lines_after_it() {
     let text = format!(
         "#Software: x\n#Fields: date time c-ip s-ip cs-method cs-uri-stem cs-uri-query sc-status\n{}{old}\
          #Fields: date time s-ip c-ip cs-method cs-uri-stem cs-uri-query sc-status\n{new}",
-        "2026-01-05 09:00:00 203.0.113.9 198.51.100.1 GET /a - 200\n".repeat(4000)
+        (0..4000)
+            .map(|n| format!("2026-01-05 09:00:00 192.0.2.{} 198.51.100.1 GET /a - 200\n", n % 250))
+            .collect::<String>()
     );
     let (findings, bans, totals) = scan(&Config::default(), &[file(directory.path(), "u_ex.log", text.as_bytes())]);
     let clients: Vec<String> = findings.iter().map(|found| found.source_ip.unwrap().to_string()).collect();

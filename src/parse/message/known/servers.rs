@@ -43,6 +43,7 @@ pub static FAMILIES: &[Family] = &[
         rows: APACHE,
         rest: Some(App),
     },
+    Family { programs: &["sabnzbd"], own_files: true, heads: &["[{_}] "], rows: SABNZBD, rest: None },
     Family { programs: &["vsftpd"], own_files: true, heads: &["[pid {_}] ", ""], rows: VSFTPD, rest: None },
     Family {
         programs: &["proftpd"],
@@ -123,6 +124,20 @@ static APACHE: &[Row] = &[
 ];
 
 // The name comes first, and a command, path or password last.
+// What follows the address is the header's and the user agent's text, which clients write.
+static SABNZBD: &[Row] = &[
+    Row(
+        Failure,
+        "Unsuccessful login attempt from {ip} (X-Forwarded-For: {*}",
+        "Unsuccessful login attempt from 203.0.113.7 (X-Forwarded-For: 198.51.100.1) [Mozilla/5.0]",
+    ),
+    Row(
+        Failure,
+        "Unsuccessful login attempt from {ip} [{*}",
+        "Unsuccessful login attempt from 203.0.113.7 [Mozilla/5.0]",
+    ),
+];
+
 static VSFTPD: &[Row] = &[
     Row(Failure, "[{user}] FAIL LOGIN{*}: Client \"{ip}\"{!}", "[alice] FAIL LOGIN: Client \"203.0.113.7\""),
     Row(

@@ -1,0 +1,92 @@
+//! What many lines show together, from a log to findings.
+
+use super::judge::Judge;
+use super::tests::{SQLI, file, judged, line, rules, scan, small};
+use crate::config::Config;
+use crate::event::{Action, Finding};
+
+fn found_in(text: &str) -> (Vec<Finding>, usize) {
+    let directory = tempfile::tempdir().unwrap();
+    let (findings, bans, _) = scan(&Config::default(), &[file(directory.path(), "a.log", text.as_bytes())]);
+    (findings, bans.len())
+}
+
+fn has(finding: &Finding, id: &str) -> bool {
+    finding.rule_ids.iter().any(|known| known.as_ref() == id)
+}
+
+#[test]
+fn a_guessed_address_is_told_and_never_banned() {
+    // Of an unknown program, with the address in a pair.
+    let attempt = |n: u32, address: &str| {
+        format!("2026-01-05T09:00:{n:02}.000Z WARN shop: authentication failed user=bob ip={address}\n")
+    };
+    let text: String = (0..40).map(|n| attempt(n, "203.0.113.7")).collect();
+    let (findings, bans) = found_in(&text);
+    assert!(findings.iter().any(|finding| has(finding, "login-failures")), "{findings:?}");
+    assert!(findings.iter().all(|finding| finding.source_ip == "203.0.113.7".parse().ok()));
+    assert_eq!((bans, findings.iter().filter(|finding| finding.client.is_some()).count()), (0, 0));
+    // What somebody says in another's name is not held against him.
+    let own = "203.0.113.7 - - [05/Jan/2026:09:01:00 +0000] \"GET /?id=1%27 HTTP/1.1\" 200 12 \"-\" \"Mozilla/5.0\"\n";
+    let mut judge = Judge::new(&small(), rules());
+    let alone = judged(&mut Judge::new(&small(), rules()), own);
+    judged(&mut judge, &text);
+    assert_eq!(judged(&mut judge, own), alone);
+}
+
+#[test]
+fn many_clients_with_one_request_are_a_campaign_that_names_them() {
+    let text: String = (0..24).map(|n| line(n, &format!("198.{}.100.7", n + 10), SQLI, 200)).collect();
+    let (findings, _) = found_in(&text);
+    let told: Vec<&Finding> = findings.iter().filter(|finding| has(finding, "campaign")).collect();
+    assert_eq!(told.len(), 2, "at ten clients and at twenty");
+    let named = &told[0].evidence.iter().find(|piece| piece.target == "clients").unwrap().matched;
+    assert!(named.starts_with("10 clients in an hour: 198.10.100.7, 198.11.100.7"), "{named}");
+    let alone = judged(&mut Judge::new(&small(), rules()), &line(0, "203.0.113.7", SQLI, 200));
+    assert!(findings.iter().all(|finding| finding.score == alone[0].1), "it adds nothing to anybody's score");
+}
+
+#[test]
+fn what_siblings_did_raises_a_finding_and_is_no_finding() {
+    let siblings: String = (0..9).map(|n| line(n, &format!("203.0.113.{n}"), SQLI, 200)).collect();
+    let after = |request: &str, client: &str| {
+        let mut judge = Judge::new(&small(), rules());
+        judged(&mut judge, &siblings);
+        judged(&mut judge, &line(60, client, request, 404))
+    };
+    let six = "/.git/config";
+    let (near, far) = (after(six, "203.0.113.99"), after(six, "198.51.100.99"));
+    assert_eq!(near[0].1, (far[0].1 + 2).min(10), "eight siblings give two points");
+    assert_eq!(after("/", "203.0.113.99"), []);
+}
+
+#[test]
+fn a_restart_in_the_middle_of_a_flood_finds_the_same() {
+    let mut text = String::new();
+    for n in 0..400u32 {
+        text += &line(n / 8, "203.0.113.7", &format!("/record/{n}"), 200);
+        text += &line(n / 8, "203.0.113.8", &format!("/gone-{n}.php"), if n % 3 == 0 { 200 } else { 404 });
+    }
+    let whole = judged(&mut Judge::new(&small(), rules()), &text);
+    assert!(whole.iter().any(|found| found.2 == Action::Block) && whole.iter().any(|found| found.2 == Action::Monitor));
+    for cut in text.match_indices('\n').map(|(at, _)| at + 1).step_by(17) {
+        let (before, after) = text.split_at(cut);
+        let (mut first, mut second) = (Judge::new(&small(), rules()), Judge::new(&small(), rules()));
+        let mut found = judged(&mut first, before);
+        second.counter.restore(&first.counter.save()).unwrap();
+        found.extend(judged(&mut second, after));
+        assert_eq!(found, whole, "restarted after byte {cut}");
+    }
+}
+
+#[test]
+fn nobody_erases_himself_with_other_addresses() {
+    let mut judge = Judge::new(&small(), rules());
+    assert!(judged(&mut judge, &line(0, "203.0.113.7", SQLI, 200))[0].3.is_some());
+    // Fifty times as many as there is room for, each with something against it.
+    let client = |n: u32| format!("2001:db8:{:x}:{:x}::1", n >> 8, n & 255);
+    let flood: String = (0..50_000).map(|n| line(1, &client(n), "/?a=it%27s", 404)).collect();
+    judged(&mut judge, &flood);
+    let again = judged(&mut judge, &line(5 * 3600, "203.0.113.7", SQLI, 200));
+    assert_eq!(again[0].3, Some(8 * 3600), "a known offender");
+}
