@@ -95,7 +95,7 @@ fn with_nothing_but_standard_input_it_ends_when_all_is_recorded() {
     let log: String = (0..5000)
         .map(|n| match n % 50 {
             0 => attack(&format!("203.0.113.{}", n / 50), n),
-            _ => line("198.51.100.7", &format!("GET /lamps/{n}"), 200),
+            _ => line(&format!("198.51.100.{}", n % 200), &format!("GET /lamps/{n}"), 200),
         })
         .collect();
     let (read, mut write) = std::io::pipe().unwrap();
