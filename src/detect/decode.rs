@@ -3,8 +3,12 @@
 //! *decoded*: what the server was sent — the log's own escapes undone, percent-encoding undone up
 //! to [`MAX_PASSES`] times, `%uXXXX`, overlong UTF-8, and `+` in a query.
 //! *folded*: what an interpreter behind the server would make of it — decoded, with SQL comments
-//! and runs of white space as one space, NULs dropped, HTML character references and
-//! JavaScript's `\xHH` and `\uHHHH` resolved.
+//! and runs of white space as one space, NULs dropped, HTML character references and the escapes of
+//! JavaScript (`\xHH`, `\uHHHH`, `\u{H}`, octal) and of styles (`\HH`) resolved, and signs that are
+//! taken for an ASCII one as that one.
+//!
+//! A parameter's value that is base64 of text is looked at both as it is and as that text, in both
+//! views.
 
 use wide::u8x16;
 
@@ -229,7 +233,8 @@ fn overlong(out: &mut Vec<u8>, start: usize) {
 pub fn is_foldable(decoded: &[u8]) -> bool {
     let is_suspect = |[bytes, ..]: [u8x16; 3]| {
         let is = |sign: u8| bytes.simd_eq(u8x16::splat(sign));
-        is(0) | within(bytes, b'\t', b'\r') | is(b' ') | is(b'*') | is(b'\\') | is(b'#') | is(b';')
+        let signs = is(b' ') | is(b'*') | is(b'\\') | is(b'#') | is(b';');
+        is(0) | within(bytes, b'\t', b'\r') | signs | is(0xca) | is(0xe2) | is(0xef)
     };
     let mut foldable = false;
     places(decoded, is_suspect, |at| {
@@ -237,8 +242,11 @@ pub fn is_foldable(decoded: &[u8]) -> bool {
         foldable |= match decoded[at] {
             b' ' => previous == b' ',
             b'*' => previous == b'/' || decoded.get(at + 1) == Some(&b'/'),
-            b'\\' => matches!(decoded.get(at + 1), Some(b'x' | b'u' | b'X' | b'U')),
+            b'\\' => decoded
+                .get(at + 1)
+                .is_some_and(|&next| matches!(next, b'x' | b'u' | b'X' | b'U') || next.is_ascii_hexdigit()),
             b'#' => previous == b'&',
+            0xca.. => lookalike(&decoded[at..]).is_some(),
             b';' => memchr::memchr(b'&', &decoded[at.saturating_sub(LONGEST_NAME)..at]).is_some(),
             _ => true,
         };
@@ -261,6 +269,7 @@ pub fn fold(decoded: &[u8], out: &mut Vec<u8>) {
             b'*' if rest.starts_with(b"*/") => (Some(b' '), 2),
             byte if byte.is_ascii_whitespace() || byte == 0x0b => (Some(b' '), 1),
             b'&' => reference(rest).map_or((Some(b'&'), 1), |(byte, used)| (Some(byte), used)),
+            0xca.. => lookalike(rest).map_or((Some(rest[0]), 1), |(byte, used)| (Some(byte), used)),
             b'\\' => script_escape(rest).map_or((Some(b'\\'), 1), |(byte, used)| (Some(byte), used)),
             byte => (Some(byte), 1),
         };
@@ -273,6 +282,20 @@ pub fn fold(decoded: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// The ASCII character that databases and servers take a Unicode one for, where the character set
+/// that they speak has no other (best fit): of full-width forms and of primes.
+fn lookalike(rest: &[u8]) -> Option<(u8, usize)> {
+    match *rest {
+        [0xef, 0xbc, low @ 0x81..=0xbf, ..] => Some((low - 0x60, 3)),
+        [0xef, 0xbd, low @ 0x80..=0x9e, ..] => Some((low - 0x20, 3)),
+        [0xe2, 0x80, 0xb2, ..] => Some((b'\'', 3)),
+        [0xe2, 0x80, 0xb3, ..] => Some((b'"', 3)),
+        [0xca, 0xb9 | 0xbc, ..] => Some((b'\'', 2)),
+        [0xca, 0xba, ..] => Some((b'"', 2)),
+        _ => None,
+    }
+}
+
 /// Length of the comment that `rest` starts with. `/*!50000` (MySQL runs what follows) is only its mark.
 fn comment(rest: &[u8]) -> usize {
     if rest.get(2) == Some(&b'!') {
@@ -281,8 +304,23 @@ fn comment(rest: &[u8]) -> usize {
     memchr::memmem::find(&rest[2..], b"*/").map_or(2, |end| end + 4)
 }
 
-/// The ASCII character of an HTML character reference, and the reference's length.
+/// The ASCII character of an HTML character reference, and the reference's length. `&amp;` begins
+/// another one where it was encoded several times.
 fn reference(rest: &[u8]) -> Option<(u8, usize)> {
+    const AMP: &[u8] = b"amp;";
+    let after = |at: usize| rest.get(at + 1..at + 1 + AMP.len());
+    let mut at = 0;
+    while after(at).is_some_and(|name| name.eq_ignore_ascii_case(AMP)) {
+        at += AMP.len();
+    }
+    match single_reference(&rest[at..]) {
+        Some((byte, used)) => Some((byte, at + used)),
+        None => (at > 0).then_some((b'&', at + 1)),
+    }
+}
+
+/// [`reference`] where whatever comes first stands for the `&`.
+fn single_reference(rest: &[u8]) -> Option<(u8, usize)> {
     if rest.get(1) == Some(&b'#') {
         let hexadecimal = matches!(rest.get(2), Some(b'x' | b'X'));
         let (from, radix) = if hexadecimal { (3, 16) } else { (2, 10) };
@@ -296,7 +334,7 @@ fn reference(rest: &[u8]) -> Option<(u8, usize)> {
         (b"gt;", b'>'),
         (b"quot;", b'"'),
         (b"apos;", b'\''),
-        (b"amp;", b'&'),
+        (b"nbsp;", b' '),
         (b"tab;", b'\t'),
         (b"newline;", b'\n'),
         (b"colon;", b':'),
@@ -306,6 +344,18 @@ fn reference(rest: &[u8]) -> Option<(u8, usize)> {
         (b"bsol;", b'\\'),
         (b"grave;", b'`'),
         (b"equals;", b'='),
+        (b"lsqb;", b'['),
+        (b"rsqb;", b']'),
+        (b"lcub;", b'{'),
+        (b"rcub;", b'}'),
+        (b"semi;", b';'),
+        (b"comma;", b','),
+        (b"period;", b'.'),
+        (b"num;", b'#'),
+        (b"dollar;", b'$'),
+        (b"excl;", b'!'),
+        (b"quest;", b'?'),
+        (b"plus;", b'+'),
     ];
     NAMED.iter().find_map(|(name, byte)| {
         let text = rest.get(1..=name.len())?;
@@ -313,15 +363,84 @@ fn reference(rest: &[u8]) -> Option<(u8, usize)> {
     })
 }
 
-/// The ASCII character of a JavaScript escape (`\x3c`, `\u003c`), and the escape's length.
+/// The ASCII character of an escape of JavaScript (`\x3c`, `\u003c`, `\u{3c}`, `\074`) or of a style
+/// (`\3c`, with a space after it that belongs to it), and the escape's length. Digits that may be
+/// either are the style's.
 fn script_escape(rest: &[u8]) -> Option<(u8, usize)> {
-    let digits = match rest.get(1)? {
-        b'x' | b'X' => 2,
-        b'u' | b'U' => 4,
+    let ascii = |code: u32| u8::try_from(code).ok().filter(|byte| matches!(byte, b' '..=b'~'));
+    let fixed = |from: usize, digits: usize| ascii(hex(&rest[from..], digits)?).map(|byte| (byte, from + digits));
+    match rest.get(1)? {
+        b'x' | b'X' => fixed(2, 2),
+        b'u' | b'U' if rest.get(2) == Some(&b'{') => {
+            let digits = rest[3..].iter().take(6).take_while(|byte| byte.is_ascii_hexdigit()).count();
+            let (byte, end) = fixed(3, digits)?;
+            (rest.get(end) == Some(&b'}')).then_some((byte, end + 1))
+        }
+        b'u' | b'U' => fixed(2, 4),
+        _ => {
+            let digits = rest[1..].iter().take(6).take_while(|byte| byte.is_ascii_hexdigit()).count();
+            if let Some((byte, end)) = fixed(1, digits).filter(|_| digits > 1) {
+                return Some((byte, end + usize::from(rest.get(end) == Some(&b' '))));
+            }
+            let octal = rest.get(1..4)?.iter().try_fold(0, |code, &byte| Some(code << 3 | (byte as char).to_digit(8)?));
+            octal.and_then(ascii).map(|byte| (byte, 4))
+        }
+    }
+}
+
+/// Bytes of a shorter value are not worth decoding as base64.
+const MIN_BASE64: usize = 12;
+
+/// Whether the query of `uri`, as logged, may have a value in base64: its shape alone counts, not
+/// which digits it has. Base64 of ASCII begins with one of the first 32 signs.
+#[inline]
+pub fn may_hold_base64(uri: &[u8]) -> bool {
+    let Some(query) = memchr::memchr(b'?', uri) else { return false };
+    memchr::memchr_iter(b'=', &uri[query..]).any(|at| {
+        let value = &uri[query + at + 1..];
+        matches!(value.first(), Some(b'A'..=b'Z' | b'a'..=b'f'))
+            && value
+                .get(..MIN_BASE64)
+                .is_some_and(|head| head.iter().all(|&byte| sextet(byte).is_some() || byte == b'%'))
+    })
+}
+
+/// Appends the text that `value`, a decoded parameter, is in base64 of either alphabet. Appends
+/// nothing, and returns `false`, if it is not all printable ASCII.
+pub fn base64(value: &[u8], out: &mut Vec<u8>) -> bool {
+    let start = out.len();
+    let end = value.iter().rposition(|&byte| byte != b'=').map_or(0, |last| last + 1);
+    let digits = &value[..end];
+    if digits.len() < MIN_BASE64 || digits.len() % 4 == 1 {
+        return false;
+    }
+    for group in digits.chunks(4) {
+        let bits = group.iter().try_fold(0u32, |bits, &byte| Some(bits << 6 | sextet(byte)?));
+        let Some(bits) = bits else { break };
+        let bytes = (bits << (6 * (4 - group.len()))).to_be_bytes();
+        let text = &bytes[1..group.len()];
+        if !text.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\r')) {
+            break;
+        }
+        out.extend_from_slice(text);
+    }
+    let is_text = out.len() - start == digits.len() * 3 / 4;
+    if !is_text {
+        out.truncate(start);
+    }
+    is_text
+}
+
+/// A sign of base64; a `+` may have become a space.
+fn sextet(byte: u8) -> Option<u32> {
+    Some(u32::from(match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'+' | b'-' | b' ' => 62,
+        b'/' | b'_' => 63,
         _ => return None,
-    };
-    let code = hex(&rest[2..], digits)?;
-    u8::try_from(code).ok().filter(u8::is_ascii).map(|byte| (byte, 2 + digits))
+    }))
 }
 
 #[cfg(test)]
@@ -398,12 +517,60 @@ mod tests {
             ("a\0b", "ab"),
             ("&lt;img&#x20;src&#61x &LT;", "<img src=x <"),
             ("\\x3cscript\\u003e", "<script>"),
+            ("\\u{3c}a\\u{000003e} \\u{} \\u{3c", "<a> \\u{} \\u{3c"),
+            ("\\141\\154\\145rt \\999", "alert \\999"),
+            ("j\\61 v\\000061script \\3c", "javascript <"),
+            ("&amp;lt;a&amp;amp;#x3e; &amp; &AMP;b", "<a> & &b"),
+            ("&lsqb;&nbsp;&rsqb;", "[ ]"),
+            ("\u{ff1c}\u{ff53}vg\u{ff5e} \u{2032}\u{2033}\u{2bc}", "<svg~ '\"'"),
+            ("1\u{ff1d}1 日本\u{2019}", "1=1 日本\u{2019}"),
             ("a & b &c; 5 \\ 6 /* open", "a & b &c; 5 \\ 6 open"),
         ] {
             assert_eq!(folded(text), expected, "{text}");
             assert!(is_foldable(text.as_bytes()), "{text}");
         }
-        assert!(!is_foldable(b"select a from b & c"));
+        for text in ["select a from b & c", "c:\\boot.ini", "日本語 l\u{2019}été \u{2026}"] {
+            assert!(!is_foldable(text.as_bytes()) || folded(text) == text, "{text}");
+        }
+        assert!(!is_foldable("日本語 l\u{2019}été \u{2026}".as_bytes()));
+    }
+
+    #[test]
+    fn base64_of_text_is_text() {
+        let text = |value: &str| {
+            let mut out = b"kept".to_vec();
+            let is_text = base64(value.as_bytes(), &mut out);
+            assert_eq!(is_text, out.len() > 4, "{value}");
+            is_text.then(|| String::from_utf8_lossy(&out[4..]).into_owned())
+        };
+        for (value, expected) in [
+            ("PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg==", Some("<script>alert(1)</script>")),
+            ("PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg", Some("<script>alert(1)</script>")),
+            ("Pz8/Pj4 Pz8/Pj4-", Some("???>>>???>>>")),
+            ("JyBPUiAnYSc9J2En", Some("' OR 'a'='a'")),
+            ("PHNjcmlwd", None),
+            ("PHNjcmlwdD5hb", None),
+            ("Categoryname", None),
+            ("PHNjcmlwdD5h!Gx0", None),
+            ("////////////////", None),
+            ("============", None),
+            ("", None),
+        ] {
+            assert_eq!(text(value).as_deref(), expected, "{value}");
+        }
+        for (uri, expected) in [
+            ("/?q=PHNjcmlwdD5hbGVydCgxKTw", true),
+            ("/?a=1&q=PHN%6acmlwdD5hbGVydCgxKTw", true),
+            ("/?q=PHNjcmlwdD5h1Gx0", true),
+            ("/?q=PHNjcmlwdD5h7Gx0", true),
+            ("/q=PHNjcmlwdD5hbGVydCgxKTw", false),
+            ("/?q=zHNjcmlwdD5hbGVydCgxKTw", false),
+            ("/?q=PHNj.mlwdD5hbGVydCgxKTw", false),
+            ("/?q=short", false),
+            ("/?q=", false),
+        ] {
+            assert_eq!(may_hold_base64(uri.as_bytes()), expected, "{uri}");
+        }
     }
 
     proptest::proptest! {
@@ -417,6 +584,11 @@ mod tests {
             assert!(view.len() <= out.len());
             if !is_encoded(&raw) && memchr::memchr2(0xc0, 0xc1, &raw).is_none() { assert_eq!(out, raw); }
             if !is_foldable(&out) { assert_eq!(view, out); }
+            view.clear();
+            if base64(&out, &mut view) {
+                assert!(view.len() <= out.len());
+                assert!(may_hold_base64(&[b"/?a=", &out[..]].concat()) || out.contains(&b' '));
+            }
         }
     }
 }

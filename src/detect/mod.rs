@@ -4,6 +4,7 @@
 mod config;
 mod counter;
 mod decode;
+mod injection;
 mod lanes;
 mod legacy;
 mod literals;

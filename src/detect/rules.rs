@@ -9,6 +9,7 @@ use regex_automata::util::syntax;
 use regex_syntax::hir::Hir;
 use serde::Deserialize;
 
+use super::injection::Grammar;
 use super::literals;
 use super::window::{WindowRule, WindowSpec};
 use crate::event::Category;
@@ -23,6 +24,10 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("941-xss.toml", include_str!("../../rules/941-xss.toml")),
     ("942-sqli.toml", include_str!("../../rules/942-sqli.toml")),
     ("943-nosqli.toml", include_str!("../../rules/943-nosqli.toml")),
+    ("944-template.toml", include_str!("../../rules/944-template.toml")),
+    ("945-xml.toml", include_str!("../../rules/945-xml.toml")),
+    ("946-directory.toml", include_str!("../../rules/946-directory.toml")),
+    ("947-prototype.toml", include_str!("../../rules/947-prototype.toml")),
     ("windows.toml", include_str!("../../rules/windows.toml")),
 ];
 
@@ -57,7 +62,11 @@ pub struct RuleSpec {
     #[serde(default)]
     pub view: View,
     /// A regular expression of the `regex` crate over bytes; case does not matter, `.` matches any byte.
+    #[serde(default)]
     pub pattern: String,
+    /// In place of a pattern: what is code of this language and leaves the place that it was put into.
+    #[serde(default)]
+    pub grammar: Option<Grammar>,
     /// Methods that it applies to; none: any.
     #[serde(default)]
     pub methods: Vec<String>,
@@ -163,14 +172,33 @@ pub struct Rule {
     pattern: Hir,
     /// Compiled when it is first needed: most rules of a day never are.
     regex: OnceLock<Option<Regex>>,
-    /// Lower-case literals, at least one of which every match contains.
+    /// Lower-case literals, at least one of which every match contains; none where the rule has a grammar.
     pub literals: Vec<Vec<u8>>,
 }
 
 impl Rule {
-    /// Its pattern. That it compiles was checked when it was loaded, or by the tests for a
+    /// Whether it matches `text`, which is a `target`.
+    pub fn is_match(&self, target: Target, text: &[u8]) -> bool {
+        match self.spec.grammar {
+            Some(grammar) => grammar.find(target, text).is_some(),
+            None => self.regex().is_some_and(|regex| regex.is_match(text)),
+        }
+    }
+
+    /// What it matches in `text`, which is a `target`, for people.
+    pub fn matched(&self, target: Target, text: &[u8]) -> Option<Vec<u8>> {
+        match self.spec.grammar {
+            Some(grammar) => grammar.find(target, text).map(|found| match found.fingerprint.as_str() {
+                "" => found.piece.to_vec(),
+                tokens => [tokens.as_bytes(), b": ", found.piece].concat(),
+            }),
+            None => Some(text[self.regex()?.find(text)?.range()].to_vec()),
+        }
+    }
+
+    /// Its pattern, if it has one. That it compiles was checked when it was loaded, or by the tests for a
     /// built-in rule.
-    pub fn regex(&self) -> Option<&Regex> {
+    fn regex(&self) -> Option<&Regex> {
         self.regex.get_or_init(|| build(&self.pattern).ok()).as_ref()
     }
 }
@@ -252,6 +280,14 @@ pub fn without_examples(spec: RuleSpec, trust: Trust) -> Result<Rule, String> {
         return Err("target is empty".into());
     }
     let pattern = parse(&spec.pattern)?;
+    match (&spec.grammar, spec.pattern.is_empty()) {
+        (Some(_), true) => {
+            let (regex, literals) = (OnceLock::new(), vec![]);
+            return Ok(Rule { id: spec.id.as_str().into(), spec, pattern, regex, literals });
+        }
+        (Some(_), false) => return Err("has a pattern and a grammar: one of them".into()),
+        (None, _) => {}
+    }
     let regex = match trust {
         Trust::BuiltIn => OnceLock::new(),
         Trust::Foreign => OnceLock::from(Some(build(&pattern)?)),

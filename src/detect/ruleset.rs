@@ -2,7 +2,8 @@
 //! run on any core.
 
 use super::counter::Record;
-use super::decode::{Plus, is_encoded, is_foldable};
+use super::decode::{Plus, is_encoded, is_foldable, may_hold_base64};
+use super::injection::Grammar;
 use super::legacy;
 use super::memo::{CleanMemo, Recalled};
 use super::prefilter::{Marks, Prefilter};
@@ -18,9 +19,40 @@ pub struct Ruleset {
     /// Patterns of files of the older shape that are unfit for use, and why.
     pub refused: Vec<RuleError>,
     watched: Watched,
-    uri: Prefilter,
-    user_agent: Prefilter,
-    referer: Prefilter,
+    uri: Sieve,
+    user_agent: Sieve,
+    referer: Sieve,
+}
+
+/// Finds the rules that may match a text: those with a literal in it, and those with a grammar that
+/// has signs in it.
+struct Sieve {
+    prefilter: Prefilter,
+    grammars: Vec<(u16, Grammar)>,
+}
+
+impl Sieve {
+    fn new(rules: &[Rule], targets: &[Target]) -> Sieve {
+        let here = |rule: &Rule| rule.spec.target.iter().any(|target| targets.contains(target));
+        let with_grammar =
+            |(index, rule): (usize, &Rule)| Some((index as u16, rule.spec.grammar.filter(|_| here(rule))?));
+        Sieve {
+            prefilter: Prefilter::new(rules, targets),
+            grammars: rules.iter().enumerate().filter_map(with_grammar).collect(),
+        }
+    }
+
+    /// Adds the rules that may match `text`, which is `target` or a part of it, to `marks`. Returns
+    /// whether it has unusual signs at all.
+    #[inline]
+    fn mark(&self, target: Target, text: &[u8], marks: &mut Marks) -> bool {
+        let odd = self.prefilter.mark(text, marks);
+        if odd {
+            let may_match = self.grammars.iter().filter(|(_, grammar)| grammar.may_match(target, text));
+            marks.rules.extend(may_match.map(|&(index, _)| index));
+        }
+        odd
+    }
 }
 
 /// A rule matched a part of a request.
@@ -82,7 +114,7 @@ impl Ruleset {
         if loaded.rules.len() > usize::from(u16::MAX) {
             return Err(format!("{} rules are more than {}", loaded.rules.len(), u16::MAX));
         }
-        let over = |targets: &[Target]| Prefilter::new(&loaded.rules, targets);
+        let over = |targets: &[Target]| Sieve::new(&loaded.rules, targets);
         Ok(Ruleset {
             uri: over(&URI_TARGETS),
             user_agent: over(&[Target::UserAgent]),
@@ -105,9 +137,9 @@ impl Ruleset {
         }
         let first = hits.len();
         let Scratch { texts, marks, clean } = scratch;
-        let prefilters = [&self.uri, &self.user_agent, &self.referer];
-        for ((prefilter, (target, text)), (recalled, clean)) in
-            prefilters.into_iter().zip(looked_at(http)).zip(recalled.into_iter().zip(clean))
+        let sieves = [&self.uri, &self.user_agent, &self.referer];
+        for ((sieve, (target, text)), (recalled, clean)) in
+            sieves.into_iter().zip(looked_at(http)).zip(recalled.into_iter().zip(clean))
         {
             if recalled.clean {
                 continue;
@@ -116,20 +148,22 @@ impl Ruleset {
             if exactly.clean {
                 continue;
             }
-            if may_match(prefilter, text, target, texts, marks) {
+            let holds_base64 = target == Target::Uri && may_hold_base64(text);
+            if may_match(sieve, text, target, holds_base64, texts, marks) {
                 // No part has a literal that the whole has not: only what these rules look at matters.
                 let candidates = marks.rules.iter().map(|&index| &self.rules[usize::from(index)].spec);
                 let here = |wanted: &&Target| **wanted == target || target == Target::Uri && Targets::URI.has(**wanted);
                 let wanted = candidates.clone().flat_map(|rule| &rule.target).filter(here).copied().collect();
                 let with_any_method = candidates.into_iter().all(|rule| rule.methods.is_empty());
                 texts.split(http, wanted);
-                self.match_parts(prefilter, http.method, texts, marks, first, hits);
+                self.match_parts(sieve, http.method, texts, marks, first, hits);
                 // What was found in another text is not looked for in this one.
                 if with_any_method && hits.len() == first {
                     clean.remember(exactly);
                 }
             } else {
-                clean.remember(recalled);
+                // Digits of base64 spell other bytes.
+                clean.remember(if holds_base64 { exactly } else { recalled });
             }
         }
         let sum: u32 = hits[first..].iter().map(|hit| u32::from(self.rules[usize::from(hit.rule)].spec.score)).sum();
@@ -148,13 +182,12 @@ impl Ruleset {
         let explain = |hit: &Hit| {
             let rule = &self.rules[usize::from(hit.rule)];
             scratch.texts.split(http, Targets::from_iter([hit.target]));
-            let regex = rule.regex()?;
-            let matched =
-                scratch.texts.of(hit.target, rule.spec.view).find_map(|text| Some(&text[regex.find(text)?.range()]))?;
+            let mut texts = scratch.texts.of(hit.target, rule.spec.view);
+            let matched = texts.find_map(|text| rule.matched(hit.target, text))?;
             Some(Evidence {
                 rule_id: rule.id.clone(),
                 target: hit.target.as_str(),
-                matched: printable(matched, 200),
+                matched: printable(&matched, 200),
                 score: rule.spec.score,
             })
         };
@@ -165,7 +198,7 @@ impl Ruleset {
     /// A rule counts once a line: `first` is where the line's hits begin.
     fn match_parts(
         &self,
-        prefilter: &Prefilter,
+        sieve: &Sieve,
         method: &[u8],
         texts: &Texts,
         marks: &mut Marks,
@@ -174,7 +207,7 @@ impl Ruleset {
     ) {
         for (target, views, text) in texts.all() {
             marks.rules.clear();
-            prefilter.mark(text, marks);
+            sieve.mark(target, text, marks);
             marks.rules.sort_unstable();
             marks.rules.dedup();
             for &index in &marks.rules {
@@ -184,7 +217,7 @@ impl Ruleset {
                     && views.contains(view)
                     && (methods.is_empty() || methods.iter().any(|wanted| wanted.as_bytes() == method))
                     && !hits[first..].iter().any(|hit| hit.rule == index)
-                    && rule.regex().is_some_and(|regex| regex.is_match(text))
+                    && rule.is_match(target, text)
                 {
                     hits.push(Hit { rule: index, target });
                 }
@@ -198,12 +231,19 @@ const URI_TARGETS: [Target; 4] = [Target::Uri, Target::Path, Target::Query, Targ
 
 /// Whether any literal is in any view of `raw`, which is the URI or the text of `target`.
 #[inline]
-fn may_match(prefilter: &Prefilter, raw: &[u8], target: Target, texts: &mut Texts, marks: &mut Marks) -> bool {
+fn may_match(
+    sieve: &Sieve,
+    raw: &[u8],
+    target: Target,
+    holds_base64: bool,
+    texts: &mut Texts,
+    marks: &mut Marks,
+) -> bool {
     marks.rules.clear();
     let plus = if target == Target::Uri { Plus::SpaceInQuery } else { Plus::Literal };
     let whole = if is_encoded(raw) { texts.decoded(raw, plus) } else { raw };
     // Whatever folding changes is odd.
-    if prefilter.mark(whole, marks) && is_foldable(whole) {
+    if sieve.mark(target, whole, marks) && is_foldable(whole) {
         // Folding joins text within a part, never across parts: look at each by itself.
         if target == Target::Uri {
             texts.split_uri(raw, Targets::URI);
@@ -211,7 +251,13 @@ fn may_match(prefilter: &Prefilter, raw: &[u8], target: Target, texts: &mut Text
             texts.split_text(raw, target);
         }
         for text in texts.folded() {
-            prefilter.mark(text, marks);
+            sieve.mark(target, text, marks);
+        }
+    }
+    if holds_base64 {
+        texts.split_uri(raw, Targets::from_iter([Target::Args]));
+        for (target, _, text) in texts.all() {
+            sieve.mark(target, text, marks);
         }
     }
     !marks.rules.is_empty()
@@ -222,7 +268,7 @@ pub fn matches(rule: &Rule, event: &Event<'_>, scratch: &mut Scratch) -> bool {
     let Some(http) = event.http() else { return false };
     rule.spec.target.iter().any(|&target| {
         scratch.texts.split(http, Targets::from_iter([target]));
-        rule.regex().is_some_and(|regex| scratch.texts.of(target, rule.spec.view).any(|text| regex.is_match(text)))
+        scratch.texts.of(target, rule.spec.view).any(|text| rule.is_match(target, text))
     })
 }
 
