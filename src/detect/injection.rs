@@ -99,10 +99,10 @@ fn is_prose(text: &[u8]) -> bool {
 
 /// Whether ordinary text has no such fingerprint. Prose, formulas and filters of APIs begin with a
 /// word or a call and have neither a second query nor an end in a comment; dates and sums are
-/// numbers alone. A query by itself leaves no place that it was put into.
+/// numbers alone, and quoted signs are two texts. A query by itself leaves no place that it was put into.
 fn is_telling(fingerprint: &[u8]) -> bool {
     match fingerprint {
-        [] | [_] | [_, _] | b"1&1" => false,
+        [] | [_] | [_, _] | b"1&1" | b"sos" => false,
         [b'E', ..] => false,
         [b'n' | b'f' | b'k', rest @ ..] => rest.iter().any(|token| matches!(token, b'U' | b'E' | b'T' | b'c')),
         _ => true,
