@@ -17,6 +17,7 @@ use crate::event::Category;
 /// The built-in files, by name.
 pub const BUILT_IN: &[(&str, &str)] = &[
     ("913-scanner.toml", include_str!("../../rules/913-scanner.toml")),
+    ("920-encoding.toml", include_str!("../../rules/920-encoding.toml")),
     ("930-lfi.toml", include_str!("../../rules/930-lfi.toml")),
     ("932-rce.toml", include_str!("../../rules/932-rce.toml")),
     ("933-code.toml", include_str!("../../rules/933-code.toml")),
