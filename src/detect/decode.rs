@@ -517,7 +517,7 @@ mod tests {
             ("a\0b", "ab"),
             ("&lt;img&#x20;src&#61x &LT;", "<img src=x <"),
             ("\\x3cscript\\u003e", "<script>"),
-            ("\\u{3c}a\\u{000003e} \\u{} \\u{3c", "<a> \\u{} \\u{3c"),
+            ("\\u{3c}a\\u{00003e} \\u{} \\u{3c", "<a> \\u{} \\u{3c"),
             ("\\141\\154\\145rt \\999", "alert \\999"),
             ("j\\61 v\\000061script \\3c", "javascript <"),
             ("&amp;lt;a&amp;amp;#x3e; &amp; &AMP;b", "<a> & &b"),

@@ -14,9 +14,6 @@ pub enum Grammar {
     Html,
 }
 
-/// Bytes of a piece that are looked at. Attacks take effect where they begin.
-const MAX_BYTES: usize = 4096;
-
 /// Where an attack was found.
 #[derive(Debug, PartialEq)]
 pub struct Injection<'t> {
@@ -49,7 +46,6 @@ impl Grammar {
     pub fn find(self, target: Target, text: &[u8]) -> Option<Injection<'_>> {
         let piece = |piece| {
             let piece: &[u8] = piece;
-            let piece = &piece[..piece.len().min(MAX_BYTES)];
             if !self.may_match(target, piece) {
                 return None;
             }
@@ -85,22 +81,6 @@ fn sql(text: &[u8]) -> Option<String> {
     (is_telling(fingerprint.as_bytes()) && !is_prose(text)).then_some(fingerprint)
 }
 
-/// Whether SQL is only quoted in a text: it begins with several words, or several follow the last
-/// mark of a comment. Attacks keep the one word or number that was there, and leave nothing after the
-/// comment.
-fn is_prose(text: &[u8]) -> bool {
-    const JOINTS: [&[u8]; 8] = [b"and", b"or", b"xor", b"union", b"select", b"having", b"where", b"order"];
-    let is_word = |word: &&[u8]| {
-        let is_joint = JOINTS.iter().any(|joint| joint.eq_ignore_ascii_case(word));
-        word.len() > 1 && word.iter().all(|byte| byte.is_ascii_alphabetic() || !byte.is_ascii()) && !is_joint
-    };
-    let words =
-        |text: &[u8]| text.split(|&byte| byte == b' ').filter(|word| !word.is_empty()).take_while(is_word).count();
-    let dashes = memchr::memmem::rfind(text, b"--").map(|at| at + 2);
-    let comment = dashes.max(memchr::memrchr(b'#', text).map(|at| at + 1));
-    words(text) > 1 || comment.is_some_and(|at| words(&text[at..]) > 1)
-}
-
 /// Whether ordinary text has no such fingerprint. Prose, formulas and filters of APIs begin with a
 /// word or a call and have neither a second query nor an end in a comment. A query by itself leaves
 /// no place that it was put into; quoted signs are two texts; dates, sums and mentions have numbers
@@ -127,18 +107,6 @@ fn is_prose(text: &[u8]) -> bool {
     let dashes = memchr::memmem::rfind(text, b"--").map(|at| at + 2);
     let comment = dashes.max(memchr::memrchr(b'#', text).map(|at| at + 1));
     words(text) > 1 || comment.is_some_and(|at| words(&text[at..]) > 1)
-}
-
-/// Whether ordinary text has no such fingerprint. Prose, formulas and filters of APIs begin with a
-/// word or a call and have neither a second query nor an end in a comment; dates and sums are
-/// numbers alone, and quoted signs are two texts. A query by itself leaves no place that it was put into.
-fn is_telling(fingerprint: &[u8]) -> bool {
-    match fingerprint {
-        [] | [_] | [_, _] | b"1&1" | b"sos" => false,
-        [b'E', ..] => false,
-        [b'n' | b'f' | b'k', rest @ ..] => rest.iter().any(|token| matches!(token, b'U' | b'E' | b'T' | b'c')),
-        _ => true,
-    }
 }
 
 #[cfg(test)]
