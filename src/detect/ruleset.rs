@@ -1,8 +1,9 @@
 //! All rules and windows together, and what one request gives: matching is stateless, so it may
 //! run on any core.
 
+use super::base64;
 use super::counter::Record;
-use super::decode::{Plus, is_encoded, is_foldable, may_hold_base64};
+use super::decode::{Plus, is_encoded, is_foldable};
 use super::injection::Grammar;
 use super::legacy;
 use super::memo::{CleanMemo, Recalled};
@@ -148,7 +149,7 @@ impl Ruleset {
             if exactly.clean {
                 continue;
             }
-            let holds_base64 = target == Target::Uri && may_hold_base64(text);
+            let holds_base64 = target == Target::Uri && base64::may_be_in(text);
             if may_match(sieve, text, target, holds_base64, texts, marks) {
                 // No part has a literal that the whole has not: only what these rules look at matters.
                 let candidates = marks.rules.iter().map(|&index| &self.rules[usize::from(index)].spec);
@@ -371,6 +372,20 @@ mod tests {
             ("POST", "/?a=update 7", "", 1),
         ] {
             assert_eq!(hits_of(method, uri, agent), expected, "{method} {uri} {agent}");
+        }
+    }
+
+    #[test]
+    fn what_base64_hides_is_found_whatever_its_digits() {
+        let rule = "[[rule]]\nid = 'x'\ncategory = 'xss'\nscore = 5\ndescription = 'd'\nreference = 'r'\ntarget = ['args']\npattern = 'onload=x'\nattack = ['/']\nbenign = ['/']\n";
+        let rules = Ruleset::of(rules::load("x", rule, Trust::Foreign).unwrap()).unwrap();
+        let mut scratch = Scratch::new();
+        // `<svg onload<x()>` and `<svg onload=x()>`, of one shape.
+        for (uri, expected) in [("/?q=PHN2ZyBvbmxvYWQ8eCgpPg==", 0), ("/?q=PHN2ZyBvbmxvYWQ9eCgpPg==", 1)] {
+            let event = Event::of(crate::event::Kind::Http(Http { uri: uri.as_bytes(), ..Http::default() }));
+            let mut hits = vec![];
+            rules.examine(&event, &mut scratch, &mut hits);
+            assert_eq!(hits.len(), expected, "{uri}");
         }
     }
 

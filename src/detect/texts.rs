@@ -1,6 +1,7 @@
 //! The texts of one request that rules look at, in both views of `decode`.
 
-use super::decode::{Plus, base64, decode, fold, is_foldable, split_once};
+use super::base64;
+use super::decode::{Plus, decode, fold, is_foldable, split_once};
 use super::rules::{Target, Targets, View};
 use crate::event::Http;
 
@@ -116,7 +117,7 @@ impl Texts {
     fn add_base64(&mut self, raw: &[u8]) {
         let Some(value) = self.parts.last().filter(|_| !raw.is_empty()).map(|part| part.decoded) else { return };
         self.spare.clear();
-        if base64(&self.arena[value.0..value.1], &mut self.spare) {
+        if base64::decode(&self.arena[value.0..value.1], &mut self.spare) {
             let from = self.arena.len();
             self.arena.extend_from_slice(&self.spare);
             self.push(from, Target::Args);
