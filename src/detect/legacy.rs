@@ -39,6 +39,7 @@ pub fn load(file: &str, text: &str) -> Result<(Vec<Rule>, Vec<RuleError>), RuleE
                 target: vec![Target::Uri, Target::UserAgent],
                 view: View::Decoded,
                 pattern: pattern.clone(),
+                grammar: None,
                 methods: vec![],
                 status: vec![],
                 served: 0,

@@ -2,10 +2,12 @@
 //! what clients did, in log time and bounded memory. Never reads a clock, a file or the network.
 
 mod audit;
+mod base64;
 mod campaign;
 mod config;
 mod counter;
 mod decode;
+mod injection;
 mod lanes;
 mod legacy;
 mod literals;

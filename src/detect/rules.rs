@@ -8,6 +8,7 @@ use regex_automata::meta::{BuildError, Regex};
 use regex_syntax::hir::Hir;
 use serde::Deserialize;
 
+use super::injection::Grammar;
 use super::literals;
 use super::window::{WindowRule, WindowSpec};
 use crate::event::{Category, Http};
@@ -15,6 +16,7 @@ use crate::event::{Category, Http};
 /// The built-in files, by name.
 pub const BUILT_IN: &[(&str, &str)] = &[
     ("913-scanner.toml", include_str!("../../rules/913-scanner.toml")),
+    ("920-encoding.toml", include_str!("../../rules/920-encoding.toml")),
     ("920-protocol.toml", include_str!("../../rules/920-protocol.toml")),
     ("930-lfi.toml", include_str!("../../rules/930-lfi.toml")),
     ("932-rce.toml", include_str!("../../rules/932-rce.toml")),
@@ -23,6 +25,10 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("941-xss.toml", include_str!("../../rules/941-xss.toml")),
     ("942-sqli.toml", include_str!("../../rules/942-sqli.toml")),
     ("943-nosqli.toml", include_str!("../../rules/943-nosqli.toml")),
+    ("944-template.toml", include_str!("../../rules/944-template.toml")),
+    ("945-xml.toml", include_str!("../../rules/945-xml.toml")),
+    ("946-directory.toml", include_str!("../../rules/946-directory.toml")),
+    ("947-prototype.toml", include_str!("../../rules/947-prototype.toml")),
     ("950-exploit.toml", include_str!("../../rules/950-exploit.toml")),
     ("960-messages.toml", include_str!("../../rules/960-messages.toml")),
     ("windows-load.toml", include_str!("../../rules/windows-load.toml")),
@@ -65,7 +71,11 @@ pub struct RuleSpec {
     #[serde(default)]
     pub view: View,
     /// A regular expression of the `regex` crate over bytes; case does not matter, `.` matches any byte.
+    #[serde(default)]
     pub pattern: String,
+    /// In place of a pattern: what is code of this language and leaves the place that it was put into.
+    #[serde(default)]
+    pub grammar: Option<Grammar>,
     /// Methods that it applies to; none: any.
     #[serde(default)]
     pub methods: Vec<String>,
@@ -205,14 +215,33 @@ pub struct Rule {
     pub spec: RuleSpec,
     /// Compiled when it is first needed: most rules of a day never are.
     regex: OnceLock<Option<Regex>>,
-    /// Lower-case literals, at least one of which every match contains.
+    /// Lower-case literals, at least one of which every match contains; none where the rule has a grammar.
     pub literals: Vec<Vec<u8>>,
 }
 
 impl Rule {
-    /// Its pattern. That it compiles was checked when it was loaded, or by the tests for a
+    /// Whether it matches `text`, which is a `target`.
+    pub fn is_match(&self, target: Target, text: &[u8]) -> bool {
+        match self.spec.grammar {
+            Some(grammar) => grammar.find(target, text).is_some(),
+            None => self.regex().is_some_and(|regex| regex.is_match(text)),
+        }
+    }
+
+    /// What it matches in `text`, which is a `target`, for people.
+    pub fn matched(&self, target: Target, text: &[u8]) -> Option<Vec<u8>> {
+        match self.spec.grammar {
+            Some(grammar) => grammar.find(target, text).map(|found| match found.fingerprint.as_str() {
+                "" => found.piece.to_vec(),
+                tokens => [tokens.as_bytes(), b": ", found.piece].concat(),
+            }),
+            None => Some(text[self.regex()?.find(text)?.range()].to_vec()),
+        }
+    }
+
+    /// Its pattern, if it has one. That it compiles was checked when it was loaded, or by the tests for a
     /// built-in rule.
-    pub fn regex(&self) -> Option<&Regex> {
+    fn regex(&self) -> Option<&Regex> {
         self.regex.get_or_init(|| build(&literals::parse(&self.spec.pattern).ok()?).ok()).as_ref()
     }
 }
@@ -298,6 +327,11 @@ pub fn without_examples(spec: RuleSpec, trust: Trust) -> Result<Rule, String> {
         return Err("target is empty".into());
     }
     let id: Arc<str> = spec.id.as_str().into();
+    match (&spec.grammar, spec.pattern.is_empty()) {
+        (Some(_), true) => return Ok(Rule { id, spec, regex: OnceLock::new(), literals: vec![] }),
+        (Some(_), false) => return Err("has a pattern and a grammar: one of them".into()),
+        (None, _) => {}
+    }
     if trust == Trust::BuiltIn
         && let Ok(at) = LITERALS.binary_search_by_key(&spec.id.as_str(), |(id, _)| id)
     {

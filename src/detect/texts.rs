@@ -1,5 +1,6 @@
 //! The texts of one request that rules look at, in both views of `decode`.
 
+use super::base64;
 use super::decode::{Plus, decode, fold, is_foldable, split_once};
 use super::rules::{Target, Targets, View};
 use crate::event::Http;
@@ -53,6 +54,7 @@ impl Texts {
             let (name, value) = split_once(pair, b'=').unwrap_or((pair, b""));
             self.add(name, Plus::Space, Target::Args);
             self.add(value, Plus::Space, Target::Args);
+            self.add_base64(value);
             rest = after;
         }
     }
@@ -108,6 +110,22 @@ impl Texts {
         }
         let from = self.arena.len();
         decode(raw, plus, &mut self.arena);
+        self.push(from, target);
+    }
+
+    /// Adds the text that the value `raw`, which was added last, is in base64.
+    fn add_base64(&mut self, raw: &[u8]) {
+        let Some(value) = self.parts.last().filter(|_| !raw.is_empty()).map(|part| part.decoded) else { return };
+        self.spare.clear();
+        if base64::decode(&self.arena[value.0..value.1], &mut self.spare) {
+            let from = self.arena.len();
+            self.arena.extend_from_slice(&self.spare);
+            self.push(from, Target::Args);
+        }
+    }
+
+    /// What the arena has from `from` on becomes a text of `target`.
+    fn push(&mut self, from: usize, target: Target) {
         let decoded = (from, self.arena.len());
         let mut folded = decoded;
         if is_foldable(self.text(decoded)) {

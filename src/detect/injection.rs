@@ -1,0 +1,249 @@
+//! Attacks told by the grammar of the language that they are injected into, by libinjection's
+//! tokens instead of a pattern. The one place that knows the library.
+
+use libinjectionrs::{SqliFlags, SqliState, detect_xss};
+use serde::Deserialize;
+
+use super::rules::Target;
+
+/// The language of the interpreter that a text may be meant for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grammar {
+    Sql,
+    Html,
+}
+
+/// Where an attack was found.
+#[derive(Debug, PartialEq)]
+pub struct Injection<'t> {
+    /// The piece of the text that was read as code.
+    pub piece: &'t [u8],
+    /// libinjection's name for the order of its tokens; empty for HTML.
+    pub fingerprint: String,
+}
+
+impl Grammar {
+    /// Whether `text` has a sign without which it cannot leave the place that it was put into. Cheap,
+    /// and false for almost all text.
+    pub fn may_match(self, target: Target, text: &[u8]) -> bool {
+        let is_sign: fn(u8) -> bool = match (self, target) {
+            // Any browser's has brackets and semicolons; what a server keeps of it stands in quotes.
+            (Grammar::Sql, Target::UserAgent) => |byte| matches!(byte, b'\'' | b'"' | b'`'),
+            (Grammar::Sql, _) => |byte| {
+                matches!(
+                    byte,
+                    b'\'' | b'"' | b'`' | b';' | b'(' | b')' | b'#' | b'*' | b'|' | b'<' | b'>' | b'@' | b'{'
+                )
+            },
+            (Grammar::Html, _) => |byte| matches!(byte, b'<' | b'\'' | b'"' | b'`'),
+        };
+        let is_pair = |pair: &[u8; 2]| matches!(pair, b"--" | b"&&");
+        text.iter().any(|&byte| is_sign(byte)) || self == Grammar::Sql && text.array_windows().any(is_pair)
+    }
+
+    /// The first piece of `text` that is an attack.
+    pub fn find(self, target: Target, text: &[u8]) -> Option<Injection<'_>> {
+        let piece = |piece| {
+            let piece: &[u8] = piece;
+            if !self.may_match(target, piece) {
+                return None;
+            }
+            let fingerprint = match self {
+                Grammar::Sql => sql(piece)?,
+                Grammar::Html => detect_xss(piece).is_injection().then(String::new)?,
+            };
+            Some(Injection { piece, fingerprint })
+        };
+        match (self, target) {
+            // Markup has slashes of its own.
+            (Grammar::Sql, Target::Path) => text.split(|&byte| byte == b'/').find_map(piece),
+            (_, Target::Referer) if text.starts_with(b"http") => {
+                let query = memchr::memchr(b'?', text).map_or(&b""[..], |at| &text[at + 1..]);
+                query.split(|&byte| byte == b'&').find_map(|pair| {
+                    let value = memchr::memchr(b'=', pair).map_or(pair, |at| &pair[at + 1..]);
+                    piece(value)
+                })
+            }
+            _ => piece(text),
+        }
+    }
+}
+
+/// The fingerprint of an SQL injection: `text` read as it is, and as what follows an opening quote.
+/// JSON is read as neither.
+fn sql(text: &[u8]) -> Option<String> {
+    if text.starts_with(b"{\"") || text.starts_with(b"[{") {
+        return None;
+    }
+    let mut state = SqliState::new(text, SqliFlags::FLAG_NONE);
+    let fingerprint = state.detect().then(|| state.fingerprint_string())?;
+    (is_telling(fingerprint.as_bytes()) && !is_prose(text)).then_some(fingerprint)
+}
+
+/// Whether ordinary text has no such fingerprint. Prose, formulas and filters of APIs begin with a
+/// word or a call and have neither a second query nor an end in a comment. A query by itself leaves
+/// no place that it was put into; quoted signs are two texts; dates, sums and mentions have numbers
+/// and names alone.
+fn is_telling(fingerprint: &[u8]) -> bool {
+    match fingerprint {
+        [] | [_] | [_, _] | b"sos" | [b'E', ..] => false,
+        [b'n' | b'f' | b'k', rest @ ..] => rest.iter().any(|token| matches!(token, b'U' | b'E' | b'T' | b'c')),
+        all => !all.iter().all(|token| matches!(token, b'1' | b'v' | b'n' | b'o' | b'&' | b',' | b'.')),
+    }
+}
+
+/// Whether SQL is only quoted in a text: it begins with several words, or several follow the last
+/// mark of a comment. Attacks keep the one word or number that was there, and leave nothing after the
+/// comment.
+fn is_prose(text: &[u8]) -> bool {
+    const JOINTS: [&[u8]; 8] = [b"and", b"or", b"xor", b"union", b"select", b"having", b"where", b"order"];
+    let is_word = |word: &&[u8]| {
+        let is_joint = JOINTS.iter().any(|joint| joint.eq_ignore_ascii_case(word));
+        word.len() > 1 && word.iter().all(|byte| byte.is_ascii_alphabetic() || !byte.is_ascii()) && !is_joint
+    };
+    let words =
+        |text: &[u8]| text.split(|&byte| byte == b' ').filter(|word| !word.is_empty()).take_while(is_word).count();
+    let dashes = memchr::memmem::rfind(text, b"--").map(|at| at + 2);
+    let comment = dashes.max(memchr::memrchr(b'#', text).map(|at| at + 1));
+    words(text) > 1 || comment.is_some_and(|at| words(&text[at..]) > 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sql_of(target: Target, text: &str) -> Option<String> {
+        Grammar::Sql.find(target, text.as_bytes()).map(|injection| injection.fingerprint)
+    }
+
+    #[test]
+    fn what_leaves_its_quotes_is_told_from_what_has_quotes() {
+        for (text, expected) in [
+            ("1' or '1'='1", Some("s&sos")),
+            ("x\") or (1=1)-- ", Some("s)&(1")),
+            ("1;select pg_sleep(5)", Some("1;Ef(")),
+            ("O'Brien and O'Neill", None),
+            ("size = 'M' or size = 'L'", None),
+            ("5 > 3 and 2 < 4", None),
+            ("2024-01-01--2024-01-31", None),
+            ("@bob or @alice", None),
+            ("\"<\" and \">\"", None),
+            ("{\"a\":\"b\",\"or\":[1]}", None),
+            ("if(A1>5,\"yes\",\"no\")", None),
+            ("select name from users where id = '1'", None),
+            ("what does ' or 1=1-- do", None),
+            ("' or 1=1-- is the oldest trick", None),
+            ("x' or 1=1-- abc", Some("s&1c")),
+        ] {
+            assert_eq!(sql_of(Target::Args, text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_parts_of_a_text_are_looked_at_by_themselves() {
+        assert_eq!(sql_of(Target::Path, "/1 union select 2,3--/x").as_deref(), Some("1UE1c"));
+        assert_eq!(sql_of(Target::Path, "/1'/union/select/2--"), None);
+        assert!(sql_of(Target::Referer, "https://example.org/?a=b&c=1' or '1'='1").is_some());
+        assert_eq!(sql_of(Target::Referer, "https://example.org/it's/or/1=1"), None);
+        assert!(sql_of(Target::UserAgent, "Mozilla/5.0' or sleep(5)-- ").is_some());
+        assert_eq!(sql_of(Target::UserAgent, "Mozilla/5.0 (X11; Linux x86_64; rv:128.0)"), None);
+    }
+
+    #[test]
+    fn markup_that_acts_is_told_from_markup() {
+        let is_attack = |text: &str| Grammar::Html.find(Target::Args, text.as_bytes()).is_some();
+        for text in ["<p onpointerover=x()>", "\" autofocus onfocus=x() \"", "<a href=javascript:x()>"] {
+            assert!(is_attack(text), "{text}");
+        }
+        for text in ["<p>a</p>", "a < b", "<a href=\"https://example.org\">", "x=\"y\""] {
+            assert!(!is_attack(text), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        /// The library ends, without a panic, whatever it is given.
+        #[test]
+        fn no_text_breaks_the_library(
+            words in proptest::collection::vec(proptest::sample::select(WORDS), 0..24),
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..12),
+        ) {
+            let text = [words.concat().as_bytes(), &bytes, words.concat().as_bytes()].concat();
+            for grammar in [Grammar::Sql, Grammar::Html] {
+                for target in [Target::Args, Target::Path, Target::Referer, Target::UserAgent] {
+                    if grammar.find(target, &text).is_some() {
+                        assert!(grammar.may_match(target, &text));
+                    }
+                }
+            }
+        }
+    }
+
+    const WORDS: &[&str] = &[
+        "'",
+        "\"",
+        "`",
+        "\\",
+        "/*",
+        "*/",
+        "/*!",
+        "--",
+        "#",
+        "$$",
+        "$a$",
+        "@",
+        "@@",
+        "@`",
+        "0x",
+        "0b",
+        "1e",
+        "1.",
+        ".",
+        "q'[",
+        "nq'",
+        "u&'",
+        "x'",
+        "b'",
+        "e'",
+        "select ",
+        " union ",
+        " or ",
+        "(",
+        ")",
+        "{",
+        "}",
+        ",",
+        ";",
+        ":",
+        ":=",
+        "<=>",
+        "!",
+        "<",
+        "</",
+        "<!",
+        "<!--",
+        "-->",
+        "<![CDATA[",
+        "]]>",
+        "<?",
+        "%>",
+        "<a ",
+        "=",
+        "/",
+        ">",
+        "&#",
+        "&#x",
+        "on",
+        "style",
+        "\0",
+        "\n",
+        " ",
+        "\u{a0}",
+        "sleep(",
+        "like ",
+        "in ",
+        "not ",
+        "in boolean mode",
+        "sp_password",
+    ];
+}
