@@ -3,7 +3,9 @@
 
 use libinjectionrs::{SqliFlags, SqliState, detect_xss};
 use serde::Deserialize;
+use wide::u8x16;
 
+use super::lanes::{places, within};
 use super::rules::Target;
 
 /// The language of the interpreter that a text may be meant for.
@@ -26,20 +28,28 @@ pub struct Injection<'t> {
 impl Grammar {
     /// Whether `text` has a sign without which it cannot leave the place that it was put into. Cheap,
     /// and false for almost all text.
+    #[inline]
     pub fn may_match(self, target: Target, text: &[u8]) -> bool {
-        let is_sign: fn(u8) -> bool = match (self, target) {
-            // Any browser's has brackets and semicolons; what a server keeps of it stands in quotes.
-            (Grammar::Sql, Target::UserAgent) => |byte| matches!(byte, b'\'' | b'"' | b'`'),
-            (Grammar::Sql, _) => |byte| {
-                matches!(
-                    byte,
-                    b'\'' | b'"' | b'`' | b';' | b'(' | b')' | b'#' | b'*' | b'|' | b'<' | b'>' | b'@' | b'{'
-                )
-            },
-            (Grammar::Html, _) => |byte| matches!(byte, b'<' | b'\'' | b'"' | b'`'),
+        let is_sign = |[byte, next, third]: [u8x16; 3]| {
+            let is = |sign: u8| byte.simd_eq(u8x16::splat(sign));
+            let letter = |bytes: u8x16| within(bytes | u8x16::splat(0x20), b'a', b'z') | within(bytes, 0x80, 0xff);
+            let is_next = |sign: u8| next.simd_eq(u8x16::splat(sign));
+            // A quote between letters is an apostrophe: what leaves a quote has other signs, too.
+            let quote = (is_next(b'\'') | is_next(b'"') | is_next(b'`')) & !(letter(byte) & letter(third));
+            match (self, target) {
+                (Grammar::Html, _) => quote | is(b'<'),
+                // Any browser's has brackets and semicolons; what a server keeps of it stands in quotes.
+                (Grammar::Sql, Target::UserAgent) => quote,
+                (Grammar::Sql, _) => {
+                    let bracket = is(b'(') | is(b')') | is(b'{') | is(b'<') | is(b'>');
+                    let sign = is(b';') | is(b'#') | is(b'*') | is(b'|') | is(b'@');
+                    quote | bracket | sign | byte.simd_eq(next) & (is(b'-') | is(b'&'))
+                }
+            }
         };
-        let is_pair = |pair: &[u8; 2]| matches!(pair, b"--" | b"&&");
-        text.iter().any(|&byte| is_sign(byte)) || self == Grammar::Sql && text.array_windows().any(is_pair)
+        // The first has none before it, the last a letter after it.
+        let is_quote = |end: Option<&u8>| matches!(end, Some(b'\'' | b'"' | b'`'));
+        is_quote(text.first()) || is_quote(text.last()) || places(text, is_sign, |_| {})
     }
 
     /// The first piece of `text` that is an attack.
@@ -137,6 +147,17 @@ mod tests {
             ("x' or 1=1-- abc", Some("s&1c")),
         ] {
             assert_eq!(sql_of(Target::Args, text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_what_has_signs_is_read() {
+        let may_match = |text: &str| Grammar::Sql.may_match(Target::Args, text.as_bytes());
+        for text in ["O'Neill", "l'été d'Anna", "a-b_c=d,e", "rock and roll", ""] {
+            assert!(!may_match(text), "{text}");
+        }
+        for text in ["'", "x'", "'x", "1'or", "x'or'1'='1", "x'or 1--", "a&&b", "f(x", "1;2", "0123456789abcdef'1"] {
+            assert!(may_match(text), "{text}");
         }
     }
 

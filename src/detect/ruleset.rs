@@ -52,8 +52,11 @@ impl Screen {
     fn mark(&self, target: Target, text: &[u8], marks: &mut Marks) -> bool {
         let odd = self.prefilter.mark(text, marks);
         if odd {
-            let may_match = self.grammars.iter().filter(|(_, grammar)| grammar.may_match(target, text));
-            marks.rules.extend(may_match.map(|&(index, _)| index));
+            for (index, grammar) in &self.grammars {
+                if grammar.may_match(target, text) {
+                    marks.rules.push(*index);
+                }
+            }
         }
         odd
     }
@@ -290,7 +293,7 @@ fn may_match(
             screen.mark(target, text, marks);
         }
     }
-    if holds_base64 {
+    if holds_base64 && base64::may_be_text_in(raw) {
         texts.split_uri(raw, Targets::from_iter([Target::Args]));
         for (target, _, text) in texts.all() {
             screen.mark(target, text, marks);
