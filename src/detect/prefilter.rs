@@ -51,9 +51,9 @@ impl Prefilter {
         Prefilter { long: Sieve::over(long), short: Sieve::over(short), odd: Sieve::over(odd) }
     }
 
-    /// Adds the rules, one of whose literals is in `text`, to `marks`. Returns whether the text is
-    /// [odd](is_odd).
-    pub fn mark(&self, text: &[u8], marks: &mut Marks) -> bool {
+    /// Adds the rules, one of whose literals is in `text`, to `marks`. Returns what is at the text's
+    /// [odd places](odd_places).
+    pub fn mark(&self, text: &[u8], marks: &mut Marks) -> Oddness {
         let Marks { rules, folded } = marks;
         folded.clear();
         fold_into(text, folded);
@@ -69,11 +69,31 @@ impl Prefilter {
         if let Some(&[a, b, c]) = text.get(at..) {
             self.short.mark(folded, at, u32::from_le_bytes([a, b, c, 0]), rules);
         }
+        let mut oddness = Oddness::None;
         odd_places(text, |at| {
+            oddness = oddness.max(Oddness::of(text[at]));
             for (gram, (before, _)) in odd_grams(text, at).into_iter().zip(FORMS) {
                 self.odd.mark(folded, at.wrapping_sub(before), gram, rules);
             }
-        })
+        });
+        oddness
+    }
+}
+
+/// What is at the odd places of a text, if it has any.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Oddness {
+    None,
+    /// Spaces and letters of other alphabets alone.
+    Words,
+    /// Signs that a language's grammar may need.
+    Signs,
+}
+
+impl Oddness {
+    #[inline]
+    fn of(byte: u8) -> Oddness {
+        if byte == b' ' || byte >= 0x80 { Oddness::Words } else { Oddness::Signs }
     }
 }
 

@@ -7,7 +7,7 @@ use super::decode::{Plus, is_encoded, is_foldable};
 use super::injection::Grammar;
 use super::legacy;
 use super::memo::{By, CleanMemo, Recalled};
-use super::prefilter::{Marks, Prefilter};
+use super::prefilter::{Marks, Oddness, Prefilter};
 use super::record::Record;
 use super::rules::{self, Loaded, Rule, RuleError, RuleSpec, Target, Targets, Trust};
 use super::texts::Texts;
@@ -47,18 +47,18 @@ impl Screen {
     }
 
     /// Adds the rules that may match `text`, which is `target` or a part of it, to `marks`. Returns
-    /// whether it has unusual signs at all.
+    /// what its odd places are.
     #[inline]
-    fn mark(&self, target: Target, text: &[u8], marks: &mut Marks) -> bool {
-        let odd = self.prefilter.mark(text, marks);
-        if odd {
+    fn mark(&self, target: Target, text: &[u8], marks: &mut Marks) -> Oddness {
+        let oddness = self.prefilter.mark(text, marks);
+        if oddness == Oddness::Signs {
             for (index, grammar) in &self.grammars {
                 if grammar.may_match(target, text) {
                     marks.rules.push(*index);
                 }
             }
         }
-        odd
+        oddness
     }
 }
 
@@ -282,7 +282,7 @@ fn may_match(
     let plus = if target == Target::Uri { Plus::SpaceInQuery } else { Plus::Literal };
     let whole = if is_encoded(raw) { texts.decoded(raw, plus) } else { raw };
     // Whatever folding changes is odd.
-    if screen.mark(target, whole, marks) && is_foldable(whole) {
+    if screen.mark(target, whole, marks) != Oddness::None && is_foldable(whole) {
         // Folding joins text within a part, never across parts: look at each by itself.
         if target == Target::Uri {
             texts.split_uri(raw, Targets::URI);
