@@ -64,6 +64,12 @@ impl CleanMemo {
         self.look_up(hash, digits_spell, text)
     }
 
+    /// What is known of `text` where it is looked at in more ways than one.
+    pub fn recall_as(&self, text: &[u8], way: u64) -> Recalled {
+        let Recalled { hash, to_the_letter, .. } = self.recall(text);
+        self.look_up(hash ^ way.wrapping_mul(0x9e37_79b9_7f4a_7c15), to_the_letter, text)
+    }
+
     /// What is known of `text` to the letter, of which [`recall`](Self::recall) gave `recalled`.
     pub fn recall_to_the_letter(&self, text: &[u8], recalled: Recalled) -> Recalled {
         if recalled.to_the_letter { recalled } else { self.look_up(self.mix::<0>(text).0, true, text) }

@@ -149,7 +149,7 @@ impl Ruleset {
         if odd_method {
             self.match_text(http, http.method, Target::Method, scratch, hits);
         }
-        let Scratch { texts, marks, clean, .. } = scratch;
+        let Scratch { parts, clean, .. } = scratch;
         let screens = [&self.uri, &self.user_agent, &self.referer];
         for ((screen, (target, text)), (recalled, clean)) in
             screens.into_iter().zip(looked_at(http)).zip(recalled.into_iter().zip(clean))
@@ -162,14 +162,14 @@ impl Ruleset {
                 continue;
             }
             let holds_base64 = target == Target::Uri && base64::may_be_in(text);
-            if may_match(screen, text, target, holds_base64, texts, marks) {
+            if may_match(screen, text, target, holds_base64, parts) {
                 // No part has a literal that the whole has not: only what these rules look at matters.
-                let candidates = marks.rules.iter().map(|&index| &self.rules[usize::from(index)].spec);
+                let candidates = parts.marks.rules.iter().map(|&index| &self.rules[usize::from(index)].spec);
                 let here = |wanted: &&Target| **wanted == target || target == Target::Uri && Targets::URI.has(**wanted);
                 let wanted = candidates.clone().flat_map(|rule| &rule.target).filter(here).copied().collect();
                 let unconditional = candidates.into_iter().all(RuleSpec::is_unconditional);
-                texts.split(http, wanted);
-                self.match_parts(screen, http, texts, marks, first, hits);
+                parts.texts.split(http, wanted);
+                self.match_parts(screen, http, parts, first, hits);
                 // What was found in another text is not looked for in this one.
                 if unconditional && hits.len() == first {
                     clean.remember(exactly);
@@ -196,11 +196,11 @@ impl Ruleset {
     /// Matches a method or a message, which is one text and is not remembered.
     fn match_text(&self, http: &Http<'_>, text: &[u8], target: Target, scratch: &mut Scratch, hits: &mut Vec<Hit>) {
         let screen = if target == Target::Method { &self.method } else { &self.message };
-        let Scratch { texts, marks, .. } = scratch;
-        if may_match(screen, text, target, false, texts, marks) {
-            texts.split_text(text, target);
+        let Scratch { parts, .. } = scratch;
+        if may_match(screen, text, target, false, parts) {
+            parts.texts.split_text(text, target);
             let first = hits.len();
-            self.match_parts(screen, http, texts, marks, first, hits);
+            self.match_parts(screen, http, parts, first, hits);
         }
     }
 
@@ -221,7 +221,7 @@ impl Ruleset {
         let explain = |hit: &Hit| {
             let rule = &self.rules[usize::from(hit.rule)];
             split(event, hit.target, scratch);
-            let mut texts = scratch.texts.of(hit.target, rule.spec.view);
+            let mut texts = scratch.parts.texts.of(hit.target, rule.spec.view);
             let matched = texts.find_map(|text| rule.matched(hit.target, text))?;
             Some(Evidence {
                 rule_id: rule.id.clone(),
@@ -235,15 +235,8 @@ impl Ruleset {
 
     /// Runs the pattern of each rule on each text that it looks at and one of its literals is in.
     /// A rule counts once a line: `first` is where the line's hits begin.
-    fn match_parts(
-        &self,
-        screen: &Screen,
-        http: &Http<'_>,
-        texts: &Texts,
-        marks: &mut Marks,
-        first: usize,
-        hits: &mut Vec<Hit>,
-    ) {
+    fn match_parts(&self, screen: &Screen, http: &Http<'_>, parts: &mut Parts, first: usize, hits: &mut Vec<Hit>) {
+        let Parts { texts, marks, innocent } = parts;
         for (target, views, text) in texts.all() {
             marks.rules.clear();
             screen.mark(target, text, marks);
@@ -256,7 +249,7 @@ impl Ruleset {
                     && views.contains(view)
                     && rule.spec.applies_to(http)
                     && !hits[first..].iter().any(|hit| hit.rule == index)
-                    && rule.is_match(target, text)
+                    && is_match(rule, index, target, text, innocent)
                 {
                     hits.push(Hit { rule: index, target });
                 }
@@ -265,19 +258,30 @@ impl Ruleset {
     }
 }
 
+/// Whether a rule matches a text. A grammar, which takes long to ask, is asked once about a text, whatever
+/// its digits: to it all numbers are the same, but for the first digit of `0x` and `0b`.
+fn is_match(rule: &Rule, index: u16, target: Target, text: &[u8], innocent: &mut CleanMemo) -> bool {
+    if rule.spec.grammar.is_none() {
+        return rule.is_match(target, text);
+    }
+    let known = innocent.recall_as(text, u64::from(index) << 8 | target as u64);
+    if known.clean {
+        return false;
+    }
+    let matches = rule.is_match(target, text);
+    if !matches {
+        innocent.remember(known);
+    }
+    matches
+}
+
 /// The targets that are parts of the URI.
 const URI_TARGETS: [Target; 4] = [Target::Uri, Target::Path, Target::Query, Target::Args];
 
 /// Whether any literal is in any view of `raw`, which is the URI or the text of `target`.
 #[inline]
-fn may_match(
-    screen: &Screen,
-    raw: &[u8],
-    target: Target,
-    holds_base64: bool,
-    texts: &mut Texts,
-    marks: &mut Marks,
-) -> bool {
+fn may_match(screen: &Screen, raw: &[u8], target: Target, holds_base64: bool, parts: &mut Parts) -> bool {
+    let Parts { texts, marks, .. } = parts;
     marks.rules.clear();
     let plus = if target == Target::Uri { Plus::SpaceInQuery } else { Plus::Literal };
     let whole = if is_encoded(raw) { texts.decoded(raw, plus) } else { raw };
@@ -306,13 +310,13 @@ fn may_match(
 pub fn matches(rule: &Rule, event: &Event<'_>, scratch: &mut Scratch) -> bool {
     rule.spec.target.iter().any(|&target| {
         split(event, target, scratch);
-        scratch.texts.of(target, rule.spec.view).any(|text| rule.is_match(target, text))
+        scratch.parts.texts.of(target, rule.spec.view).any(|text| rule.is_match(target, text))
     })
 }
 
 /// Takes apart `event` for what looks at `target` alone.
 fn split(event: &Event<'_>, target: Target, scratch: &mut Scratch) {
-    let Scratch { texts, plain, .. } = scratch;
+    let Scratch { parts: Parts { texts, .. }, plain, .. } = scratch;
     match (event.http(), event.kind.message(), target) {
         (Some(http), _, Target::Method) => texts.split_text(http.method, target),
         (_, Some(message), Target::Message) => texts.split_text(audit::plain(message.text, plain), target),
@@ -331,23 +335,36 @@ fn looked_at<'a>(http: &Http<'a>) -> [(Target, &'a [u8]); 3] {
 
 /// Reused memory of one matching thread.
 pub struct Scratch {
-    texts: Texts,
-    marks: Marks,
+    parts: Parts,
     /// For each text of [`looked_at`].
     clean: [CleanMemo; 3],
     /// A message without its quotes and hexadecimal.
     plain: Vec<u8>,
 }
 
+/// A text taken apart, and what was found in it.
+struct Parts {
+    texts: Texts,
+    marks: Marks,
+    /// For parts that grammars were asked about.
+    innocent: CleanMemo,
+}
+
 /// Texts of each kind of which a thread remembers that they are clean: 8 bytes each, together less
 /// than a core's second cache.
 const REMEMBERED: [(usize, By); 3] = [(16_384, By::Shape), (4096, By::Letter), (4096, By::Shape)];
 
+/// Parts of texts that grammars were asked about lately.
+const INNOCENT: usize = 1024;
+
 impl Default for Scratch {
     fn default() -> Scratch {
         Scratch {
-            texts: Texts::default(),
-            marks: Marks::default(),
+            parts: Parts {
+                texts: Texts::default(),
+                marks: Marks::default(),
+                innocent: CleanMemo::new(INNOCENT, By::Shape),
+            },
             clean: REMEMBERED.map(|(texts, by)| CleanMemo::new(texts, by)),
             plain: vec![],
         }
@@ -372,6 +389,7 @@ impl Scratch {
     /// Forgets what was found clean by other rules.
     pub fn rules_changed(&mut self) {
         self.clean.iter_mut().for_each(CleanMemo::clear);
+        self.parts.innocent.clear();
     }
 }
 
