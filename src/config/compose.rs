@@ -154,6 +154,11 @@ fn settle(
         let (_, value) = surroundings.iter().find(|(variable, _)| variable == name)?;
         Some(Path::new(value)).filter(|path| path.is_absolute())
     };
+    if let Some(Node { value: Value::List(items), .. }) = set.entry("exclusion") {
+        for (exclusion, item) in config.exclusion.iter_mut().zip(items) {
+            exclusion.place = item.origin.place();
+        }
+    }
     if config.detect.rules_dir.is_none() {
         config.detect.rules_dir = rules_dir;
     }

@@ -44,6 +44,8 @@ pub struct Config {
     pub server_configs: Vec<PathBuf>,
     /// What is followed. None: nginx and Apache logs are found.
     pub source: Vec<tail::SourceConfig>,
+    /// What is known good though rules take it for an attack.
+    pub exclusion: Vec<detect::ExclusionConfig>,
     pub client: decide::ClientConfig,
     pub thresholds: decide::Thresholds,
     pub detect: detect::DetectConfig,
@@ -72,6 +74,7 @@ impl Default for Config {
             .map(PathBuf::from)
             .into(),
             source: vec![],
+            exclusion: vec![],
             client: Default::default(),
             thresholds: Default::default(),
             detect: Default::default(),

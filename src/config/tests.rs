@@ -133,7 +133,7 @@ quite_unlike_anything = 1
             palisade.toml:3: Mode: unknown key; did you mean "mode"?
             palisade.toml:4: "a b\u{1b}": unknown key
             palisade.toml:6: thresholds.mode: unknown key; it belongs above the first [table]
-            palisade.toml:7: thresholds.path: unknown key; it belongs under [[source]]
+            palisade.toml:7: thresholds.path: unknown key; it belongs under [[exclusion]]
             palisade.toml:8: thresholds.quite_unlike_anything: unknown key"#]],
     );
 }
@@ -528,6 +528,8 @@ fn the_example_is_true() {
     let mut whole = file(&whole_example()).expect("no mistake").config;
     let source = whole.source.pop().expect("the example of a source");
     assert_eq!((source.format.as_str(), source.start), ("auto", tail::Start::default()));
+    let exclusion = whole.exclusion.pop().expect("the example of an exclusion");
+    assert_eq!(exclusion.path.as_deref(), Some("^/admin/editor$"));
     assert_eq!(whole.detect.rules_dir.take(), Some("/etc/palisade/rules.d".into()));
     assert_eq!(whole.log.file.take(), Some("/var/log/palisade/palisade.log".into()));
     assert_eq!(whole, Config::default());
@@ -562,6 +564,7 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         socket = "/run/palisade/palisade.sock"  # default
         timezone = "local"  # default
         server_configs = ["/etc/nginx/nginx.conf", "/usr/local/nginx/conf/nginx.conf", "/usr/local/openresty/nginx/conf/nginx.conf", "/etc/apache2/apache2.conf", "/etc/httpd/conf/httpd.conf", "/usr/local/apache2/conf/httpd.conf"]  # default
+        exclusion = []  # default
 
         [[source]]
         path = "/a"  # from a.toml:5
@@ -717,7 +720,7 @@ proptest! {
         let keys = check::keys(&schema());
         let mut chosen = std::collections::BTreeMap::new();
         for (key, value) in settings {
-            let key = key.get(&keys).replace("source[].path", "source").replace("source[].", "log.");
+            let key = key.get(&keys).replace("source[].path", "source").replace("source[].", "log.").replace("exclusion[].", "log.");
             chosen.insert(key, *value.get(VALUES));
         }
         let text: String = chosen.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();

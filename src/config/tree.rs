@@ -88,7 +88,9 @@ impl Node {
                 // Only what earlier files said is replaced; twice the same in one file is a mistake.
                 let earlier = items.len();
                 for other in others {
-                    match items.iter_mut().take(earlier).find(|item| identity(item) == identity(&other)) {
+                    let known = identity(&other, key);
+                    let same = |item: &&mut Node| known.is_some() && identity(item, key) == known;
+                    match items.iter_mut().take(earlier).find(same) {
                         Some(item) => *item = other,
                         None => items.push(other),
                     }
@@ -186,9 +188,10 @@ fn is_table(node: &Node) -> bool {
     matches!(node.value, Value::Table(_))
 }
 
-/// What makes two tables of a list the same one.
-fn identity(node: &Node) -> Option<&Json> {
-    let named = node.entry("name").or_else(|| node.entry("path"))?;
+/// What makes two tables of the list `key` the same one. Exclusions are never the same: a path is one
+/// of their conditions.
+fn identity<'a>(node: &'a Node, key: &str) -> Option<&'a Json> {
+    let named = node.entry("name").or_else(|| node.entry("path").filter(|_| key == "source"))?;
     match &named.value {
         Value::Scalar(scalar) => Some(scalar),
         _ => None,
