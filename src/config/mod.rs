@@ -12,6 +12,7 @@ mod show;
 mod tests;
 mod tree;
 
+pub use check::network;
 pub use files::{DEFAULT_FILE, Place, load, load_from_system};
 pub use mistake::{Mistake, Mistakes, Origin};
 pub use show::show;

@@ -575,6 +575,7 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         [client]
         trusted_proxies = []  # default
         allow = ["192.0.2.1/32", "192.0.2.2/32"]  # from a.toml:3, b.toml:2
+        allow_files = []  # default
         block_private = false  # default
         v6_prefix = 64  # default
 

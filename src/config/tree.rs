@@ -67,20 +67,20 @@ impl Node {
     }
 
     /// Puts `later` over this: tables merge, scalars and plain lists replace, lists of tables
-    /// append (the same name or path: replace), and the list at `adds_up` adds up.
-    pub fn merge(&mut self, later: Node, key: &str, adds_up: &str) {
+    /// append (the same name or path: replace), and the lists at `add_up` add up.
+    pub fn merge(&mut self, later: Node, key: &str, add_up: &[&str]) {
         match (&mut self.value, later.value) {
             (Value::Table(entries), Value::Table(others)) => {
                 for (name, node) in others {
                     match entries.get_mut(&name) {
-                        Some(entry) => entry.merge(node, &join(key, &name), adds_up),
+                        Some(entry) => entry.merge(node, &join(key, &name), add_up),
                         None => {
                             entries.insert(name, node);
                         }
                     }
                 }
             }
-            (Value::List(items), Value::List(others)) if key == adds_up => {
+            (Value::List(items), Value::List(others)) if add_up.contains(&key) => {
                 let mut present: HashSet<Option<String>> = items.iter().map(text).collect();
                 items.extend(others.into_iter().filter(|other| present.insert(text(other))));
             }

@@ -23,8 +23,10 @@ pub struct Surroundings {
     pub resolvers: Vec<IpAddr>,
     /// The other ends of established SSH sessions.
     pub ssh_peers: Vec<IpAddr>,
-    /// Networks that the operator allows: configuration and `allow add`.
+    /// Networks that the operator allows: configuration, its files, and `allow add`.
     pub allow: Vec<IpNet>,
+    /// What is wrong with those files. What they hold besides counts.
+    pub problems: Vec<String>,
     /// Proxies whose address stands for many clients.
     pub trusted_proxies: Vec<IpNet>,
     /// Whether private and shared networks (RFC 1918, RFC 4193, RFC 6598) may be blocked.

@@ -1,5 +1,7 @@
 //! Scores → actions and durations: small pure functions, each a table of its own.
 
+use std::path::PathBuf;
+
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,6 +46,8 @@ pub struct ClientConfig {
     /// Networks never blocked, besides the built-in ones.
     #[schemars(with = "Vec<String>", extend("items" = {"type": "string", "format": "ip-network"}))]
     pub allow: Vec<IpNet>,
+    /// Files of more of them, one network or address a line; read again while the daemon runs.
+    pub allow_files: Vec<PathBuf>,
     /// Whether private networks (10.0.0.0/8, 192.168.0.0/16, fc00::/7, …) may be blocked.
     pub block_private: bool,
     /// Length in bits of the IPv6 network that counts as one client.
@@ -53,7 +57,13 @@ pub struct ClientConfig {
 
 impl Default for ClientConfig {
     fn default() -> Self {
-        ClientConfig { trusted_proxies: vec![], allow: vec![], block_private: false, v6_prefix: ClientKey::V6_PREFIX }
+        ClientConfig {
+            trusted_proxies: vec![],
+            allow: vec![],
+            allow_files: vec![],
+            block_private: false,
+            v6_prefix: ClientKey::V6_PREFIX,
+        }
     }
 }
 

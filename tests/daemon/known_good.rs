@@ -74,3 +74,56 @@ fn a_bad_exclusion_is_told_with_its_line() {
         }
     }
 }
+
+#[test]
+fn who_is_added_to_a_file_of_networks_is_let_go_and_not_blocked_again() {
+    let home = Home::new();
+    let file = home.path("allow.txt");
+    fs::write(&file, "# nobody yet\n").unwrap();
+    follow(&home, &format!("[client]\nallow_files = [{:?}]\n", file.display().to_string()));
+    append(&home, &(attack("198.51.100.7", 1) + &attack("203.0.113.7", 2)));
+    let mut daemon = home.start();
+    let states = || {
+        let decisions = home.decisions();
+        let mut states: Vec<String> = decisions
+            .iter()
+            .map(|one| {
+                let text = |name: &str| one[name].as_str().unwrap_or_default().to_owned();
+                format!("{} {} {}", text("target"), text("state"), text("note"))
+            })
+            .collect();
+        states.sort();
+        states
+    };
+    eventually("both are blocked", || (states() == ["198.51.100.7 active ", "203.0.113.7 active "]).then_some(()));
+    fs::write(&file, "198.51.100.0/24\n10.0.0.0/40\n").unwrap();
+    daemon.signal(nix::sys::signal::Signal::SIGHUP);
+    daemon.says("allow.txt:2: not an address or network");
+    let one = ["198.51.100.7 lifted allowlisted", "203.0.113.7 active "];
+    eventually("one is let go", || (states() == one).then_some(()));
+    assert!(home.status()["problems"].to_string().contains("allow.txt:2"), "{:#}", home.status());
+    append(&home, &attack("198.51.100.8", 3));
+    eventually("a neighbour is refused", || {
+        states().contains(&"198.51.100.8 refused allowlisted by 198.51.100.0/24".to_owned()).then_some(())
+    });
+    // Offline too.
+    let scanned: Value = home.json(&["scan", "access.log"]);
+    let refused =
+        scanned["would_block"].as_array().unwrap().iter().map(|one| one["refused"].clone()).collect::<Vec<_>>();
+    assert_eq!(refused, [Value::from("allowlisted"), Value::Null, Value::from("allowlisted")]);
+
+    // Whom a file that is gone protected is protected on.
+    fs::remove_file(&file).unwrap();
+    daemon.signal(nix::sys::signal::Signal::SIGHUP);
+    daemon.says("what it said last holds");
+    append(&home, &attack("198.51.100.9", 4));
+    eventually("it is refused still", || {
+        states().contains(&"198.51.100.9 refused allowlisted by 198.51.100.0/24".to_owned()).then_some(())
+    });
+    assert_eq!(daemon.stop(), 0);
+    for verb in [&["run"][..], &["config", "check"], &["scan", "access.log"], &["explain", "x"]] {
+        let ran = home.palisade(verb);
+        assert_eq!(ran.code, BAD_CONFIG, "{verb:?}");
+        assert!(ran.stderr.contains("client.allow_files") && ran.stderr.contains("allow.txt"), "{}", ran.stderr);
+    }
+}

@@ -74,6 +74,9 @@ pub struct Decider {
     troubles: HashMap<&'static str, String>,
     retry_at: Instant,
     retry_after: Duration,
+    /// Networks that the surroundings allowed when they were last looked at, and what was wrong then.
+    allow_seen: Vec<IpNet>,
+    problems_seen: Vec<String>,
     /// When the firewall was last asked for a sign of life.
     looked_at: Instant,
     /// Findings said in the log in this second, and those left unsaid.
@@ -86,7 +89,10 @@ pub struct Decider {
 
 impl Decider {
     pub fn new(given: Given) -> Decider {
+        let allow_seen = given.surroundings.borrow().allow.clone();
         Decider {
+            allow_seen,
+            problems_seen: vec![],
             given,
             blasts: Blasts::default(),
             active: HashMap::new(),
@@ -358,7 +364,10 @@ impl Decider {
     /// Networks that pass whatever is held.
     fn passing(&self) -> Vec<IpNet> {
         let client = &self.given.config.client;
-        let mut networks = [client.allow.as_slice(), &client.trusted_proxies, &self.given.allowed.borrow()].concat();
+        let surroundings = self.given.surroundings.borrow();
+        let mut networks =
+            [client.allow.as_slice(), &client.trusted_proxies, &self.given.allowed.borrow(), &surroundings.allow]
+                .concat();
         networks.sort();
         networks.dedup();
         networks
@@ -394,6 +403,7 @@ impl Decider {
         if !self.unrecorded.is_empty() {
             self.record().await;
         }
+        self.follow_surroundings(now).await;
         self.active.retain(|_, permit| now.secs_until(permit.expires_at()) > 0);
         if self.unsaid > 0 {
             tracing::info!(findings = self.unsaid, "more findings than are said here");
