@@ -47,6 +47,8 @@ pub struct Config {
     pub source: Vec<tail::SourceConfig>,
     /// What is known good though rules take it for an attack.
     pub exclusion: Vec<detect::ExclusionConfig>,
+    /// Search engines and monitors beside those that are built in.
+    pub crawler: Vec<decide::CrawlerConfig>,
     pub client: decide::ClientConfig,
     pub thresholds: decide::Thresholds,
     pub detect: detect::DetectConfig,
@@ -76,6 +78,7 @@ impl Default for Config {
             .into(),
             source: vec![],
             exclusion: vec![],
+            crawler: vec![],
             client: Default::default(),
             thresholds: Default::default(),
             detect: Default::default(),

@@ -508,6 +508,24 @@ fn files_that_cannot_be_read_are_told_with_the_others() {
 
 // What is shipped and shown.
 
+#[test]
+fn a_crawler_that_anybody_could_be_is_refused() {
+    mistakes(
+        r#"
+[[crawler]]
+agent = "bot"
+domains = ["com", ".example."]
+[[crawler]]
+domains = ["crawl.example.com"]
+"#,
+        expect![[r#"
+            palisade.toml:3: crawler.agent: "bot" is in too many user agents; at least four letters
+            palisade.toml:4: crawler.domains: "com" is no domain of its own, such as "googlebot.com"
+            palisade.toml:4: crawler.domains: ".example." is no domain of its own, such as "googlebot.com"
+            palisade.toml:5: crawler.agent: missing"#]],
+    );
+}
+
 /// The example with its machine-dependent settings switched on as well.
 fn whole_example() -> String {
     let switched_on = |line: &str| match line.strip_prefix('#') {
@@ -530,6 +548,8 @@ fn the_example_is_true() {
     assert_eq!((source.format.as_str(), source.start), ("auto", tail::Start::default()));
     let exclusion = whole.exclusion.pop().expect("the example of an exclusion");
     assert_eq!(exclusion.path.as_deref(), Some("^/admin/editor$"));
+    let crawler = whole.crawler.pop().expect("the example of a crawler");
+    assert_eq!((crawler.agent.as_str(), crawler.domains.len(), crawler.ranges.len()), ("AcmeWatch", 1, 1));
     assert_eq!(whole.detect.rules_dir.take(), Some("/etc/palisade/rules.d".into()));
     assert_eq!(whole.log.file.take(), Some("/var/log/palisade/palisade.log".into()));
     assert_eq!(whole, Config::default());
@@ -565,6 +585,7 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         timezone = "local"  # default
         server_configs = ["/etc/nginx/nginx.conf", "/usr/local/nginx/conf/nginx.conf", "/usr/local/openresty/nginx/conf/nginx.conf", "/etc/apache2/apache2.conf", "/etc/httpd/conf/httpd.conf", "/usr/local/apache2/conf/httpd.conf"]  # default
         exclusion = []  # default
+        crawler = []  # default
 
         [[source]]
         path = "/a"  # from a.toml:5
@@ -576,6 +597,7 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         trusted_proxies = []  # default
         allow = ["192.0.2.1/32", "192.0.2.2/32"]  # from a.toml:3, b.toml:2
         allow_files = []  # default
+        verify_crawlers = true  # default
         block_private = false  # default
         v6_prefix = 64  # default
 
@@ -721,7 +743,7 @@ proptest! {
         let keys = check::keys(&schema());
         let mut chosen = std::collections::BTreeMap::new();
         for (key, value) in settings {
-            let key = key.get(&keys).replace("source[].path", "source").replace("source[].", "log.").replace("exclusion[].", "log.");
+            let key = key.get(&keys).replace("source[].path", "source").replace("source[].", "log.").replace("exclusion[].", "log.").replace("crawler[].", "log.");
             chosen.insert(key, *value.get(VALUES));
         }
         let text: String = chosen.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();

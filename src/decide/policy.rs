@@ -48,6 +48,9 @@ pub struct ClientConfig {
     pub allow: Vec<IpNet>,
     /// Files of more of them, one network or address a line; read again while the daemon runs.
     pub allow_files: Vec<PathBuf>,
+    /// Whether a search engine or monitor that is what it claims is never blocked: names are looked up
+    /// of clients that claim to be one and would be blocked.
+    pub verify_crawlers: bool,
     /// Whether private networks (10.0.0.0/8, 192.168.0.0/16, fc00::/7, …) may be blocked.
     pub block_private: bool,
     /// Length in bits of the IPv6 network that counts as one client.
@@ -61,10 +64,26 @@ impl Default for ClientConfig {
             trusted_proxies: vec![],
             allow: vec![],
             allow_files: vec![],
+            verify_crawlers: true,
             block_private: false,
             v6_prefix: ClientKey::V6_PREFIX,
         }
     }
+}
+
+/// `[[crawler]]`: a search engine or monitor beside those that are built in, and how it is verified.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CrawlerConfig {
+    /// What its user agent contains; case does not matter. Replaces a built-in one with the same.
+    pub agent: String,
+    /// Domains under which its addresses have names that lead back to them.
+    #[serde(default)]
+    pub domains: Vec<String>,
+    /// Networks that are its own.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>", extend("items" = {"type": "string", "format": "ip-network"}))]
+    pub ranges: Vec<IpNet>,
 }
 
 /// How long bans last.

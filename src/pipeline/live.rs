@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::allow_files::AllowFiles;
+use super::crawlers::{Crawlers, SystemResolver};
 use super::decider::{Decider, Given};
 use super::discover::ServerLogs;
 use super::known::line_time;
@@ -120,6 +121,10 @@ pub async fn run(
         surroundings: surroundings_seen,
         allowed,
         reader: status_seen,
+        crawlers: match config.client.verify_crawlers {
+            true => Crawlers::new(&config.crawler, Arc::new(SystemResolver)),
+            false => Crawlers::none(),
+        },
         controls: controls.clone(),
         waker: waker.clone(),
         status: Status {

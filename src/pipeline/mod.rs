@@ -4,6 +4,7 @@
 pub mod allow_files;
 #[cfg(test)]
 mod behaviour;
+pub mod crawlers;
 pub mod decider;
 pub mod discover;
 mod explain;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::support::daemon::{Home, eventually};
 use crate::support::log::{attack, line};
+use crate::support::namespaces_or_skip;
 
 const BAD_CONFIG: i32 = 78;
 
@@ -126,4 +127,64 @@ fn who_is_added_to_a_file_of_networks_is_let_go_and_not_blocked_again() {
         assert_eq!(ran.code, BAD_CONFIG, "{verb:?}");
         assert!(ran.stderr.contains("client.allow_files") && ran.stderr.contains("allow.txt"), "{}", ran.stderr);
     }
+}
+
+#[test]
+fn who_claims_to_be_a_crawler_is_believed_when_its_name_leads_back() {
+    if !namespaces_or_skip("names of crawlers") {
+        return;
+    }
+    let hosts = Home::new();
+    fs::write(
+        hosts.path("hosts"),
+        "127.0.0.1 localhost\n198.51.100.66 crawl-66.googlebot.com\n198.51.100.67 crawl-67.example.com\n",
+    )
+    .unwrap();
+    fs::write(hosts.path("nsswitch"), "hosts: files dns\n").unwrap();
+    // Nobody answers there.
+    fs::write(hosts.path("resolv"), "nameserver 127.9.9.9\noptions timeout:1 attempts:1\n").unwrap();
+    let bind = |name: &str, over: &str| format!("mount --bind {} {over} && ", hosts.path(name).display());
+    let mounts =
+        [bind("hosts", "/etc/hosts"), bind("nsswitch", "/etc/nsswitch.conf"), bind("resolv", "/etc/resolv.conf")];
+    let mount = mounts.concat() + "exec \"$@\"";
+    let home = Home::run_by(&["unshare", "--mount", "sh", "-c", &mount, "sh"]);
+    follow(&home, "[[crawler]]\nagent = \"AcmeWatch\"\nranges = [\"203.0.113.0/24\"]\n");
+    let as_agent =
+        |from: &str, agent: &str| attack(from, 1).replace("Mozilla/5.0", &format!("Mozilla/5.0 (compatible; {agent})"));
+    append(
+        &home,
+        &["198.51.100.66", "198.51.100.67", "198.51.100.69"].map(|from| as_agent(from, "Googlebot/2.1")).concat(),
+    );
+    append(&home, &(as_agent("203.0.113.7", "AcmeWatch") + &as_agent("198.51.100.68", "AcmeWatch")));
+    let daemon = home.start();
+    let states = || {
+        let text = |one: &Value, name: &str| one[name].as_str().unwrap_or_default().to_owned();
+        let decisions = home.decisions();
+        let mut states: Vec<String> = decisions
+            .iter()
+            .map(|one| format!("{} {} {}", text(one, "target"), text(one, "state"), text(one, "note")))
+            .collect();
+        states.sort();
+        states
+    };
+    let expected = [
+        "198.51.100.66 refused a verified search engine or monitor",
+        "198.51.100.67 active claims to be Googlebot and is not",
+        "198.51.100.68 active claims to be AcmeWatch and is not",
+        "198.51.100.69 active claims to be Googlebot, which DNS has not confirmed yet",
+        "203.0.113.7 refused a verified search engine or monitor",
+    ];
+    eventually("all is decided", || {
+        let states = states();
+        assert!(states.len() <= expected.len(), "{states:?}");
+        (states == expected).then_some(())
+    });
+    let banned = home.palisade(&["ban", "198.51.100.66"]);
+    assert!(
+        banned.code == 1 && banned.stderr.contains("a verified search engine"),
+        "{}{}",
+        banned.stdout,
+        banned.stderr
+    );
+    assert_eq!(daemon.stop(), 0);
 }

@@ -73,13 +73,15 @@ impl Decider {
     }
 
     /// Lifts the bans that touch `target`, or all.
-    async fn unban(&mut self, target: Option<IpNet>, why: &str, now: Timestamp) -> Result<Value, Problem> {
+    pub(super) async fn unban(&mut self, target: Option<IpNet>, why: &str, now: Timestamp) -> Result<Value, Problem> {
         let touches = |held: &IpNet| target.is_none_or(|target| target.contains(held) || held.contains(&target));
         let lifted: Vec<IpNet> = self.active.keys().copied().filter(|held| touches(held)).collect();
-        let waiting = self.held.iter().filter(|proposal| touches(&proposal.target)).map(|proposal| &*proposal.id);
+        let waiting = self.held.iter().chain(self.doubtful.iter().map(|waiting| &waiting.proposal));
+        let waiting = waiting.filter(|proposal| touches(&proposal.target)).map(|proposal| &*proposal.id);
         let in_force = lifted.iter().filter_map(|held| self.active.get(held)).map(Permit::id);
         let ids: Vec<String> = waiting.chain(in_force).map(str::to_owned).collect();
         self.held.retain(|proposal| !touches(&proposal.target));
+        self.doubtful.retain(|waiting| !touches(&waiting.proposal.target));
         self.pending.retain(|id| !ids.contains(id));
         // Also what is in the firewall without our knowledge, if it is named.
         let named = target.filter(|target| !lifted.contains(target));
