@@ -159,6 +159,15 @@ fn settle(
             exclusion.place = item.origin.place();
         }
     }
+    let thresholds = set.entry("thresholds");
+    let is_set = |key: &str| thresholds.and_then(|thresholds| thresholds.entry(key)).is_some();
+    let (flag, block) = config.thresholds.sensitivity.flag_and_block();
+    if !is_set("flag") {
+        config.thresholds.flag = flag;
+    }
+    if !is_set("block") {
+        config.thresholds.block = block;
+    }
     if config.detect.rules_dir.is_none() {
         config.detect.rules_dir = rules_dir;
     }

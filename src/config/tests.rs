@@ -509,6 +509,30 @@ fn files_that_cannot_be_read_are_told_with_the_others() {
 // What is shipped and shown.
 
 #[test]
+fn sensitivity_sets_what_nobody_set() {
+    for (text, expected) in [
+        ("", (5, 8)),
+        ("sensitivity = 'low'", (6, 9)),
+        ("sensitivity = 'normal'", (5, 8)),
+        ("sensitivity = 'high'", (4, 7)),
+        ("sensitivity = 'high'\nblock = 9", (4, 9)),
+        ("sensitivity = 'low'\nflag = 3", (3, 9)),
+        ("sensitivity = 'low'\nflag = 5\nblock = 8", (5, 8)),
+    ] {
+        let thresholds = file(&format!("[thresholds]\n{text}")).unwrap().config.thresholds;
+        assert_eq!((thresholds.flag, thresholds.block), expected, "{text}");
+    }
+    mistakes(
+        "[thresholds]\nsensitivity = \"hihg\"",
+        expect![[r#"palisade.toml:2: thresholds.sensitivity: expected "normal" or "low" or "high", found "hihg""#]],
+    );
+    mistakes(
+        "[thresholds]\nsensitivity = \"high\"\nflag = 8",
+        expect!["palisade.toml:3: thresholds.flag: needs thresholds.flag <= thresholds.block, but 8 is more than 7"],
+    );
+}
+
+#[test]
 fn a_crawler_that_anybody_could_be_is_refused() {
     mistakes(
         r#"
@@ -602,6 +626,7 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         v6_prefix = 64  # default
 
         [thresholds]
+        sensitivity = "normal"  # default
         flag = 5  # default
         block = 8  # default
         certain = 9  # default

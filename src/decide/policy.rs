@@ -12,6 +12,8 @@ use crate::event::{Action, ClientKey, DecidedBy};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Thresholds {
+    /// What `flag` and `block` are where nobody sets them.
+    pub sensitivity: Sensitivity,
     /// A finding exists.
     #[schemars(range(min = 1, max = 10))]
     pub flag: u8,
@@ -31,7 +33,33 @@ pub struct Thresholds {
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Thresholds { flag: 5, block: 8, certain: 9, act: 8, monitor: 4 }
+        let sensitivity = Sensitivity::default();
+        let (flag, block) = sensitivity.flag_and_block();
+        Thresholds { sensitivity, flag, block, certain: 9, act: 8, monitor: 4 }
+    }
+}
+
+/// How soon something is an attack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Sensitivity {
+    /// Only what is hardly ever innocent.
+    Low,
+    /// What attackers do and visitors hardly.
+    #[default]
+    Normal,
+    /// Also what may well be innocent.
+    High,
+}
+
+impl Sensitivity {
+    /// `thresholds.flag` and `thresholds.block`.
+    pub fn flag_and_block(self) -> (u8, u8) {
+        match self {
+            Sensitivity::Low => (6, 9),
+            Sensitivity::Normal => (5, 8),
+            Sensitivity::High => (4, 7),
+        }
     }
 }
 
@@ -131,6 +159,27 @@ mod tests {
             (9, true, (Action::Block, DecidedBy::Rules)),
         ] {
             assert_eq!(action(score, flagged, &thresholds), expected, "{score} {flagged}");
+        }
+    }
+
+    #[test]
+    fn sensitivity_moves_findings_and_blocks() {
+        // A line of each score: what it is at low, normal and high sensitivity.
+        use Action::{Block, Monitor, None};
+        for (score, expected) in [
+            (3, [None, None, None]),
+            (4, [None, None, Monitor]),
+            (5, [None, Monitor, Monitor]),
+            (6, [Monitor, Monitor, Monitor]),
+            (7, [Monitor, Monitor, Block]),
+            (8, [Monitor, Block, Block]),
+            (9, [Block, Block, Block]),
+        ] {
+            let actions = [Sensitivity::Low, Sensitivity::Normal, Sensitivity::High].map(|sensitivity| {
+                let (flag, block) = sensitivity.flag_and_block();
+                action(score, false, &Thresholds { sensitivity, flag, block, ..Thresholds::default() }).0
+            });
+            assert_eq!(actions, expected, "{score}");
         }
     }
 
