@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod bad_setup;
+mod known_good;
 mod restart;
 mod server_configs;
 mod streams;

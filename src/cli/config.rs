@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{BAD_CONFIG, Output, load_config, load_rules, print_json, stdout};
+use super::{BAD_CONFIG, Output, load_config, load_rules, print_json, stdout, with_allow_files};
 use crate::config::Place;
 use crate::pipeline::replay;
 
@@ -36,7 +36,8 @@ pub fn run(verb: &Verb, place: &Place, output: Output) -> ExitCode {
                 )
             }
             Ok(loaded) => {
-                let rules = load_rules(&loaded.config);
+                let rules =
+                    load_rules(&loaded.config).and_then(|rules| with_allow_files(&loaded.config).map(|_| rules));
                 let text = match (verb, &rules, output) {
                     (_, Err(errors), _) => {
                         eprintln!("{errors:#}");

@@ -2,7 +2,7 @@ use std::io::{Read, Write};
 use std::process::ExitCode;
 
 use super::daemon::ask;
-use super::{Output, load_rules, print_json, stdout};
+use super::{Output, load_rules, print_json, stdout, with_allow_files};
 use crate::config::Config;
 use crate::pipeline::replay::{self, Explanation};
 
@@ -20,6 +20,7 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
     let rules = load_rules(config)?;
+    let config = &with_allow_files(config)?;
     let mut line = arguments.line.clone().into_bytes();
     if line == b"-" {
         line.clear();

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::{Known, Loaded, Place};
+use crate::pipeline::allow_files::{self, AllowFiles};
 use crate::pipeline::{live, replay};
 
 /// A log security agent: follows web-server logs, finds out which clients attack, and shuts the
@@ -124,7 +125,8 @@ pub fn main() -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("palisade: {error:#}");
-            ExitCode::from(if error.is::<replay::BadRules>() { BAD_CONFIG } else { FAILED })
+            let is_bad_config = error.is::<replay::BadRules>() || error.is::<allow_files::Unreadable>();
+            ExitCode::from(if is_bad_config { BAD_CONFIG } else { FAILED })
         }
     }
 }
@@ -135,6 +137,16 @@ fn load_config(place: &Place) -> Result<Loaded, crate::config::Mistakes> {
     let responders = live::responder_names();
     let known = Known { responders: &responders, formats: &formats };
     crate::config::load_from_system(place, &known)
+}
+
+/// The configuration with the networks of `client.allow_files` among those of `client.allow`, as for the
+/// daemon. Says which lines are wrong.
+fn with_allow_files(config: &crate::config::Config) -> anyhow::Result<crate::config::Config> {
+    let files = AllowFiles::open(&config.client.allow_files)?;
+    files.problems().for_each(|problem| eprintln!("palisade: {problem}"));
+    let mut config = config.clone();
+    config.client.allow.extend(files.networks());
+    Ok(config)
 }
 
 fn load(place: &Place) -> Result<Loaded, ExitCode> {

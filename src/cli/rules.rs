@@ -25,7 +25,8 @@ pub enum Verb {
 }
 
 pub fn run(verb: &Verb, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
-    let rules = load_rules(config)?;
+    // Rules are tried by themselves.
+    let rules = load_rules(&Config { exclusion: vec![], ..config.clone() })?;
     let mut out = stdout();
     match verb {
         Verb::Test { cases } => return test(&rules, cases, output),

@@ -7,7 +7,7 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::{Logs, Output, load_rules, print_json, stdout};
+use super::{Logs, Output, load_rules, print_json, stdout, with_allow_files};
 use crate::config::Config;
 use crate::event::{Action, Category, Finding, Timestamp, printable};
 use crate::pipeline::replay::{self, Found, Totals};
@@ -62,6 +62,7 @@ struct Summary {
 pub fn run(arguments: &Logs, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
     // The process ends with the scan: to take every pattern apart would be for nothing.
     let rules = std::mem::ManuallyDrop::new(load_rules(config)?);
+    let config = &with_allow_files(config)?;
     let started = Instant::now();
     let bar = progress_bar(&arguments.files);
     let mut out = stdout();

@@ -235,7 +235,7 @@ fn found(value: &Value) -> String {
 
 /// A network or single address in its one form: no host bits, and never an IPv4 address in
 /// IPv6's clothes, which would match no client.
-fn network(text: &str) -> Option<IpNet> {
+pub fn network(text: &str) -> Option<IpNet> {
     let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;
     let mapped = match network {
         IpNet::V6(v6) => v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96)),

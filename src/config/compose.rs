@@ -11,9 +11,9 @@ use super::mistake::{Mistake, Mistakes, Origin};
 use super::tree::{self, Node, Value, join};
 use super::{Config, Known, Loaded, check, relations, schema};
 
-/// The list that every file and variable adds to, because a fragment that forgets whom another
+/// The lists that every file and variable adds to, because a fragment that forgets whom another
 /// one protects must not lift that protection.
-const ADDS_UP: &str = "client.allow";
+const ADD_UP: &[&str] = &["client.allow", "client.allow_files"];
 
 /// What a variable that sets a key begins with.
 const PREFIX: &str = "PALISADE__";
@@ -44,7 +44,7 @@ pub(super) fn compose(input: Input<'_>, known: &Known<'_>) -> Result<Loaded, Mis
         check::check(&mut node, &schema, &mut wrong);
         mistakes.extend(believable(wrong, &errors, bytes));
         mistakes.extend(errors);
-        set.merge(node, "", ADDS_UP);
+        set.merge(node, "", ADD_UP);
     }
     let mut variables: Vec<_> =
         input.settings.iter().filter_map(|(name, value)| Some((setting(name)?, value))).collect();
@@ -53,7 +53,7 @@ pub(super) fn compose(input: Input<'_>, known: &Known<'_>) -> Result<Loaded, Mis
         match variable(&name, value, &schema) {
             Ok(mut node) => {
                 check::check(&mut node, &schema, &mut mistakes);
-                set.merge(node, "", ADDS_UP);
+                set.merge(node, "", ADD_UP);
             }
             Err(mistake) => mistakes.push(mistake),
         }
@@ -154,6 +154,20 @@ fn settle(
         let (_, value) = surroundings.iter().find(|(variable, _)| variable == name)?;
         Some(Path::new(value)).filter(|path| path.is_absolute())
     };
+    if let Some(Node { value: Value::List(items), .. }) = set.entry("exclusion") {
+        for (exclusion, item) in config.exclusion.iter_mut().zip(items) {
+            exclusion.place = item.origin.place();
+        }
+    }
+    let thresholds = set.entry("thresholds");
+    let is_set = |key: &str| thresholds.and_then(|thresholds| thresholds.entry(key)).is_some();
+    let (flag, block) = config.thresholds.sensitivity.flag_and_block();
+    if !is_set("flag") {
+        config.thresholds.flag = flag;
+    }
+    if !is_set("block") {
+        config.thresholds.block = block;
+    }
     if config.detect.rules_dir.is_none() {
         config.detect.rules_dir = rules_dir;
     }
@@ -177,7 +191,7 @@ fn origins(config: &Config, set: &Node) -> Result<Vec<(String, Origin)>, toml::s
     let mut origins = vec![];
     for (key, _) in lines(&effective(config)?) {
         match set.get(&key) {
-            Some(Node { value: Value::List(items), .. }) if key == ADDS_UP && !items.is_empty() => {
+            Some(Node { value: Value::List(items), .. }) if ADD_UP.contains(&&*key) && !items.is_empty() => {
                 let mut each: Vec<Origin> = items.iter().map(|item| item.origin.clone()).collect();
                 each.dedup_by_key(|origin| origin.to_string());
                 origins.extend(each.into_iter().map(|origin| (key.clone(), origin)));

@@ -25,6 +25,15 @@ impl Origin {
         }
     }
 
+    /// The file or the variable, and the line in it.
+    pub(super) fn place(&self) -> (String, usize) {
+        match self {
+            Origin::Default => (String::new(), 0),
+            Origin::File { path, line, .. } => (path.clone(), *line),
+            Origin::Environment(name) => (name.clone(), 0),
+        }
+    }
+
     pub(super) fn line(&self) -> usize {
         self.position().0
     }

@@ -12,6 +12,7 @@ mod show;
 mod tests;
 mod tree;
 
+pub use check::network;
 pub use files::{DEFAULT_FILE, Place, load, load_from_system};
 pub use mistake::{Mistake, Mistakes, Origin};
 pub use show::show;
@@ -44,6 +45,10 @@ pub struct Config {
     pub server_configs: Vec<PathBuf>,
     /// What is followed. None: nginx and Apache logs are found.
     pub source: Vec<tail::SourceConfig>,
+    /// What is known good though rules take it for an attack.
+    pub exclusion: Vec<detect::ExclusionConfig>,
+    /// Search engines and monitors beside those that are built in.
+    pub crawler: Vec<decide::CrawlerConfig>,
     pub client: decide::ClientConfig,
     pub thresholds: decide::Thresholds,
     pub detect: detect::DetectConfig,
@@ -72,6 +77,8 @@ impl Default for Config {
             .map(PathBuf::from)
             .into(),
             source: vec![],
+            exclusion: vec![],
+            crawler: vec![],
             client: Default::default(),
             thresholds: Default::default(),
             detect: Default::default(),

@@ -90,6 +90,17 @@ pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known
             );
         }
     }
+    for (index, crawler) in config.crawler.iter().enumerate() {
+        let at = |key: &str| format!("crawler[{index}].{key}");
+        if crawler.agent.len() < 4 {
+            let why = format!("{} is in too many user agents; at least four letters", quoted(&crawler.agent));
+            report.add("crawler.agent", &at("agent"), why);
+        }
+        for domain in crawler.domains.iter().filter(|domain| !domain.trim_matches('.').contains('.')) {
+            let why = format!("{} is no domain of its own, such as \"googlebot.com\"", quoted(domain));
+            report.add("crawler.domains", &at("domains"), why);
+        }
+    }
     let found = report.found;
     mistakes.extend(found);
 }

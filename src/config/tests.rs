@@ -133,7 +133,7 @@ quite_unlike_anything = 1
             palisade.toml:3: Mode: unknown key; did you mean "mode"?
             palisade.toml:4: "a b\u{1b}": unknown key
             palisade.toml:6: thresholds.mode: unknown key; it belongs above the first [table]
-            palisade.toml:7: thresholds.path: unknown key; it belongs under [[source]]
+            palisade.toml:7: thresholds.path: unknown key; it belongs under [[exclusion]]
             palisade.toml:8: thresholds.quite_unlike_anything: unknown key"#]],
     );
 }
@@ -508,6 +508,48 @@ fn files_that_cannot_be_read_are_told_with_the_others() {
 
 // What is shipped and shown.
 
+#[test]
+fn sensitivity_sets_what_nobody_set() {
+    for (text, expected) in [
+        ("", (5, 8)),
+        ("sensitivity = 'low'", (6, 9)),
+        ("sensitivity = 'normal'", (5, 8)),
+        ("sensitivity = 'high'", (4, 7)),
+        ("sensitivity = 'high'\nblock = 9", (4, 9)),
+        ("sensitivity = 'low'\nflag = 3", (3, 9)),
+        ("sensitivity = 'low'\nflag = 5\nblock = 8", (5, 8)),
+    ] {
+        let thresholds = file(&format!("[thresholds]\n{text}")).unwrap().config.thresholds;
+        assert_eq!((thresholds.flag, thresholds.block), expected, "{text}");
+    }
+    mistakes(
+        "[thresholds]\nsensitivity = \"hihg\"",
+        expect![[r#"palisade.toml:2: thresholds.sensitivity: expected "low" or "normal" or "high", found "hihg""#]],
+    );
+    mistakes(
+        "[thresholds]\nsensitivity = \"high\"\nflag = 8",
+        expect!["palisade.toml:3: thresholds.flag: needs thresholds.flag <= thresholds.block, but 8 is more than 7"],
+    );
+}
+
+#[test]
+fn a_crawler_that_anybody_could_be_is_refused() {
+    mistakes(
+        r#"
+[[crawler]]
+agent = "bot"
+domains = ["com", ".example."]
+[[crawler]]
+domains = ["crawl.example.com"]
+"#,
+        expect![[r#"
+            palisade.toml:3: crawler.agent: "bot" is in too many user agents; at least four letters
+            palisade.toml:4: crawler.domains: "com" is no domain of its own, such as "googlebot.com"
+            palisade.toml:4: crawler.domains: ".example." is no domain of its own, such as "googlebot.com"
+            palisade.toml:5: crawler.agent: missing"#]],
+    );
+}
+
 /// The example with its machine-dependent settings switched on as well.
 fn whole_example() -> String {
     let switched_on = |line: &str| match line.strip_prefix('#') {
@@ -528,6 +570,10 @@ fn the_example_is_true() {
     let mut whole = file(&whole_example()).expect("no mistake").config;
     let source = whole.source.pop().expect("the example of a source");
     assert_eq!((source.format.as_str(), source.start), ("auto", tail::Start::default()));
+    let exclusion = whole.exclusion.pop().expect("the example of an exclusion");
+    assert_eq!(exclusion.path.as_deref(), Some("^/admin/editor$"));
+    let crawler = whole.crawler.pop().expect("the example of a crawler");
+    assert_eq!((crawler.agent.as_str(), crawler.domains.len(), crawler.ranges.len()), ("AcmeWatch", 1, 1));
     assert_eq!(whole.detect.rules_dir.take(), Some("/etc/palisade/rules.d".into()));
     assert_eq!(whole.log.file.take(), Some("/var/log/palisade/palisade.log".into()));
     assert_eq!(whole, Config::default());
@@ -562,6 +608,8 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         socket = "/run/palisade/palisade.sock"  # default
         timezone = "local"  # default
         server_configs = ["/etc/nginx/nginx.conf", "/usr/local/nginx/conf/nginx.conf", "/usr/local/openresty/nginx/conf/nginx.conf", "/etc/apache2/apache2.conf", "/etc/httpd/conf/httpd.conf", "/usr/local/apache2/conf/httpd.conf"]  # default
+        exclusion = []  # default
+        crawler = []  # default
 
         [[source]]
         path = "/a"  # from a.toml:5
@@ -572,10 +620,13 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         [client]
         trusted_proxies = []  # default
         allow = ["192.0.2.1/32", "192.0.2.2/32"]  # from a.toml:3, b.toml:2
+        allow_files = []  # default
+        verify_crawlers = true  # default
         block_private = false  # default
         v6_prefix = 64  # default
 
         [thresholds]
+        sensitivity = "normal"  # default
         flag = 5  # default
         block = 8  # default
         certain = 9  # default
@@ -717,7 +768,7 @@ proptest! {
         let keys = check::keys(&schema());
         let mut chosen = std::collections::BTreeMap::new();
         for (key, value) in settings {
-            let key = key.get(&keys).replace("source[].path", "source").replace("source[].", "log.");
+            let key = key.get(&keys).replace("source[].path", "source").replace("source[].", "log.").replace("exclusion[].", "log.").replace("crawler[].", "log.");
             chosen.insert(key, *value.get(VALUES));
         }
         let text: String = chosen.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();

@@ -67,20 +67,20 @@ impl Node {
     }
 
     /// Puts `later` over this: tables merge, scalars and plain lists replace, lists of tables
-    /// append (the same name or path: replace), and the list at `adds_up` adds up.
-    pub fn merge(&mut self, later: Node, key: &str, adds_up: &str) {
+    /// append (the same name or path: replace), and the lists at `add_up` add up.
+    pub fn merge(&mut self, later: Node, key: &str, add_up: &[&str]) {
         match (&mut self.value, later.value) {
             (Value::Table(entries), Value::Table(others)) => {
                 for (name, node) in others {
                     match entries.get_mut(&name) {
-                        Some(entry) => entry.merge(node, &join(key, &name), adds_up),
+                        Some(entry) => entry.merge(node, &join(key, &name), add_up),
                         None => {
                             entries.insert(name, node);
                         }
                     }
                 }
             }
-            (Value::List(items), Value::List(others)) if key == adds_up => {
+            (Value::List(items), Value::List(others)) if add_up.contains(&key) => {
                 let mut present: HashSet<Option<String>> = items.iter().map(text).collect();
                 items.extend(others.into_iter().filter(|other| present.insert(text(other))));
             }
@@ -88,7 +88,9 @@ impl Node {
                 // Only what earlier files said is replaced; twice the same in one file is a mistake.
                 let earlier = items.len();
                 for other in others {
-                    match items.iter_mut().take(earlier).find(|item| identity(item) == identity(&other)) {
+                    let known = identity(&other, key);
+                    let same = |item: &&mut Node| known.is_some() && identity(item, key) == known;
+                    match items.iter_mut().take(earlier).find(same) {
                         Some(item) => *item = other,
                         None => items.push(other),
                     }
@@ -186,9 +188,10 @@ fn is_table(node: &Node) -> bool {
     matches!(node.value, Value::Table(_))
 }
 
-/// What makes two tables of a list the same one.
-fn identity(node: &Node) -> Option<&Json> {
-    let named = node.entry("name").or_else(|| node.entry("path"))?;
+/// What makes two tables of the list `key` the same one. Exclusions are never the same: a path is one
+/// of their conditions.
+fn identity<'a>(node: &'a Node, key: &str) -> Option<&'a Json> {
+    let named = node.entry("name").or_else(|| node.entry("path").filter(|_| key == "source"))?;
     match &named.value {
         Value::Scalar(scalar) => Some(scalar),
         _ => None,

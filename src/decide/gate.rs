@@ -23,8 +23,12 @@ pub struct Surroundings {
     pub resolvers: Vec<IpAddr>,
     /// The other ends of established SSH sessions.
     pub ssh_peers: Vec<IpAddr>,
-    /// Networks that the operator allows: configuration and `allow add`.
+    /// Search engines and monitors that are what they claim.
+    pub verified_crawlers: Vec<IpAddr>,
+    /// Networks that the operator allows: configuration, its files, and `allow add`.
     pub allow: Vec<IpNet>,
+    /// What is wrong with those files. What they hold besides counts.
+    pub problems: Vec<String>,
     /// Proxies whose address stands for many clients.
     pub trusted_proxies: Vec<IpNet>,
     /// Whether private and shared networks (RFC 1918, RFC 4193, RFC 6598) may be blocked.
@@ -98,6 +102,8 @@ pub enum Refusal {
     SshPeer,
     #[error("a trusted proxy in {0}")]
     TrustedProxy(IpNet),
+    #[error("a verified search engine or monitor")]
+    VerifiedCrawler,
     #[error("wider than /{0}")]
     TooWide(u8),
     #[error("it ended before it could begin")]
@@ -127,6 +133,7 @@ impl Refusal {
             Refusal::Resolver => "resolver",
             Refusal::SshPeer => "ssh_peer",
             Refusal::TrustedProxy(_) => "trusted_proxy",
+            Refusal::VerifiedCrawler => "verified_crawler",
             Refusal::TooWide(_) => "too_wide",
             Refusal::Over => "over",
             Refusal::TooMany(_) => "too_many",
@@ -206,6 +213,7 @@ pub fn standing(target: IpNet, surroundings: &Surroundings) -> Result<(), Refusa
         (&surroundings.gateways, Refusal::Gateway),
         (&surroundings.resolvers, Refusal::Resolver),
         (&surroundings.ssh_peers, Refusal::SshPeer),
+        (&surroundings.verified_crawlers, Refusal::VerifiedCrawler),
     ] {
         if inside(list) {
             return Err(refusal);
@@ -273,6 +281,7 @@ mod tests {
             gateways: ip("203.0.113.254"),
             resolvers: ip("2001:db8:53::53"),
             ssh_peers: ip("198.51.100.22"),
+            verified_crawlers: ip("198.51.100.66"),
             allow: net("192.0.2.0/24"),
             trusted_proxies: net("2001:db8:cd::/48"),
             ..Surroundings::default()
@@ -294,6 +303,7 @@ mod tests {
             ("203.0.113.254", "gateway"),
             ("2001:db8:53::/64", "resolver"),
             ("198.51.100.0/24", "ssh_peer"),
+            ("198.51.100.66", "verified_crawler"),
             ("127.0.0.1", "loopback"),
             ("::ffff:127.0.0.1/128", "loopback"),
             ("::ffff:192.0.2.0/120", "allowlisted"),

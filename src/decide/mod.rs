@@ -5,4 +5,4 @@ pub mod gate;
 pub mod policy;
 
 pub use gate::{Blasts, Permit, Refusal, Surroundings, gate};
-pub use policy::{ClientConfig, Durations, Thresholds, action, ban_secs};
+pub use policy::{ClientConfig, CrawlerConfig, Durations, Thresholds, action, ban_secs};

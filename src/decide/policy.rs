@@ -1,5 +1,7 @@
 //! Scores → actions and durations: small pure functions, each a table of its own.
 
+use std::path::PathBuf;
+
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,8 @@ use crate::event::{Action, ClientKey, DecidedBy};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Thresholds {
+    /// What `flag` and `block` are where nobody sets them.
+    pub sensitivity: Sensitivity,
     /// A finding exists.
     #[schemars(range(min = 1, max = 10))]
     pub flag: u8,
@@ -29,7 +33,33 @@ pub struct Thresholds {
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Thresholds { flag: 5, block: 8, certain: 9, act: 8, monitor: 4 }
+        let sensitivity = Sensitivity::default();
+        let (flag, block) = sensitivity.flag_and_block();
+        Thresholds { sensitivity, flag, block, certain: 9, act: 8, monitor: 4 }
+    }
+}
+
+/// How soon something is an attack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Sensitivity {
+    /// Only what is hardly ever innocent.
+    Low,
+    /// What attackers do and visitors hardly.
+    #[default]
+    Normal,
+    /// Also what may well be innocent.
+    High,
+}
+
+impl Sensitivity {
+    /// `thresholds.flag` and `thresholds.block`.
+    pub fn flag_and_block(self) -> (u8, u8) {
+        match self {
+            Sensitivity::Low => (6, 9),
+            Sensitivity::Normal => (5, 8),
+            Sensitivity::High => (4, 7),
+        }
     }
 }
 
@@ -44,6 +74,11 @@ pub struct ClientConfig {
     /// Networks never blocked, besides the built-in ones.
     #[schemars(with = "Vec<String>", extend("items" = {"type": "string", "format": "ip-network"}))]
     pub allow: Vec<IpNet>,
+    /// Files of more of them, one network or address a line; read again while the daemon runs.
+    pub allow_files: Vec<PathBuf>,
+    /// Whether a search engine or monitor that is what it claims is never blocked: names are looked up
+    /// of clients that claim to be one and would be blocked.
+    pub verify_crawlers: bool,
     /// Whether private networks (10.0.0.0/8, 192.168.0.0/16, fc00::/7, …) may be blocked.
     pub block_private: bool,
     /// Length in bits of the IPv6 network that counts as one client.
@@ -53,8 +88,30 @@ pub struct ClientConfig {
 
 impl Default for ClientConfig {
     fn default() -> Self {
-        ClientConfig { trusted_proxies: vec![], allow: vec![], block_private: false, v6_prefix: ClientKey::V6_PREFIX }
+        ClientConfig {
+            trusted_proxies: vec![],
+            allow: vec![],
+            allow_files: vec![],
+            verify_crawlers: true,
+            block_private: false,
+            v6_prefix: ClientKey::V6_PREFIX,
+        }
     }
+}
+
+/// `[[crawler]]`: a search engine or monitor beside those that are built in, and how it is verified.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CrawlerConfig {
+    /// What its user agent contains; case does not matter. Replaces a built-in one with the same.
+    pub agent: String,
+    /// Domains under which its addresses have names that lead back to them.
+    #[serde(default)]
+    pub domains: Vec<String>,
+    /// Networks that are its own.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>", extend("items" = {"type": "string", "format": "ip-network"}))]
+    pub ranges: Vec<IpNet>,
 }
 
 /// How long bans last.
@@ -102,6 +159,27 @@ mod tests {
             (9, true, (Action::Block, DecidedBy::Rules)),
         ] {
             assert_eq!(action(score, flagged, &thresholds), expected, "{score} {flagged}");
+        }
+    }
+
+    #[test]
+    fn sensitivity_moves_findings_and_blocks() {
+        // A line of each score: what it is at low, normal and high sensitivity.
+        use Action::{Block, Monitor, None};
+        for (score, expected) in [
+            (3, [None, None, None]),
+            (4, [None, None, Monitor]),
+            (5, [None, Monitor, Monitor]),
+            (6, [Monitor, Monitor, Monitor]),
+            (7, [Monitor, Monitor, Block]),
+            (8, [Monitor, Block, Block]),
+            (9, [Block, Block, Block]),
+        ] {
+            let actions = [Sensitivity::Low, Sensitivity::Normal, Sensitivity::High].map(|sensitivity| {
+                let (flag, block) = sensitivity.flag_and_block();
+                action(score, false, &Thresholds { sensitivity, flag, block, ..Thresholds::default() }).0
+            });
+            assert_eq!(actions, expected, "{score}");
         }
     }
 

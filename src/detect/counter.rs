@@ -167,6 +167,10 @@ impl Counter {
             if !window.fits(record, standing) {
                 continue;
             }
+            let excluding = rules.exclusions.of_window(index);
+            if excluding != 0 && asked().excluded & excluding != 0 {
+                continue;
+            }
             let detail = if window.needs_detail() { asked() } else { Detail::default() };
             let bucket = self.buckets.entry(window.key(record, detail), now);
             if window.pour(bucket, now, record, detail, standing) {

@@ -7,6 +7,7 @@ mod campaign;
 mod config;
 mod counter;
 mod decode;
+mod exclusion;
 mod injection;
 mod lanes;
 mod legacy;
@@ -27,6 +28,7 @@ mod window;
 
 pub use config::DetectConfig;
 pub use counter::{Client, Counted, Counter};
+pub use exclusion::ExclusionConfig;
 pub use record::{Detail, Record};
 pub use rules::{BUILT_IN, Example, ExampleRequest, Rule, RuleError, RuleSpec};
 pub use ruleset::{Hit, Ruleset, Scratch};

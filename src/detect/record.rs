@@ -115,6 +115,8 @@ pub struct Detail {
     pub shape: u32,
     /// The sum of the numbers in the URI, modulo 2³²: of consecutive ones it grows by one.
     pub number: u32,
+    /// The [exclusions](super::exclusion) that hold for the line.
+    pub excluded: u64,
 }
 
 impl Detail {
@@ -137,7 +139,7 @@ impl Detail {
             in_number = is_digit;
         }
         let (path, agent, number) = (http.path(), hash(http.user_agent), sum.wrapping_add(number));
-        Detail { subject: hash(path), traits: paths::traits(path), agent, shape, number }
+        Detail { subject: hash(path), traits: paths::traits(path), agent, shape, number, excluded: 0 }
     }
 }
 

@@ -351,7 +351,11 @@ pub fn without_examples(spec: RuleSpec, trust: Trust) -> Result<Rule, String> {
 /// The literals of the built-in rules, by id, found when this was built.
 const LITERALS: &[(&str, &[&[u8]])] = include!(concat!(env!("OUT_DIR"), "/literals.rs"));
 
-fn build(hir: &Hir) -> Result<Regex, String> {
+/// Compiles a pattern within its budget.
+///
+/// # Errors
+/// It is too large, or broken.
+pub fn build(hir: &Hir) -> Result<Regex, String> {
     // Its own search for literals would come after ours, and takes most of the time to build.
     let config = Regex::config().auto_prefilter(false).utf8_empty(false).nfa_size_limit(Some(PATTERN_BUDGET_BYTES));
     Regex::builder().configure(config).build_from_hir(hir).map_err(|error: BuildError| match error.size_limit() {

@@ -4,14 +4,15 @@
 use super::audit;
 use super::base64;
 use super::decode::{Plus, is_encoded, is_foldable};
+use super::exclusion::{ExclusionConfig, Exclusions};
 use super::injection::Grammar;
 use super::legacy;
 use super::memo::{By, CleanMemo, Recalled};
 use super::prefilter::{Marks, Oddness, Prefilter};
-use super::record::Record;
+use super::record::{Detail, Record};
 use super::rules::{self, Loaded, Rule, RuleError, RuleSpec, Target, Targets, Trust};
 use super::texts::Texts;
-use super::window::{Watched, WindowRule};
+use super::window::{Standing, Watched, WindowRule};
 use crate::event::{Event, Evidence, Http, printable};
 
 /// Every rule and window that is switched on, behind prefilters.
@@ -21,6 +22,7 @@ pub struct Ruleset {
     /// Patterns of files of the older shape that are unfit for use, and why.
     pub refused: Vec<RuleError>,
     pub watched: Watched,
+    pub exclusions: Exclusions,
     uri: Screen,
     user_agent: Screen,
     referer: Screen,
@@ -132,18 +134,63 @@ impl Ruleset {
             rules: loaded.rules,
             windows: loaded.windows,
             refused: vec![],
+            exclusions: Exclusions::default(),
         })
     }
 
-    /// The rules that match `event`, appended to `hits`; returns the sum of their scores, at most
-    /// 10. Allocates nothing once `scratch` has grown.
+    /// The same with these exclusions.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of them.
+    pub fn excluding(mut self, exclusions: &[ExclusionConfig]) -> Result<Ruleset, Vec<RuleError>> {
+        self.exclusions = Exclusions::new(exclusions, &self.rules, &self.windows)?;
+        Ok(self)
+    }
+
+    /// The rules that match `event`, but for those that an exclusion drops, appended to `hits`; returns
+    /// the sum of their scores, at most 10. Allocates nothing once `scratch` has grown.
     #[inline]
     pub fn examine(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &mut Vec<Hit>) -> u8 {
-        let Some(http) = event.http() else { return self.examine_message(event, scratch, hits) };
+        let first = hits.len();
+        self.find(event, scratch, hits);
+        if hits.len() == first {
+            return 0;
+        }
+        if !self.exclusions.is_empty() {
+            let excluded = self.exclusions.holding(event, &mut scratch.texts);
+            let mut kept = first;
+            for at in first..hits.len() {
+                let hit = hits[at];
+                if self.exclusions.of_rule(hit.rule) & excluded == 0 {
+                    hits[kept] = hit;
+                    kept += 1;
+                }
+            }
+            hits.truncate(kept);
+        }
+        self.sum(&hits[first..], event.http().and_then(|http| http.status))
+    }
+
+    /// What exclusions drop from `event`, whose record is `line`, each with its exclusion: for people.
+    pub fn excluded(&self, event: &Event<'_>, line: &Record, scratch: &mut Scratch) -> Vec<String> {
+        let (holding, mut hits) = (self.exclusions.holding(event, &mut scratch.texts), vec![]);
+        self.find(event, scratch, &mut hits);
+        let rules = hits.iter().map(|hit| (&*self.rules[usize::from(hit.rule)].id, self.exclusions.of_rule(hit.rule)));
+        let windows = self.watched.windows(line, Standing::default()).map(|index| (index, &self.windows[index]));
+        let fitting = windows.filter(|(_, window)| window.fits(line, Standing::default()));
+        let fitting = fitting.map(|(index, window)| (window.spec.id.as_str(), self.exclusions.of_window(index)));
+        let dropped = rules.chain(fitting).filter(|(_, naming)| naming & holding != 0);
+        dropped.map(|(id, naming)| format!("{id}: excluded by {}", self.exclusions.told(naming & holding))).collect()
+    }
+
+    /// [`examine`](Ruleset::examine) without exclusions.
+    #[inline]
+    fn find(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &mut Vec<Hit>) {
+        let Some(http) = event.http() else { return self.find_in_message(event, scratch, hits) };
         let recalled = scratch.recall(http);
         let odd_method = http.method.len() > COMMON_METHOD_BYTES;
         if recalled.iter().all(|text| text.clean) && !odd_method {
-            return 0;
+            return;
         }
         let first = hits.len();
         if odd_method {
@@ -179,18 +226,15 @@ impl Ruleset {
                 clean.remember(if holds_base64 { exactly } else { recalled });
             }
         }
-        self.sum(&hits[first..], http.status)
     }
 
-    /// [`examine`](Ruleset::examine) for what is no request.
-    fn examine_message(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &mut Vec<Hit>) -> u8 {
-        let Some(message) = event.kind.message() else { return 0 };
-        let first = hits.len();
+    /// [`find`](Ruleset::find) for what is no request.
+    fn find_in_message(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &mut Vec<Hit>) {
+        let Some(message) = event.kind.message() else { return };
         let mut plain = std::mem::take(&mut scratch.plain);
         let text = audit::plain(message.text, &mut plain);
         self.match_text(&Http::default(), text, Target::Message, scratch, hits);
         scratch.plain = plain;
-        self.sum(&hits[first..], None)
     }
 
     /// Matches a method or a message, which is one text and is not remembered.
@@ -208,6 +252,13 @@ impl Ruleset {
     fn sum(&self, hits: &[Hit], status: Option<u16>) -> u8 {
         let scores = hits.iter().map(|hit| u32::from(self.rules[usize::from(hit.rule)].spec.score_of(status)));
         scores.sum::<u32>().min(10) as u8
+    }
+
+    /// What counting may ask of `event`.
+    pub fn detail(&self, event: &Event<'_>) -> Detail {
+        let excluded =
+            if self.exclusions.is_empty() { 0 } else { self.exclusions.holding(event, &mut Texts::default()) };
+        Detail { excluded, ..Detail::of(event) }
     }
 
     /// Whether a window may fit the line, whoever its client is; those for busy clients are left out.

@@ -108,7 +108,8 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
         .iter()
         .map(|piece| format!("{} +{}: {} has {:?}", piece.rule_id, piece.score, piece.target, piece.matched));
     let details: Vec<String> = details.collect();
-    step("detect", format!("{} rules match, {} of 10 together", details.len(), record.score), details);
+    let said = format!("{} rules match, {} of 10 together", details.len(), record.score);
+    step("detect", said, details.into_iter().chain(rules.excluded(&event, record, &mut scratch)).collect());
     let text = || Text { formats: &formats, line, tail_cut: 0, read_at };
     let Some(settled) = judge.settle(record, hits, text) else {
         let because = format!("{} is below thresholds.flag = {}", record.score, config.thresholds.flag);

@@ -224,7 +224,7 @@ impl Judge {
         }
         self.time_secs = record.time_secs;
         let Judge { counter, rules, reading, .. } = self;
-        let counted = counter.count(&record, hits, rules, || detail(reading, &text()))?;
+        let counted = counter.count(&record, hits, rules, || detail(rules, reading, &text()))?;
         let (mut action, decided_by) = decide::action(counted.score, counted.flagged, &self.thresholds);
         if !record.is_actionable() {
             // Nobody is known who could be blocked.
@@ -313,11 +313,11 @@ pub struct Text<'a> {
 
 /// What counting asks of few lines; nothing of one that cannot be parsed, which [`look`] has ruled out.
 #[cold]
-fn detail(reading: &Reading, text: &Text<'_>) -> Detail {
+fn detail(rules: &Ruleset, reading: &Reading, text: &Text<'_>) -> Detail {
     let (line, extent) = reading.extent(text.line, text.tail_cut);
     let arena = Bump::new();
     let context = reading.context(extent, text.read_at, &arena);
-    text.formats.parse(line, &context).map_or_else(|_| Detail::default(), |event| Detail::of(&event))
+    text.formats.parse(line, &context).map_or_else(|_| Detail::default(), |event| rules.detail(&event))
 }
 
 /// Evidence that many clients send the same, naming the first of them.

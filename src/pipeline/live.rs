@@ -3,16 +3,18 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc as sync;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use ipnet::IpNet;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use super::allow_files::AllowFiles;
+use super::crawlers::{Crawlers, SystemResolver};
 use super::decider::{Decider, Given};
 use super::discover::ServerLogs;
 use super::known::line_time;
@@ -88,6 +90,7 @@ pub async fn run(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let files = Arc::new(Mutex::new(AllowFiles::open(&config.client.allow_files)?));
     let store = Arc::new(Store::open(&config.state_dir, &config.store).await?);
     if let Some(aside) = store.damaged() {
         tracing::error!(aside = %aside.display(), "the database was damaged and is kept aside; a new one is started");
@@ -103,7 +106,8 @@ pub async fn run(
     }
     let allowed: Vec<IpNet> = store.allow_list().await?.into_iter().map(|entry| entry.network).collect();
     let (allowed, allowed_seen) = watch::channel(allowed);
-    let (surroundings, surroundings_seen) = watch::channel(surroundings_now(&config.client, &allowed_seen).await);
+    let (surroundings, surroundings_seen) =
+        watch::channel(surroundings_now(&config.client, &files, &allowed_seen).await);
     let (status, status_seen) = watch::channel(ReaderStatus::default());
     let (controls, controls_taken) = sync::channel();
     let (reports, reports_taken) = mpsc::channel(REPORTS);
@@ -117,6 +121,10 @@ pub async fn run(
         surroundings: surroundings_seen,
         allowed,
         reader: status_seen,
+        crawlers: match config.client.verify_crawlers {
+            true => Crawlers::new(&config.crawler, Arc::new(SystemResolver)),
+            false => Crawlers::none(),
+        },
         controls: controls.clone(),
         waker: waker.clone(),
         status: Status {
@@ -128,7 +136,9 @@ pub async fn run(
         },
     });
     decider.restore().await?;
-    let watching = tokio::spawn(watch_surroundings(config.client.clone(), allowed_seen, surroundings));
+    let look_again = Arc::new(Notify::new());
+    let watching = watch_surroundings(config.client.clone(), files, allowed_seen, surroundings, look_again.clone());
+    let watching = tokio::spawn(watching);
     let pruning = tokio::spawn(prune(store.clone()));
     let backend = Backend { commands, store: store.clone(), v6_prefix: config.client.v6_prefix };
     let serving = tokio::spawn(async move { axum::serve(listener, show::router(backend)).await });
@@ -151,7 +161,9 @@ pub async fn run(
             _ = interrupt.recv() => break,
             () = &mut stop => break,
             _ = &mut ended => break,
-            _ = hangup.recv() => match reload().and_then(|config| Ok((replay::load_rules(&config)?, config))) {
+            _ = hangup.recv() => {
+                look_again.notify_one();
+                match reload().and_then(|config| Ok((replay::load_rules(&config)?, config))) {
                 Ok((rules, config)) => {
                     // The reader may be about to end.
                     let _ = controls.send(Control::Reload(Box::new(config), Arc::new(rules)));
@@ -159,7 +171,7 @@ pub async fn run(
                     tracing::info!("rules and thresholds are read again; other settings need a restart");
                 }
                 Err(error) => tracing::error!("the old configuration stays in force: {error:#}"),
-            },
+            }},
         }
     }
     tracing::info!("stopping");
@@ -197,24 +209,35 @@ fn responder(config: &Config) -> anyhow::Result<Box<dyn Responder>> {
     Ok((kind.build)())
 }
 
-async fn surroundings_now(client: &ClientConfig, allowed: &watch::Receiver<Vec<IpNet>>) -> Surroundings {
-    let (client, allowed) = (client.clone(), allowed.borrow().clone());
-    let read = tokio::task::spawn_blocking(move || surroundings::read(&client, &allowed, Timestamp::now()));
+async fn surroundings_now(
+    client: &ClientConfig,
+    files: &Arc<Mutex<AllowFiles>>,
+    allowed: &watch::Receiver<Vec<IpNet>>,
+) -> Surroundings {
+    let (client, files, allowed) = (client.clone(), files.clone(), allowed.borrow().clone());
+    let read = tokio::task::spawn_blocking(move || {
+        let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.refresh();
+        surroundings::read(&client, &files, &allowed, Timestamp::now())
+    });
     read.await.unwrap_or_else(|error| Surroundings { unreadable: Some(error.to_string()), ..Surroundings::default() })
 }
 
-/// Keeps the surroundings fresh, at once when the allowlist changes.
+/// Keeps the surroundings fresh, at once when the allowlist changes or somebody asks to `look_again`.
 async fn watch_surroundings(
     client: ClientConfig,
+    files: Arc<Mutex<AllowFiles>>,
     mut allowed: watch::Receiver<Vec<IpNet>>,
     surroundings: watch::Sender<Surroundings>,
+    look_again: Arc<Notify>,
 ) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(SURROUNDINGS_SECS)) => {}
             changed = allowed.changed() => if changed.is_err() { return },
+            () = look_again.notified() => {}
         }
-        surroundings.send_replace(surroundings_now(&client, &allowed).await);
+        surroundings.send_replace(surroundings_now(&client, &files, &allowed).await);
     }
 }
 

@@ -1,8 +1,10 @@
 //! Joins the rooms. `judge` is the one road from bytes to decisions, walked by the daemon
 //! (`live`, made of `reader` and `decider`) and by offline work (`replay`, `explain`) alike.
 
+pub mod allow_files;
 #[cfg(test)]
 mod behaviour;
+pub mod crawlers;
 pub mod decider;
 pub mod discover;
 mod explain;

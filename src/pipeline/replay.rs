@@ -158,7 +158,8 @@ pub fn load_rules(config: &Config) -> anyhow::Result<Ruleset> {
             files.push((path.display().to_string(), text));
         }
     }
-    Ruleset::new(&files, &config.detect.disable).map_err(|errors| {
+    let rules = Ruleset::new(&files, &config.detect.disable);
+    rules.and_then(|rules| rules.excluding(&config.exclusion)).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         BadRules(lines.join("\n")).into()
     })

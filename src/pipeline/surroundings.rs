@@ -11,15 +11,17 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use ipnet::IpNet;
 
+use super::allow_files::AllowFiles;
 use crate::decide::{ClientConfig, Surroundings};
 use crate::event::{Timestamp, canonical};
 
-/// This host's surroundings at `now`: what `client` and `extra_allow` let pass, and what the host
-/// itself shows. If any essential part cannot be read, `unreadable` says which, and why.
-pub fn read(client: &ClientConfig, extra_allow: &[IpNet], now: Timestamp) -> Surroundings {
+/// This host's surroundings at `now`: what `client`, `files` and `extra_allow` let pass, and what the
+/// host itself shows. If any essential part cannot be read, `unreadable` says which, and why.
+pub fn read(client: &ClientConfig, files: &AllowFiles, extra_allow: &[IpNet], now: Timestamp) -> Surroundings {
     let mut surroundings = Surroundings {
         taken_at: now,
-        allow: client.allow.iter().chain(extra_allow).copied().collect(),
+        allow: client.allow.iter().chain(extra_allow).copied().chain(files.networks()).collect(),
+        problems: files.problems().cloned().collect(),
         trusted_proxies: client.trusted_proxies.clone(),
         block_private: client.block_private,
         ..Surroundings::default()
@@ -184,7 +186,7 @@ broken
             ..ClientConfig::default()
         };
         let extra = "203.0.113.0/24".parse().unwrap();
-        let read = read(&client, &[extra], Timestamp(5));
+        let read = read(&client, &AllowFiles::open(&[]).unwrap(), &[extra], Timestamp(5));
         assert_eq!(read.unreadable, None);
         assert_eq!(read.taken_at, Timestamp(5));
         assert!(read.own.contains(&"127.0.0.1".parse().unwrap()), "{:?}", read.own);

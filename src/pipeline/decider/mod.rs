@@ -2,6 +2,7 @@
 //! restart — comes here, passes the gate, is carried out, and is recorded: in that order, which is
 //! safe because carrying out and recording are both idempotent.
 
+mod claims;
 mod operator;
 
 use std::collections::{HashMap, VecDeque};
@@ -16,6 +17,7 @@ use crate::config::{Config, Mode};
 use crate::decide::{Blasts, Permit, Refusal, Surroundings, gate};
 use crate::event::{Action, Decision, DecisionState, FileMark, Finding, Proposal, Proposer, Status, Timestamp, shown};
 use crate::memory::Memory;
+use crate::pipeline::crawlers::{Claim, Crawlers};
 use crate::pipeline::reader::{Control, ReaderStatus, Report};
 use crate::record::{self, Store};
 use crate::respond::{RespondError, Responder};
@@ -55,6 +57,7 @@ pub struct Given {
     /// Networks of `allow add`; the surroundings task reads them.
     pub allowed: watch::Sender<Vec<IpNet>>,
     pub reader: watch::Receiver<ReaderStatus>,
+    pub crawlers: Crawlers,
     pub controls: sync::Sender<Control>,
     pub waker: Waker,
     pub status: Status,
@@ -69,11 +72,18 @@ pub struct Decider {
     /// Ids of those that the responder failed to carry out.
     pending: Vec<String>,
     held: VecDeque<Proposal>,
+    /// Those that wait until it is known whether the client is what it claims.
+    doubtful: Vec<claims::Doubtful>,
+    /// The newest surroundings, with the crawlers that were verified here.
+    surroundings: Surroundings,
     unrecorded: VecDeque<Done>,
     /// What is wrong now, by part.
     troubles: HashMap<&'static str, String>,
     retry_at: Instant,
     retry_after: Duration,
+    /// Networks that the surroundings allowed when they were last looked at, and what was wrong then.
+    allow_seen: Vec<IpNet>,
+    problems_seen: Vec<String>,
     /// When the firewall was last asked for a sign of life.
     looked_at: Instant,
     /// Findings said in the log in this second, and those left unsaid.
@@ -86,12 +96,18 @@ pub struct Decider {
 
 impl Decider {
     pub fn new(given: Given) -> Decider {
+        let surroundings = given.surroundings.borrow().clone();
+        let allow_seen = surroundings.allow.clone();
         Decider {
+            allow_seen,
+            problems_seen: vec![],
             given,
             blasts: Blasts::default(),
             active: HashMap::new(),
             pending: vec![],
             held: VecDeque::new(),
+            doubtful: vec![],
+            surroundings,
             unrecorded: VecDeque::new(),
             troubles: HashMap::new(),
             retry_at: Instant::now(),
@@ -181,6 +197,7 @@ impl Decider {
                     }
                     self.take(std::mem::take(&mut batch)).await;
                 }
+                Some(answer) = self.given.crawlers.answered() => self.answered(answer).await,
                 _ = ticks.tick() => self.tick().await,
             }
         }
@@ -217,7 +234,8 @@ impl Decider {
             self.given.memory.remember(&finding);
             self.tell(&finding);
             if let Some(proposal) = proposal {
-                done.decisions.extend(self.propose(proposal, &mut permits, now).await);
+                let claim = self.claim(&finding, &proposal);
+                done.decisions.extend(self.propose(proposal, claim, &mut permits, now).await);
             }
             done.findings.push(finding);
         }
@@ -256,7 +274,13 @@ impl Decider {
     }
 
     /// Asks the gate for one proposal; gives the decision to record, if it is a new one.
-    async fn propose(&mut self, proposal: Proposal, permits: &mut Vec<Permit>, now: Timestamp) -> Option<Decision> {
+    async fn propose(
+        &mut self,
+        proposal: Proposal,
+        claim: Option<Claim>,
+        permits: &mut Vec<Permit>,
+        now: Timestamp,
+    ) -> Option<Decision> {
         // Lines read again after a restart propose what was decided then: the record stands.
         if let Ok(Some(known)) = self.given.store.decision(&proposal.id).await {
             tracing::debug!(id = known.id, "already decided");
@@ -264,12 +288,19 @@ impl Decider {
         }
         let target = proposal.target;
         let mut decision = self.decision(&proposal, now);
+        let (proposal, note) = self.doubt(proposal, claim);
+        decision.note = note;
+        let Some(proposal) = proposal else {
+            decision.state = DecisionState::Held;
+            tracing::info!(client = shown(target), "{}", decision.note);
+            return Some(decision);
+        };
         match self.ask(&proposal, now) {
             Ok(permit) => {
                 decision.expires_at = permit.expires_at();
                 decision.state = DecisionState::Active;
                 self.given.status.blocks += 1;
-                let said = if decision.simulated { "would block" } else { "blocking" };
+                let said = self.verb();
                 tracing::warn!(client = shown(target), until = %decision.expires_at, reason = decision.ground.reason, "{said}");
                 permits.push(permit);
             }
@@ -306,8 +337,22 @@ impl Decider {
     }
 
     fn ask(&mut self, proposal: &Proposal, now: Timestamp) -> Result<Permit, Refusal> {
-        let surroundings = self.given.surroundings.borrow();
-        gate(proposal, &surroundings, &mut self.blasts, self.given.config.respond.max_blocks_per_min, now)
+        self.look_around();
+        gate(proposal, &self.surroundings, &mut self.blasts, self.given.config.respond.max_blocks_per_min, now)
+    }
+
+    /// Takes the newest surroundings.
+    fn look_around(&mut self) {
+        if self.given.surroundings.has_changed().unwrap_or(false) {
+            let verified_crawlers = std::mem::take(&mut self.surroundings.verified_crawlers);
+            let newest = self.given.surroundings.borrow_and_update().clone();
+            self.surroundings = Surroundings { verified_crawlers, ..newest };
+        }
+    }
+
+    /// What is done to a client that the gate lets be blocked.
+    fn verb(&self) -> &'static str {
+        if self.given.config.mode == Mode::DryRun { "would block" } else { "blocking" }
     }
 
     fn hold(&mut self, proposal: Proposal) {
@@ -358,7 +403,10 @@ impl Decider {
     /// Networks that pass whatever is held.
     fn passing(&self) -> Vec<IpNet> {
         let client = &self.given.config.client;
-        let mut networks = [client.allow.as_slice(), &client.trusted_proxies, &self.given.allowed.borrow()].concat();
+        let surroundings = self.given.surroundings.borrow();
+        let mut networks =
+            [client.allow.as_slice(), &client.trusted_proxies, &self.given.allowed.borrow(), &surroundings.allow]
+                .concat();
         networks.sort();
         networks.dedup();
         networks
@@ -394,6 +442,7 @@ impl Decider {
         if !self.unrecorded.is_empty() {
             self.record().await;
         }
+        self.follow_surroundings(now).await;
         self.active.retain(|_, permit| now.secs_until(permit.expires_at()) > 0);
         if self.unsaid > 0 {
             tracing::info!(findings = self.unsaid, "more findings than are said here");
@@ -411,6 +460,7 @@ impl Decider {
         if self.troubles.contains_key("respond") && Instant::now() >= self.retry_at {
             self.repair(now).await;
         }
+        self.tick_claims(now).await;
         if !self.held.is_empty() {
             self.retry_held(now).await;
         }
@@ -453,6 +503,11 @@ impl Decider {
                 Err(refusal) => settled.push((proposal.id, DecisionState::Refused, refusal.to_string())),
             }
         }
+        self.conclude(permits, settled, now).await;
+    }
+
+    /// Carries out and records what became of proposals that waited.
+    async fn conclude(&mut self, permits: Vec<Permit>, settled: Vec<(String, DecisionState, String)>, now: Timestamp) {
         self.given.status.blocks += permits.len() as u64;
         let applied = self.apply(permits, now).await;
         for (id, state, note) in settled {

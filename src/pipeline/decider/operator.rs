@@ -1,5 +1,6 @@
 //! What an operator tells the decider, and what it answers.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::mpsc as sync;
 use std::time::Duration;
@@ -72,13 +73,15 @@ impl Decider {
     }
 
     /// Lifts the bans that touch `target`, or all.
-    async fn unban(&mut self, target: Option<IpNet>, why: &str, now: Timestamp) -> Result<Value, Problem> {
+    pub(super) async fn unban(&mut self, target: Option<IpNet>, why: &str, now: Timestamp) -> Result<Value, Problem> {
         let touches = |held: &IpNet| target.is_none_or(|target| target.contains(held) || held.contains(&target));
         let lifted: Vec<IpNet> = self.active.keys().copied().filter(|held| touches(held)).collect();
-        let waiting = self.held.iter().filter(|proposal| touches(&proposal.target)).map(|proposal| &*proposal.id);
+        let waiting = self.held.iter().chain(self.doubtful.iter().map(|waiting| &waiting.proposal));
+        let waiting = waiting.filter(|proposal| touches(&proposal.target)).map(|proposal| &*proposal.id);
         let in_force = lifted.iter().filter_map(|held| self.active.get(held)).map(Permit::id);
         let ids: Vec<String> = waiting.chain(in_force).map(str::to_owned).collect();
         self.held.retain(|proposal| !touches(&proposal.target));
+        self.doubtful.retain(|waiting| !touches(&waiting.proposal.target));
         self.pending.retain(|id| !ids.contains(id));
         // Also what is in the firewall without our knowledge, if it is named.
         let named = target.filter(|target| !lifted.contains(target));
@@ -128,6 +131,34 @@ impl Decider {
         Ok(())
     }
 
+    /// Lets go whom a file of networks allows now, and says what is wrong with such a file.
+    pub(super) async fn follow_surroundings(&mut self, now: Timestamp) {
+        let (allow, problems) = {
+            let surroundings = self.given.surroundings.borrow();
+            if surroundings.allow == self.allow_seen && surroundings.problems == self.problems_seen {
+                return;
+            }
+            (surroundings.allow.clone(), surroundings.problems.clone())
+        };
+        for problem in problems.iter().filter(|problem| !self.problems_seen.contains(problem)) {
+            tracing::warn!("{problem}");
+        }
+        self.problems_seen = problems;
+        let seen: HashSet<IpNet> = self.allow_seen.drain(..).collect();
+        let new: Vec<IpNet> = allow.iter().copied().filter(|network| !seen.contains(network)).collect();
+        self.allow_seen = allow;
+        let answer = self.given.responder.allow(&self.passing()).await;
+        self.responded(answer);
+        for network in new {
+            let touches = |held: &IpNet| network.contains(held) || held.contains(&network);
+            if self.active.keys().chain(self.held.iter().map(|proposal| &proposal.target)).any(touches)
+                && let Err(problem) = self.unban(Some(network), "allowlisted", now).await
+            {
+                tracing::warn!(network = shown(network), "a block that the allowlist forbids is not lifted: {problem}");
+            }
+        }
+    }
+
     fn client(&self, address: IpAddr) -> Value {
         let client = ClientKey::of(address, self.given.config.client.v6_prefix);
         let (reply, counted) = sync::channel();
@@ -149,6 +180,7 @@ impl Decider {
                 .filter_map(|source| source.error.as_ref().map(|error| format!("{}: {error}", source.path.display()))),
         );
         problems.extend(reader.problems);
+        problems.extend(self.given.surroundings.borrow().problems.iter().cloned());
         if let Some(why) = &self.given.surroundings.borrow().unreadable {
             problems.push(format!("nothing is blocked: this host's own addresses and peers cannot be read: {why}"));
         }
