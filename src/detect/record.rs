@@ -83,12 +83,15 @@ impl Record {
         Record::of(&Event::of(Kind::Http(crate::event::Http::default())), None)
     }
 
-    /// Adds what windows and suspicions ask for: the subject, the same in every run, and the kind of the path.
-    pub fn look_closer(&mut self, event: &Event<'_>) {
+    /// Adds what windows and suspicions ask for: the subject, the same in every run, and, if a window
+    /// `asks_paths`, the kind of the path.
+    pub fn look_closer(&mut self, event: &Event<'_>, asks_paths: bool) {
         self.subject = match &event.kind {
             Kind::Http(http) => {
                 let path = http.path();
-                self.traits = self.traits.with(paths::traits(path));
+                if asks_paths {
+                    self.traits = self.traits.with(paths::traits(path));
+                }
                 hash(path)
             }
             Kind::Connection(connection) => hash(&connection.destination_port.to_le_bytes()),
@@ -153,7 +156,7 @@ fn is_refusal(text: &[u8]) -> bool {
 }
 
 /// Whether a connection came to nothing, in the words of firewalls (the prefix is the administrator's),
-/// sshd, TCP wrappers and WireGuard. Most connections that are logged did not.
+/// sshd, TCP wrappers, WireGuard and strongSwan. Most connections that are logged did not.
 fn is_turned_away(text: &[u8]) -> bool {
     const WORDS: &[&[u8]] = &[
         b"DROP",
@@ -172,6 +175,7 @@ fn is_turned_away(text: &[u8]) -> bool {
         b"banner exchange",
         b"identification string",
         b"Invalid handshake",
+        b"half open",
     ];
     WORDS.iter().any(|word| memchr::memmem::find(text, word).is_some())
 }

@@ -302,54 +302,94 @@ impl WindowRule {
 /// overflows may be their victim, so it does not block alone.
 const MAX_SHARED_SCORE: u8 = 6;
 
-/// What windows may fit, told by one look, since most lines fit none: for requests of each class of
-/// methods, and for the other events, a bit for each status, and the indexes of the windows.
+/// What windows may fit, told by one look, since most lines fit none: a set of windows for each
+/// status of requests of each class of methods, and of the other events.
 pub struct Watched {
-    statuses: [[u64; 16]; ROWS],
-    windows: [Vec<usize>; ROWS],
+    /// Numbers of sets; the first set is empty.
+    by_status: [Box<[u16; STATUSES]>; ROWS],
+    sets: Vec<Set>,
     /// Those for busy clients.
     busy: Vec<usize>,
 }
 
+/// Indexes of windows that fit the same events, statuses and methods.
+#[derive(Default, PartialEq)]
+struct Set {
+    windows: Vec<usize>,
+    /// Whether any of them asks what kind of path it is.
+    asks_paths: bool,
+}
+
+/// Statuses are told apart up to this; above it they share a place with another.
+const STATUSES: usize = 1024;
+
 impl Watched {
     pub fn by(windows: &[WindowRule]) -> Watched {
-        let mut watched = Watched { statuses: [[0; 16]; ROWS], windows: Default::default(), busy: vec![] };
-        for (index, WindowRule { spec, .. }) in windows.iter().enumerate() {
-            if spec.busy {
-                watched.busy.push(index);
-                continue;
-            }
+        let by_status = std::array::from_fn(|_| Box::new([0; STATUSES]));
+        let mut watched = Watched { by_status, sets: vec![Set::default()], busy: vec![] };
+        let is_busy = |index: &usize| windows[*index].spec.busy;
+        let (busy, always): (Vec<usize>, Vec<usize>) = (0..windows.len()).partition(is_busy);
+        watched.busy = busy;
+        for event in What::ALL {
             for method in MethodClass::ALL {
-                if !spec.methods.is_empty() && !spec.methods.iter().any(|known| known.as_bytes() == method.as_bytes()) {
-                    continue;
-                }
-                for event in What::ALL.into_iter().filter(|&event| spec.event.includes(event)) {
-                    let row = row(event, method);
-                    if watched.windows[row].last() != Some(&index) {
-                        watched.windows[row].push(index);
-                    }
-                    match &spec.status[..] {
-                        [] => watched.statuses[row].fill(u64::MAX),
-                        some => some.iter().for_each(|&status| watched.statuses[row][word(status)] |= bit(status)),
-                    }
+                let is_of = |index: &usize| {
+                    let WindowSpec { event: wanted, methods, .. } = &windows[*index].spec;
+                    wanted.includes(event)
+                        && (methods.is_empty() || methods.iter().any(|known| known.as_bytes() == method.as_bytes()))
+                };
+                let of: Vec<usize> = always.iter().copied().filter(is_of).collect();
+                let statuses = |index: &usize| &windows[*index].spec.status;
+                let any_status = of.iter().copied().filter(|index| statuses(index).is_empty()).collect();
+                let row = row(event, method);
+                let number = watched.number(any_status, windows);
+                watched.by_status[row].fill(number);
+                for status in of.iter().flat_map(statuses).map(|&status| place(status)) {
+                    let fits = |index: &usize| {
+                        statuses(index).is_empty() || statuses(index).iter().any(|&known| place(known) == status)
+                    };
+                    let number = watched.number(of.iter().copied().filter(fits).collect(), windows);
+                    watched.by_status[row][status] = number;
                 }
             }
         }
         watched
     }
 
+    /// The number of the set of these windows, which is made if there is none.
+    fn number(&mut self, of: Vec<usize>, windows: &[WindowRule]) -> u16 {
+        let known = self.sets.iter().position(|set| set.windows == of);
+        let at = known.unwrap_or_else(|| {
+            let asks_paths = of.iter().any(|&index| !windows[index].spec.paths.is_empty());
+            self.sets.push(Set { windows: of, asks_paths });
+            self.sets.len() - 1
+        });
+        // There are at most as many sets as places for their numbers.
+        const { assert!(ROWS * STATUSES < u16::MAX as usize) };
+        at as u16
+    }
+
+    #[inline]
+    fn number_of(&self, line: &Record) -> usize {
+        usize::from(self.by_status[row(line.what, line.method)][place(line.status)])
+    }
+
     /// Whether a window that is not for busy clients alone may [fit](WindowRule::fits) the line; if
     /// not, none does.
     #[inline]
     pub fn has(&self, line: &Record) -> bool {
-        self.statuses[row(line.what, line.method)][word(line.status)] & bit(line.status) != 0
+        self.number_of(line) != 0
+    }
+
+    /// Whether one of those asks what kind of path the line's is.
+    #[inline]
+    pub fn asks_paths(&self, line: &Record) -> bool {
+        self.sets[self.number_of(line)].asks_paths
     }
 
     /// The indexes of all windows that may fit a line of a client in this standing.
     pub fn windows(&self, line: &Record, standing: Standing) -> impl Iterator<Item = usize> {
-        let always: &[usize] = if self.has(line) { &self.windows[row(line.what, line.method)] } else { &[] };
         let busy: &[usize] = if standing.busy { &self.busy } else { &[] };
-        always.iter().chain(busy).copied()
+        self.sets[self.number_of(line)].windows.iter().chain(busy).copied()
     }
 }
 
@@ -364,12 +404,8 @@ fn row(event: What, method: MethodClass) -> usize {
     }
 }
 
-fn word(status: u16) -> usize {
-    usize::from(status) >> 6 & 15
-}
-
-fn bit(status: u16) -> u64 {
-    1 << (status & 63)
+fn place(status: u16) -> usize {
+    usize::from(status) & (STATUSES - 1)
 }
 
 /// The state of one group in one window.
