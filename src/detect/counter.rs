@@ -245,6 +245,24 @@ impl Counter {
     }
 }
 
+/// The windows that a line goes into whose client nothing else is known of, by their indexes; and
+/// those that it would go into besides if the client were [busy](Standing::busy).
+pub fn windows_of(record: &Record, rules: &Ruleset, detail: Detail) -> [Vec<usize>; 2] {
+    if record.client == 0 {
+        return Default::default();
+    }
+    let mut client = Client::default();
+    client.note(record, 0);
+    let line = Record { traits: record.traits.with(detail.traits), ..*record };
+    let into = |busy| {
+        let standing = Standing { busy, ..client.standing() };
+        rules.watched.windows(record, standing).filter(move |&at| rules.windows[at].fits(&line, standing))
+    };
+    let now: Vec<usize> = into(false).collect();
+    let besides = into(true).filter(|at| !now.contains(at)).collect();
+    [now, besides]
+}
+
 /// Keeps the layout of the tables the same in every run, so that replay evicts the same entries.
 const TABLE_SEED: u64 = 0x7061_6c69_7361_6465;
 

@@ -26,7 +26,9 @@ mod trial;
 mod window;
 
 pub use config::DetectConfig;
-pub use counter::{Client, Counted, Counter};
+pub use counter::{Client, Counted, Counter, windows_of};
+pub use network::networks_of;
+pub use paths::path_classes;
 pub use record::{Detail, Record};
 pub use rules::{BUILT_IN, Example, ExampleRequest, Rule, RuleError, RuleSpec};
 pub use ruleset::{Hit, Ruleset, Scratch};

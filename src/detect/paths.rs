@@ -24,6 +24,15 @@ pub enum PathClass {
 }
 
 impl PathClass {
+    const ALL: [PathClass; 6] = [
+        PathClass::Page,
+        PathClass::Asset,
+        PathClass::Other,
+        PathClass::Login,
+        PathClass::Credentials,
+        PathClass::Random,
+    ];
+
     /// The trait of a line whose path is of this kind.
     pub fn of_line(self) -> Traits {
         match self {
@@ -35,6 +44,12 @@ impl PathClass {
             PathClass::Random => Traits::RANDOM,
         }
     }
+}
+
+/// The kinds that a path is of, for people.
+pub fn path_classes(path: &[u8]) -> impl Iterator<Item = PathClass> {
+    let traits = traits(path);
+    PathClass::ALL.into_iter().filter(move |class| traits.has(class.of_line()))
 }
 
 /// Bytes of a path that are looked at, from its end.

@@ -6,7 +6,7 @@ use foldhash::fast::FixedState;
 use serde::Deserialize;
 
 use super::paths;
-use crate::event::{AuthOutcome, ClientKey, Event, Kind};
+use crate::event::{AuthOutcome, ClientKey, Connection, Event, Kind};
 
 /// One line, without its text: may cross threads.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,7 @@ pub struct Record {
     /// Lines before it in its batch.
     pub line: u32,
     /// A hash of what it is about: the path of a request, the user of a login, the port of a
-    /// connection; 0 where nothing asks for it: without hits, outside all windows.
+    /// connection, with the host if it was refused; 0 where nothing asks for it: without hits, outside all windows.
     pub subject: u32,
     /// The line's hits, as a range of its batch's hits.
     pub first_hit: u32,
@@ -93,6 +93,12 @@ impl Record {
                     self.traits = self.traits.with(paths::traits(path));
                 }
                 hash(path)
+            }
+            // One port of many hosts is a scan too, but only of those that did not let the client in.
+            Kind::Connection(Connection { destination: Some(host), destination_port: port, .. })
+                if self.what == What::ConnectionRefused =>
+            {
+                hash(&ClientKey::of(*host, 128).bits().to_le_bytes()) ^ u32::from(*port)
             }
             Kind::Connection(connection) => hash(&connection.destination_port.to_le_bytes()),
             other => hash(other.message().map_or(b"", |message| message.user)),

@@ -105,6 +105,17 @@ pub enum Distinct {
 }
 
 impl Distinct {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Distinct::Path => "path",
+            Distinct::UserAgent => "user agent",
+            Distinct::Number => "number",
+            Distinct::User => "user",
+            Distinct::Port => "port",
+            Distinct::Client => "client",
+        }
+    }
+
     /// Whether events of a kind have it.
     fn is_of(self, event: What) -> bool {
         match self {

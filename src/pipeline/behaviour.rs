@@ -80,6 +80,21 @@ fn a_restart_in_the_middle_of_a_flood_finds_the_same() {
 }
 
 #[test]
+fn one_port_of_many_hosts_is_a_scan_if_it_was_shut() {
+    let packets = |verdict: &str| -> String {
+        let packet = |n: u32| {
+            format!(
+                "Jan  5 09:00:{n:02} gw kernel: [UFW {verdict}] IN=eth0 OUT= SRC=203.0.113.7 DST=192.0.2.{n} PROTO=TCP SPT=4711 DPT=445\n"
+            )
+        };
+        (0..30).map(packet).collect()
+    };
+    let (findings, bans) = found_in(&packets("BLOCK"));
+    assert!(findings.iter().any(|finding| has(finding, "port-scan")) && bans == 1, "{findings:?}");
+    assert!(found_in(&packets("ALLOW")).0.is_empty());
+}
+
+#[test]
 fn nobody_erases_himself_with_other_addresses() {
     let mut judge = Judge::new(&small(), rules());
     assert!(judged(&mut judge, &line(0, "203.0.113.7", SQLI, 200))[0].3.is_some());

@@ -2,6 +2,8 @@
 //! (`live`, made of `reader` and `decider`) and by offline work (`replay`, `explain`) alike.
 
 #[cfg(test)]
+mod agreement;
+#[cfg(test)]
 mod behaviour;
 pub mod decider;
 pub mod discover;

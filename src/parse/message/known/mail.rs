@@ -37,7 +37,8 @@ pub static FAMILIES: &[Family] = &[
         rows: CYRUS,
         rest: None,
     },
-    Family { programs: &["exchange*"], own_files: true, heads: &[""], rows: EXCHANGE, rest: None },
+    // The comma behind the time: without it the columns would be others.
+    Family { programs: &["exchange*"], own_files: true, heads: &[","], rows: EXCHANGE, rest: None },
 ];
 
 // Host names come from the DNS, but Postfix calls one `unknown` that has odd characters.
