@@ -343,6 +343,15 @@ mod tests {
     }
 
     #[test]
+    fn an_offender_of_yesterday_outweighs_suspects_of_now() {
+        let offender = Client { offences: 1, ..Client::default() };
+        let suspect = Client { points: 30.0, ..Client::default() };
+        assert!(offender.evidence(86_400) > suspect.evidence(0) && suspect.evidence(0) > Client::default().evidence(0));
+        assert!(offender.evidence(10 * 86_400) < suspect.evidence(0), "not for ever");
+        assert!(suspect.evidence(7200) < suspect.evidence(0));
+    }
+
+    #[test]
     fn outcomes_are_of_the_last_few_hundred_requests() {
         let mut client = Client::default();
         let mut note = |status, times| {

@@ -469,6 +469,7 @@ impl Kept for Bucket {
 mod tests {
     use super::*;
     use crate::detect::Ruleset;
+    use crate::detect::table::Table;
     use crate::event::{Event, Http, Kind};
 
     #[test]
@@ -495,6 +496,16 @@ mod tests {
             }
         }
         assert!(passed > 7900 && fitting > 10_000, "{passed} and {fitting} of 24,048");
+    }
+
+    #[test]
+    fn fresh_buckets_do_not_put_out_a_full_one() {
+        let mut buckets: Table<Bucket> = Table::new(8, 7);
+        buckets.entry(1, 100).level = 9.0;
+        (2..1000).for_each(|key| buckets.entry(key, 200).level = 1.0);
+        assert!(buckets.get(1).is_some_and(|bucket| bucket.level == 9.0));
+        (2..1000).for_each(|key| buckets.entry(key, 100 + 5 * 3600).level = 1.0);
+        assert!(buckets.get(1).is_none(), "a level of hours ago has leaked");
     }
 
     #[test]
