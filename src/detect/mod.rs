@@ -23,6 +23,7 @@ mod snapshot;
 mod table;
 mod texts;
 mod trial;
+mod watched;
 mod window;
 
 pub use config::DetectConfig;

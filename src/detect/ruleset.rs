@@ -11,7 +11,8 @@ use super::prefilter::{Marks, Prefilter};
 use super::record::Record;
 use super::rules::{self, Loaded, Rule, RuleError, RuleSpec, Target, Targets, Trust};
 use super::texts::Texts;
-use super::window::{Watched, WindowRule};
+use super::watched::Watched;
+use super::window::WindowRule;
 use crate::event::{Event, Evidence, Http, printable};
 
 /// Every rule and window that is switched on, behind prefilters.
