@@ -249,6 +249,24 @@ impl Counter {
     }
 }
 
+/// The windows that a line goes into whose client nothing else is known of, by their indexes; and
+/// those that it would go into besides if the client were [busy](Standing::busy).
+pub fn windows_of(record: &Record, rules: &Ruleset, detail: Detail) -> [Vec<usize>; 2] {
+    if record.client == 0 {
+        return Default::default();
+    }
+    let mut client = Client::default();
+    client.note(record, 0);
+    let line = Record { traits: record.traits.with(detail.traits), ..*record };
+    let into = |busy| {
+        let standing = Standing { busy, ..client.standing() };
+        rules.watched.windows(record, standing).filter(move |&at| rules.windows[at].fits(&line, standing))
+    };
+    let now: Vec<usize> = into(false).collect();
+    let besides = into(true).filter(|at| !now.contains(at)).collect();
+    [now, besides]
+}
+
 /// Keeps the layout of the tables the same in every run, so that replay evicts the same entries.
 const TABLE_SEED: u64 = 0x7061_6c69_7361_6465;
 
@@ -326,6 +344,15 @@ mod tests {
         assert!(!asked(false, 29, 100) && asked(false, 31, 100), "a burst");
         assert!(!asked(false, 1000, 1) && asked(false, 1000, 2), "a rate");
         assert!(!asked(true, 110, 100) && asked(true, 130, 100), "a page with what belongs to it");
+    }
+
+    #[test]
+    fn an_offender_of_yesterday_outweighs_suspects_of_now() {
+        let offender = Client { offences: 1, ..Client::default() };
+        let suspect = Client { points: 30.0, ..Client::default() };
+        assert!(offender.evidence(86_400) > suspect.evidence(0) && suspect.evidence(0) > Client::default().evidence(0));
+        assert!(offender.evidence(10 * 86_400) < suspect.evidence(0), "not for ever");
+        assert!(suspect.evidence(7200) < suspect.evidence(0));
     }
 
     #[test]

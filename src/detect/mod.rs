@@ -24,11 +24,14 @@ mod snapshot;
 mod table;
 mod texts;
 mod trial;
+mod watched;
 mod window;
 
 pub use config::DetectConfig;
-pub use counter::{Client, Counted, Counter};
+pub use counter::{Client, Counted, Counter, windows_of};
 pub use exclusion::ExclusionConfig;
+pub use network::networks_of;
+pub use paths::path_classes;
 pub use record::{Detail, Record};
 pub use rules::{BUILT_IN, Example, ExampleRequest, Rule, RuleError, RuleSpec};
 pub use ruleset::{Hit, Ruleset, Scratch};

@@ -48,6 +48,13 @@ pub fn add(networks: &mut Table<Bucket>, client: u128, now_secs: u32) {
     }
 }
 
+/// Which networks of `client` raise its findings, for people: bits, and the bans of others for one
+/// point and for two.
+pub fn networks_of(client: u128) -> impl Iterator<Item = (u32, u32, u32)> {
+    let first = if client >> 32 == 0xffff { 96 } else { 0 };
+    kinds(client).iter().map(move |kind| (kind.bits - first, kind.one as u32, kind.two as u32))
+}
+
 /// Points that a finding of `client` gains by its siblings: 0 to 2.
 pub fn points(networks: &Table<Bucket>, client: u128, now_secs: u32) -> u8 {
     let of = |kind: &Kind| {

@@ -24,6 +24,15 @@ pub enum PathClass {
 }
 
 impl PathClass {
+    const ALL: [PathClass; 6] = [
+        PathClass::Page,
+        PathClass::Asset,
+        PathClass::Other,
+        PathClass::Login,
+        PathClass::Credentials,
+        PathClass::Random,
+    ];
+
     /// The trait of a line whose path is of this kind.
     pub fn of_line(self) -> Traits {
         match self {
@@ -35,6 +44,12 @@ impl PathClass {
             PathClass::Random => Traits::RANDOM,
         }
     }
+}
+
+/// The kinds that a path is of, for people.
+pub fn path_classes(path: &[u8]) -> impl Iterator<Item = PathClass> {
+    let traits = traits(path);
+    PathClass::ALL.into_iter().filter(move |class| traits.has(class.of_line()))
 }
 
 /// Bytes of a path that are looked at, from its end.
@@ -208,8 +223,9 @@ fn is_in(name: &[u8], some: impl Fn(&[u8]) -> bool) -> bool {
 /// and not `/blogindex`.
 fn names_login(segment: &[u8]) -> bool {
     const NAMES: &[&[u8]] = &[b"login", b"signin", b"sign-in", b"sign_in", b"log-in", b"log_in", b"logon"];
-    let begins = |byte: u8| byte | 0x20 == b'l' || byte | 0x20 == b's';
-    (0..segment.len()).filter(|&at| begins(segment[at])).any(|at| {
+    let begins = |pair: &[u8]| matches!([pair[0] | 0x20, pair[1] | 0x20], [b'l', b'o'] | [b's', b'i']);
+    let mut places = segment.windows(2).enumerate().filter(|(_, pair)| begins(pair)).map(|(at, _)| at);
+    places.any(|at| {
         let begins_word = at == 0
             || !segment[at - 1].is_ascii_alphabetic()
             || segment[at].is_ascii_uppercase() && segment[at - 1].is_ascii_lowercase();

@@ -6,7 +6,7 @@ use foldhash::fast::FixedState;
 use serde::Deserialize;
 
 use super::paths;
-use crate::event::{AuthOutcome, ClientKey, Event, Kind};
+use crate::event::{AuthOutcome, ClientKey, Connection, Event, Kind};
 
 /// One line, without its text: may cross threads.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,7 @@ pub struct Record {
     /// Lines before it in its batch.
     pub line: u32,
     /// A hash of what it is about: the path of a request, the user of a login, the port of a
-    /// connection; 0 where nothing asks for it: without hits, outside all windows.
+    /// connection, with the host if it was refused; 0 where nothing asks for it: without hits, outside all windows.
     pub subject: u32,
     /// The line's hits, as a range of its batch's hits.
     pub first_hit: u32,
@@ -83,13 +83,22 @@ impl Record {
         Record::of(&Event::of(Kind::Http(crate::event::Http::default())), None)
     }
 
-    /// Adds what windows and suspicions ask for: the subject, the same in every run, and the kind of the path.
-    pub fn look_closer(&mut self, event: &Event<'_>) {
+    /// Adds what windows and suspicions ask for: the subject, the same in every run, and, if a window
+    /// `asks_paths`, the kind of the path.
+    pub fn look_closer(&mut self, event: &Event<'_>, asks_paths: bool) {
         self.subject = match &event.kind {
             Kind::Http(http) => {
                 let path = http.path();
-                self.traits = self.traits.with(paths::traits(path));
+                if asks_paths {
+                    self.traits = self.traits.with(paths::traits(path));
+                }
                 hash(path)
+            }
+            // One port of many hosts is a scan too, but only of those that did not let the client in.
+            Kind::Connection(Connection { destination: Some(host), destination_port: port, .. })
+                if self.what == What::ConnectionRefused =>
+            {
+                hash(&ClientKey::of(*host, 128).bits().to_le_bytes()) ^ u32::from(*port)
             }
             Kind::Connection(connection) => hash(&connection.destination_port.to_le_bytes()),
             other => hash(other.message().map_or(b"", |message| message.user)),
@@ -155,7 +164,7 @@ fn is_refusal(text: &[u8]) -> bool {
 }
 
 /// Whether a connection came to nothing, in the words of firewalls (the prefix is the administrator's),
-/// sshd, TCP wrappers and WireGuard. Most connections that are logged did not.
+/// sshd, TCP wrappers, WireGuard and strongSwan. Most connections that are logged did not.
 fn is_turned_away(text: &[u8]) -> bool {
     const WORDS: &[&[u8]] = &[
         b"DROP",
@@ -174,6 +183,7 @@ fn is_turned_away(text: &[u8]) -> bool {
         b"banner exchange",
         b"identification string",
         b"Invalid handshake",
+        b"half open",
     ];
     WORDS.iter().any(|word| memchr::memmem::find(text, word).is_some())
 }

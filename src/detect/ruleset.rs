@@ -12,7 +12,8 @@ use super::prefilter::{Marks, Oddness, Prefilter};
 use super::record::{Detail, Record};
 use super::rules::{self, Loaded, Rule, RuleError, RuleSpec, Target, Targets, Trust};
 use super::texts::Texts;
-use super::window::{Standing, Watched, WindowRule};
+use super::watched::Watched;
+use super::window::{Standing, WindowRule};
 use crate::event::{Event, Evidence, Http, printable};
 
 /// Every rule and window that is switched on, behind prefilters.
@@ -157,7 +158,7 @@ impl Ruleset {
             return 0;
         }
         if !self.exclusions.is_empty() {
-            let excluded = self.exclusions.holding(event, &mut scratch.texts);
+            let excluded = self.exclusions.holding(event, &mut scratch.parts.texts);
             let mut kept = first;
             for at in first..hits.len() {
                 let hit = hits[at];
@@ -173,7 +174,7 @@ impl Ruleset {
 
     /// What exclusions drop from `event`, whose record is `line`, each with its exclusion: for people.
     pub fn excluded(&self, event: &Event<'_>, line: &Record, scratch: &mut Scratch) -> Vec<String> {
-        let (holding, mut hits) = (self.exclusions.holding(event, &mut scratch.texts), vec![]);
+        let (holding, mut hits) = (self.exclusions.holding(event, &mut scratch.parts.texts), vec![]);
         self.find(event, scratch, &mut hits);
         let rules = hits.iter().map(|hit| (&*self.rules[usize::from(hit.rule)].id, self.exclusions.of_rule(hit.rule)));
         let windows = self.watched.windows(line, Standing::default()).map(|index| (index, &self.windows[index]));

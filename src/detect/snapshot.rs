@@ -157,6 +157,36 @@ mod tests {
     use super::*;
     use crate::detect::DetectConfig;
 
+    #[test]
+    fn what_is_saved_is_there_again_and_who_did_nothing_for_long_is_not() {
+        let counter = || Counter::new(&DetectConfig { max_clients: 1024, ..DetectConfig::default() }, 5);
+        let mut first = counter();
+        let (long_ago, now) = (1_000_000, 1_000_000 + 2 * FORGOTTEN_SECS);
+        first.ban(7, long_ago, 60);
+        first.clients.entry(8, long_ago).points = 2.5;
+        first.clients.entry(9, now).agents = 3;
+        *first.buckets.entry(5, now) = Bucket { level: 0.5, last_secs: now, seen: [1, 2, 3, 4] };
+        *first.campaigns.entry(6, now) =
+            Campaign { since_secs: now, clients: 1, seen: [4, 3, 2, 1], first: std::array::from_fn(|n| n as u128) };
+        fn all<V: Kept>(table: &Table<V>) -> Vec<(u128, u32, V)> {
+            table.iter().map(|(key, used, value)| (key, used, value.clone())).collect()
+        }
+        let is_same = |left: &Counter, right: &Counter| {
+            assert_eq!(all(&left.clients), all(&right.clients));
+            assert_eq!(all(&left.buckets), all(&right.buckets));
+            assert_eq!(all(&left.networks), all(&right.networks));
+            assert_eq!(all(&left.campaigns), all(&right.campaigns));
+        };
+        assert!(first.clients.iter().count() == 3 && first.networks.iter().count() > 0);
+        let mut second = counter();
+        second.restore(&first.save()).unwrap();
+        is_same(&first, &second);
+        first.clients.entry(10, long_ago).requests = 1;
+        let mut third = counter();
+        third.restore(&first.save()).unwrap();
+        is_same(&second, &third);
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_taken_up_whole_or_not_at_all(bytes: Vec<u8>) {

@@ -103,10 +103,7 @@ impl<V: Kept> Table<V> {
     /// memory at each.
     #[inline]
     fn find(&self, key: u128, set: usize, tag: u8) -> Option<usize> {
-        const ONES: u64 = u64::MAX / 255;
-        let differing = u64::from_le_bytes(self.tags[set]) ^ (u64::from(tag) * ONES);
-        // The high bit of each byte that is 0; above such a byte, also of one that is 1.
-        let mut same = differing.wrapping_sub(ONES) & !differing & (ONES << 7);
+        let mut same = zeros(u64::from_le_bytes(self.tags[set]) ^ (u64::from(tag) * ONES));
         while same != 0 {
             let at = set * WAYS + same.trailing_zeros() as usize / 8;
             if self.slots[at].key == key {
@@ -119,12 +116,24 @@ impl<V: Kept> Table<V> {
 
     /// An empty way, else of those with the least evidence the one that was not used for longest.
     fn weakest(&self, set: usize, now_secs: u32) -> usize {
+        let empty = zeros(u64::from_le_bytes(self.tags[set]));
+        if empty != 0 {
+            return empty.trailing_zeros() as usize / 8;
+        }
         let rank = |way: &usize| {
             let slot = &self.slots[set * WAYS + way];
-            (self.tags[set][*way] != 0, slot.value.evidence(now_secs.saturating_sub(slot.used)), slot.used)
+            (slot.value.evidence(now_secs.saturating_sub(slot.used)), slot.used)
         };
         (0..WAYS).min_by_key(rank).unwrap_or(0)
     }
+}
+
+const ONES: u64 = u64::MAX / 255;
+
+/// The high bit of each byte of `bytes` that is 0. The lowest is right; above it, also that of one that is 1.
+#[inline]
+fn zeros(bytes: u64) -> u64 {
+    bytes.wrapping_sub(ONES) & !bytes & (ONES << 7)
 }
 
 #[cfg(test)]

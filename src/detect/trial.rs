@@ -185,7 +185,7 @@ fn overflowing(rules: &Ruleset, repeated: &Repeated, scratch: &mut Scratch) -> V
             score,
             ..Record::of(&event, Some(ClientKey::of(client, ClientKey::V6_PREFIX)))
         };
-        record.look_closer(&event);
+        record.look_closer(&event, rules.watched.asks_paths(&record));
         if let Some(counted) = counter.count(&record, &hits, rules, || Detail::of(&event)) {
             overflowed.extend(counted.overflowed);
         }

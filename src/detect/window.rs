@@ -105,6 +105,17 @@ pub enum Distinct {
 }
 
 impl Distinct {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Distinct::Path => "path",
+            Distinct::UserAgent => "user agent",
+            Distinct::Number => "number",
+            Distinct::User => "user",
+            Distinct::Port => "port",
+            Distinct::Client => "client",
+        }
+    }
+
     /// Whether events of a kind have it.
     fn is_of(self, event: What) -> bool {
         match self {
@@ -302,76 +313,6 @@ impl WindowRule {
 /// overflows may be their victim, so it does not block alone.
 const MAX_SHARED_SCORE: u8 = 6;
 
-/// What windows may fit, told by one look, since most lines fit none: for requests of each class of
-/// methods, and for the other events, a bit for each status, and the indexes of the windows.
-pub struct Watched {
-    statuses: [[u64; 16]; ROWS],
-    windows: [Vec<usize>; ROWS],
-    /// Those for busy clients.
-    busy: Vec<usize>,
-}
-
-impl Watched {
-    pub fn by(windows: &[WindowRule]) -> Watched {
-        let mut watched = Watched { statuses: [[0; 16]; ROWS], windows: Default::default(), busy: vec![] };
-        for (index, WindowRule { spec, .. }) in windows.iter().enumerate() {
-            if spec.busy {
-                watched.busy.push(index);
-                continue;
-            }
-            for method in MethodClass::ALL {
-                if !spec.methods.is_empty() && !spec.methods.iter().any(|known| known.as_bytes() == method.as_bytes()) {
-                    continue;
-                }
-                for event in What::ALL.into_iter().filter(|&event| spec.event.includes(event)) {
-                    let row = row(event, method);
-                    if watched.windows[row].last() != Some(&index) {
-                        watched.windows[row].push(index);
-                    }
-                    match &spec.status[..] {
-                        [] => watched.statuses[row].fill(u64::MAX),
-                        some => some.iter().for_each(|&status| watched.statuses[row][word(status)] |= bit(status)),
-                    }
-                }
-            }
-        }
-        watched
-    }
-
-    /// Whether a window that is not for busy clients alone may [fit](WindowRule::fits) the line; if
-    /// not, none does.
-    #[inline]
-    pub fn has(&self, line: &Record) -> bool {
-        self.statuses[row(line.what, line.method)][word(line.status)] & bit(line.status) != 0
-    }
-
-    /// The indexes of all windows that may fit a line of a client in this standing.
-    pub fn windows(&self, line: &Record, standing: Standing) -> impl Iterator<Item = usize> {
-        let always: &[usize] = if self.has(line) { &self.windows[row(line.what, line.method)] } else { &[] };
-        let busy: &[usize] = if standing.busy { &self.busy } else { &[] };
-        always.iter().chain(busy).copied()
-    }
-}
-
-/// A row for each class of methods, and for each event but requests.
-const ROWS: usize = MethodClass::ALL.len() + What::ALL.len() - 1;
-
-#[inline]
-fn row(event: What, method: MethodClass) -> usize {
-    match event {
-        What::Request => method as usize,
-        other => 3 + other as usize,
-    }
-}
-
-fn word(status: u16) -> usize {
-    usize::from(status) >> 6 & 15
-}
-
-fn bit(status: u16) -> u64 {
-    1 << (status & 63)
-}
-
 /// The state of one group in one window.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Bucket {
@@ -421,33 +362,16 @@ impl Kept for Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::Ruleset;
-    use crate::event::{Event, Http, Kind};
+    use crate::detect::table::Table;
 
     #[test]
-    fn one_look_tells_which_lines_no_window_fits() {
-        let rules = Ruleset::new(&[], &[]).unwrap();
-        let request = Record::of(&Event::of(Kind::Http(Http { method: b"GET", ..Http::default() })), None);
-        let everything =
-            [PathClass::Page, PathClass::Asset, PathClass::Other, PathClass::Login, PathClass::Credentials]
-                .iter()
-                .fold(Traits::default(), |all, class| all.with(class.of_line()));
-        let watched = Watched::by(&rules.windows);
-        let (mut passed, mut fitting) = (0, 0);
-        for what in What::ALL {
-            for method in MethodClass::ALL {
-                for status in (0..1000).chain([1403, 65_000]) {
-                    let line = Record { what, status, method, client: 7, traits: everything, ..request };
-                    let fits = rules.windows.iter().any(|window| window.fits(&line, Standing::default()));
-                    let offered: Vec<usize> = watched.windows(&line, Standing::default()).collect();
-                    let missed = (0..rules.windows.len())
-                        .filter(|at| rules.windows[*at].fits(&line, Standing::default()) && !offered.contains(at));
-                    assert_eq!(missed.count(), 0, "{what:?} {method:?} {status}");
-                    (passed, fitting) = (passed + usize::from(!watched.has(&line)), fitting + usize::from(fits));
-                }
-            }
-        }
-        assert!(passed > 7900 && fitting > 10_000, "{passed} and {fitting} of 24,048");
+    fn fresh_buckets_do_not_put_out_a_full_one() {
+        let mut buckets: Table<Bucket> = Table::new(8, 7);
+        buckets.entry(1, 100).level = 9.0;
+        (2..1000).for_each(|key| buckets.entry(key, 200).level = 1.0);
+        assert!(buckets.get(1).is_some_and(|bucket| bucket.level == 9.0));
+        (2..1000).for_each(|key| buckets.entry(key, 100 + 5 * 3600).level = 1.0);
+        assert!(buckets.get(1).is_none(), "a level of hours ago has leaked");
     }
 
     #[test]

@@ -1,9 +1,14 @@
 //! What many lines show together, from a log to findings.
 
+use std::path::PathBuf;
+
 use super::judge::Judge;
 use super::tests::{SQLI, file, judged, line, rules, scan, small};
 use crate::config::Config;
 use crate::event::{Action, Finding};
+
+/// A suspicion, and no more.
+const SIX: &str = "/.git/config";
 
 fn found_in(text: &str) -> (Vec<Finding>, usize) {
     let directory = tempfile::tempdir().unwrap();
@@ -27,11 +32,28 @@ fn a_guessed_address_is_told_and_never_banned() {
     assert!(findings.iter().all(|finding| finding.source_ip == "203.0.113.7".parse().ok()));
     assert_eq!((bans, findings.iter().filter(|finding| finding.client.is_some()).count()), (0, 0));
     // What somebody says in another's name is not held against him.
-    let own = "203.0.113.7 - - [05/Jan/2026:09:01:00 +0000] \"GET /?id=1%27 HTTP/1.1\" 200 12 \"-\" \"Mozilla/5.0\"\n";
-    let mut judge = Judge::new(&small(), rules());
-    let alone = judged(&mut Judge::new(&small(), rules()), own);
-    judged(&mut judge, &text);
-    assert_eq!(judged(&mut judge, own), alone);
+    let directory = tempfile::tempdir().unwrap();
+    let said = file(directory.path(), "shop.log", text.as_bytes());
+    let own = file(directory.path(), "access.log", line(120, "203.0.113.7", SIX, 404).as_bytes());
+    let score = |files: &[PathBuf]| scan(&Config::default(), files).0.last().unwrap().score;
+    assert_eq!(score(&[said, own.clone()]), score(&[own]));
+}
+
+#[test]
+fn guesses_fill_no_windows_of_many_and_are_no_campaign() {
+    let found = |line: &dyn Fn(u32) -> String| found_in(&(10..50).map(line).collect::<String>()).0;
+    let any = |findings: &[Finding], id| findings.iter().any(|finding| has(finding, id));
+    let known = found(&|n| {
+        format!("Jan  5 09:00:{n:02} web sshd[1]: Failed password for bob from 198.51.{n}.7 port 4711 ssh2\n")
+    });
+    assert!(any(&known, "login-one-user"), "{known:?}");
+    let guessed =
+        found(&|n| format!("2026-01-05T09:00:{n:02}.000Z WARN shop: authentication failed user=bob ip=198.51.{n}.7\n"));
+    assert!(!any(&guessed, "login-one-user"), "{guessed:?}");
+    let guessed =
+        found(&|n| format!("2026-01-05T09:00:{n:02}.000Z INFO shop: from 198.51.{n}.7 \"GET {SQLI} HTTP/1.1\" 200\n"));
+    assert!(guessed.len() == 40 && !any(&guessed, "campaign"), "{guessed:?}");
+    assert!(guessed.iter().all(|finding| finding.source_ip.is_some()));
 }
 
 #[test]
@@ -54,10 +76,16 @@ fn what_siblings_did_raises_a_finding_and_is_no_finding() {
         judged(&mut judge, &siblings);
         judged(&mut judge, &line(60, client, request, 404))
     };
-    let six = "/.git/config";
-    let (near, far) = (after(six, "203.0.113.99"), after(six, "198.51.100.99"));
+    let (near, far) = (after(SIX, "203.0.113.99"), after(SIX, "198.51.100.99"));
     assert_eq!(near[0].1, (far[0].1 + 2).min(10), "eight siblings give two points");
     assert_eq!(after("/", "203.0.113.99"), []);
+    // An office in that network: ten requests a second of many browsers, which are served.
+    let office = |n: u32| line(n / 10, "203.0.113.99", "/api/x", 200).replace("Mozilla", &format!("Browser{}", n / 20));
+    let served: String = (0..320).map(office).collect();
+    let mut judge = Judge::new(&small(), rules());
+    assert_eq!(judged(&mut judge, &(siblings.clone() + &served)).len(), siblings.lines().count());
+    let shared = judged(&mut judge, &line(32, "203.0.113.99", SIX, 404));
+    assert_eq!(shared[0].1, far[0].1, "neighbours of a shared address say nothing");
 }
 
 #[test]
@@ -77,6 +105,21 @@ fn a_restart_in_the_middle_of_a_flood_finds_the_same() {
         found.extend(judged(&mut second, after));
         assert_eq!(found, whole, "restarted after byte {cut}");
     }
+}
+
+#[test]
+fn one_port_of_many_hosts_is_a_scan_if_it_was_shut() {
+    let packets = |verdict: &str| -> String {
+        let packet = |n: u32| {
+            format!(
+                "Jan  5 09:00:{n:02} gw kernel: [UFW {verdict}] IN=eth0 OUT= SRC=203.0.113.7 DST=192.0.2.{n} PROTO=TCP SPT=4711 DPT=445\n"
+            )
+        };
+        (0..30).map(packet).collect()
+    };
+    let (findings, bans) = found_in(&packets("BLOCK"));
+    assert!(findings.iter().any(|finding| has(finding, "port-scan")) && bans == 1, "{findings:?}");
+    assert!(found_in(&packets("ALLOW")).0.is_empty());
 }
 
 #[test]

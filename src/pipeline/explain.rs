@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::discover::ServerLogs;
 use super::judge::{Batch, Judge, Lines, Origin, Reading, Text, look, standing_refusal};
 use crate::config::Config;
-use crate::detect::{Ruleset, Scratch, views};
-use crate::event::{Timestamp, printable};
+use crate::detect::{Detail, Record, Ruleset, Scratch, networks_of, path_classes, views, windows_of};
+use crate::event::{Event, Timestamp, printable};
 use crate::parse::{Extent, Formats, trim_line};
 
 /// What became of a line, and the step that settled it.
@@ -110,9 +110,15 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
     let details: Vec<String> = details.collect();
     let said = format!("{} rules match, {} of 10 together", details.len(), record.score);
     step("detect", said, details.into_iter().chain(rules.excluded(&event, record, &mut scratch)).collect());
+    let sum: Vec<String> = evidence.iter().map(|piece| format!("{} +{}", piece.rule_id, piece.score)).collect();
+    let (said, details) = counting(rules, record, &event, config.thresholds.flag);
+    step("count", said, details);
     let text = || Text { formats: &formats, line, tail_cut: 0, read_at };
     let Some(settled) = judge.settle(record, hits, text) else {
-        let because = format!("{} is below thresholds.flag = {}", record.score, config.thresholds.flag);
+        let because = match sum.join(", ") {
+            sum if sum.is_empty() => format!("0 is below thresholds.flag = {}", config.thresholds.flag),
+            sum => format!("{sum}, {} together, is below thresholds.flag = {}", record.score, config.thresholds.flag),
+        };
         step("decide", because.clone(), vec![]);
         return Ok(Explanation { source_ip, steps, decision: "none", because });
     };
@@ -143,4 +149,32 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
         step("gate", said, vec![]);
     }
     Ok(Explanation { source_ip, steps, decision: settled.action.as_str(), because })
+}
+
+/// What the line adds to the counters, and what they would add to it.
+fn counting(rules: &Ruleset, record: &Record, event: &Event<'_>, flag: u8) -> (String, Vec<String>) {
+    let [now, busy] = windows_of(record, rules, Detail::of(event));
+    let said = format!("goes into {} windows, and into {} more if its client is busy", now.len(), busy.len());
+    let mut details = vec![];
+    if let Some(http) = event.http() {
+        let classes: Vec<String> =
+            path_classes(http.path()).map(|class| format!("{class:?}").to_ascii_lowercase()).collect();
+        details.push(format!("the path is of: {}", classes.join(", ")));
+    }
+    let windows = now.iter().map(|at| (at, "")).chain(busy.iter().map(|at| (at, ", of busy clients")));
+    details.extend(windows.map(|(&at, of)| {
+        let spec = &rules.windows[at].spec;
+        let distinct = spec.distinct.map_or(String::new(), |what| format!(" if its {} is new", what.as_str()));
+        format!(
+            "{}{of}: 1 of {}{distinct}, one lost every {} s; +{} when it overflows",
+            spec.id, spec.capacity, spec.leak_speed_secs, spec.score
+        )
+    }));
+    if record.is_actionable() && record.score >= flag {
+        details.extend(networks_of(record.client).map(|(bits, one, two)| {
+            format!("network: +1 when {one} other clients of its /{bits} are banned, +2 when {two} are")
+        }));
+        details.push("campaign: told when many clients send the same, adds nothing".into());
+    }
+    (said, details)
 }

@@ -167,7 +167,7 @@ fn observe(rules: &Ruleset, v6_prefix: u8, scratch: &mut Scratch, event: &Event<
         ..Record::of(event, event.source_ip.map(|address| ClientKey::of(address, v6_prefix)))
     };
     if record.hits > 0 || rules.is_watched(&record) {
-        record.look_closer(event);
+        record.look_closer(event, rules.watched.asks_paths(&record));
     }
     record
 }

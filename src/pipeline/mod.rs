@@ -1,6 +1,8 @@
 //! Joins the rooms. `judge` is the one road from bytes to decisions, walked by the daemon
 //! (`live`, made of `reader` and `decider`) and by offline work (`replay`, `explain`) alike.
 
+#[cfg(test)]
+mod agreement;
 pub mod allow_files;
 #[cfg(test)]
 mod behaviour;

@@ -22,7 +22,7 @@ fn home() -> Home {
 }
 
 /// One line of ordinary life, and of attacks: certain ones, suspicions that only add up, scans
-/// that only their number gives away. `n` is in every line.
+/// and guessed passwords that only their number gives away. `n` is in every line.
 fn some_line(n: usize, random: &mut Random) -> String {
     let client = random.below(40);
     match random.below(20) {
@@ -31,6 +31,7 @@ fn some_line(n: usize, random: &mut Random) -> String {
         2 => line(&format!("2001:db8:{client}::8"), &format!("GET /list?n={n}&id=1--%20-"), 200),
         3 | 4 => line(&format!("203.0.113.{}", 200 + client % 3), &format!("GET /missing-{n}.php"), 404),
         5 => format!("no log line number {n}\n"),
+        6 => line(&format!("203.0.113.{}", 210 + client % 3), &format!("POST /login?n={n}"), 401),
         _ => line(&format!("203.0.113.{client}"), &format!("GET /lamps/{n}?page=2&sort=price"), 200),
     }
 }

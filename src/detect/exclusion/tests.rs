@@ -81,7 +81,7 @@ fn excluded_lines_do_not_count_in_windows() {
             let uri = format!("{path}{n}");
             let event = request(&uri, "", "192.0.2.7");
             let mut record = Record { time_secs: 1000 + n / 2, ..Record::of(&event, Some(client)) };
-            record.look_closer(&event);
+            record.look_closer(&event, true);
             let counted = counter.count(&record, &[], rules, || rules.detail(&event));
             counted.is_some_and(|counted| !counted.overflowed.is_empty())
         })

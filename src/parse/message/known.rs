@@ -5,6 +5,7 @@
 //! a client writes stand on both sides of the address, unless it ends in `{!}`.
 
 mod access;
+mod apps;
 mod mail;
 mod network;
 mod servers;
@@ -55,7 +56,8 @@ pub struct Known<'a> {
     pub text: &'a [u8],
 }
 
-pub static FAMILIES: &[&[Family]] = &[access::FAMILIES, mail::FAMILIES, network::FAMILIES, servers::FAMILIES];
+pub static FAMILIES: &[&[Family]] =
+    &[access::FAMILIES, apps::FAMILIES, mail::FAMILIES, network::FAMILIES, servers::FAMILIES];
 
 /// What `text` says, if `program` is known to write so; of an empty `program` its shape decides.
 pub fn read<'a>(program: &[u8], text: &'a [u8]) -> Option<Known<'a>> {

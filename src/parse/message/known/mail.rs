@@ -1,4 +1,4 @@
-//! Mail: Postfix, Exim, Sendmail, Dovecot, Courier, Cyrus.
+//! Mail: Postfix, Exim, Sendmail, Dovecot, Courier, Cyrus, Exchange.
 
 use super::Says::{App, Connection, Failure, Mail, Success};
 use super::{Family, Row};
@@ -37,6 +37,8 @@ pub static FAMILIES: &[Family] = &[
         rows: CYRUS,
         rest: None,
     },
+    // The comma behind the time: without it the columns would be others.
+    Family { programs: &["exchange*"], own_files: true, heads: &[","], rows: EXCHANGE, rest: None },
 ];
 
 // Host names come from the DNS, but Postfix calls one `unknown` that has odd characters.
@@ -361,4 +363,28 @@ static CYRUS: &[Row] = &[
         "login: host.example.org [203.0.113.7] alice plaintext User logged in",
     ),
     Row(Success, "login: [{ip}] {user} {_} User logged in{*}", "login: [203.0.113.7] alice plaintext User logged in"),
+];
+
+// The protocol logs of IMAP and POP3: session, number, server, client, user, three sizes, command.
+static EXCHANGE: &[Row] = &[
+    Row(
+        Failure,
+        "{_},{_},{dst},{ip},{user},{_},{_},{_},authenticate,{*}AuthFailed:{*}",
+        "000000000000000E,2,192.0.2.1:143,203.0.113.7:40022,alice,168,31,31,authenticate,PLAIN,\"R=\"\"2 NO AUTHENTICATE failed.\"\";Msg=\"\"AuthFailed:LogonDenied,User: x\"\"\",",
+    ),
+    Row(
+        Failure,
+        "{_},{_},{dst},{ip},{user},{_},{_},{_},login,{*}AuthFailed:{*}",
+        "000000000000000E,2,192.0.2.1:143,203.0.113.7:40022,alice,168,31,31,login,x *****,\"R=\"\"2 NO LOGIN failed.\"\";Msg=\"\"AuthFailed:LogonDenied,User: x\"\"\",",
+    ),
+    Row(
+        Failure,
+        "{_},{_},{dst},{ip},{user},{_},{_},{_},auth,{*}AuthFailed:{*}",
+        "000000000000000E,2,192.0.2.1:143,203.0.113.7:40022,alice,168,31,31,auth,PLAIN,\"R=\"\"-ERR Authentication failure\"\";Msg=\"\"AuthFailed:LogonDenied,User: x\"\"\",",
+    ),
+    Row(
+        Failure,
+        "{_},{_},{dst},{ip},{user},{_},{_},{_},pass,{*}AuthFailed:{*}",
+        "000000000000000E,2,192.0.2.1:143,203.0.113.7:40022,alice,168,31,31,pass,*****,\"R=\"\"-ERR Logon failure\"\";Msg=\"\"AuthFailed:LogonDenied,User: x\"\"\",",
+    ),
 ];

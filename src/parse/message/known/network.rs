@@ -149,6 +149,12 @@ static STRONGSWAN: &[Row] = &[
         "sending packet: from {dst}[{_}] to {ip}[{port}] ({_} bytes)",
         "sending packet: from 192.0.2.1[500] to 203.0.113.7[4500] (144 bytes)",
     ),
+    Row(Connection, "{ip} is initiating a{*} IKE_SA", "203.0.113.7 is initiating a Main Mode IKE_SA"),
+    Row(
+        Connection,
+        "deleting half open IKE_SA with {ip} after timeout",
+        "deleting half open IKE_SA with 203.0.113.7 after timeout",
+    ),
 ];
 
 // The account is the client's word, and so may be what stands behind the address.
