@@ -77,6 +77,15 @@ fn pure_rooms_know_no_clock_no_file_and_no_network() {
 }
 
 #[test]
+fn every_file_of_labelled_cases_is_tried() {
+    let test = read(Path::new("src/detect/trial.rs"));
+    let (_, list) = test.split_once("families!(").unwrap();
+    let (list, _) = list.split_once(");").unwrap();
+    let listed: BTreeSet<String> = list.split_whitespace().map(|name| name.trim_matches('"').to_owned()).collect();
+    assert_eq!(listed, stems("tests/cases", "jsonl"));
+}
+
+#[test]
 fn only_the_configuration_reads_the_environment() {
     for file in sources("src") {
         let reads = code(&file).contains("env::var");

@@ -346,20 +346,19 @@ mod tests {
         assert!(cases("{\"label\": 1}\nx", "attack").is_err());
     }
 
-    /// The labelled cases of the families that this project's own rules are about.
+    /// The labelled cases of each family: nine attacks of ten are found, one ordinary request of twenty is
+    /// flagged at most, and none is blocked. `tests/tidy.rs` sees that no file is forgotten.
     #[test]
     fn labelled_cases_are_told_apart() {
-        const FAMILIES: [(&str, &str); 9] = [
-            ("lfi", include_str!("../../tests/cases/lfi.jsonl")),
-            ("rce", include_str!("../../tests/cases/rce.jsonl")),
-            ("code", include_str!("../../tests/cases/code.jsonl")),
-            ("ssrf", include_str!("../../tests/cases/ssrf.jsonl")),
-            ("redirect", include_str!("../../tests/cases/redirect.jsonl")),
-            ("scanner", include_str!("../../tests/cases/scanner.jsonl")),
-            ("exploit", include_str!("../../tests/cases/exploit.jsonl")),
-            ("protocol", include_str!("../../tests/cases/protocol.jsonl")),
-            ("messages", include_str!("../../tests/cases/messages.jsonl")),
-        ];
+        macro_rules! families {
+            ($($family:literal)*) => {
+                [$(($family, include_str!(concat!("../../tests/cases/", $family, ".jsonl")))),*]
+            };
+        }
+        let families = families!(
+            "code" "exploit" "ldap" "lfi" "messages" "nosqli" "ordinary" "protocol" "prototype"
+            "rce" "redirect" "scanner" "sqli" "ssrf" "ssti" "xml" "xss"
+        );
         let rules = Ruleset::new(&[], &[]).unwrap();
         let mut scratch = Scratch::new();
         let mut flagged = |text: &str, label: &str| {
@@ -369,12 +368,12 @@ mod tests {
             let at_least = |score: u8| scores.iter().filter(|&&given| given >= score).count();
             (all.len(), at_least(FLAG), at_least(8))
         };
-        for (family, text) in FAMILIES {
+        for (family, text) in families {
             let (attacks, found, _) = flagged(text, "attack");
-            assert!(found * 100 >= attacks * 90, "{family}: {found} of {attacks} attacks");
             let (benign, disturbed, blocked) = flagged(text, "benign");
+            assert!(found * 100 >= attacks * 90, "{family}: {found} of {attacks} attacks");
             assert!(
-                disturbed * 100 <= benign * 7 && blocked == 0,
+                disturbed * 100 <= benign * 5 && blocked == 0,
                 "{family}: {disturbed} of {benign}, {blocked} blocked"
             );
         }
