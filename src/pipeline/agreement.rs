@@ -113,6 +113,8 @@ fn explain_lists_the_windows_that_a_line_goes_into() {
     assert!(!details.contains("http-path-scan") && !details.contains("network"), "{details}");
     let (_, details) = count(&line(1, "203.0.113.7", "/gone.php", 404));
     assert!(details.contains("http-path-scan: 1 of 25 if its path is new, one lost every 10 s"), "{details}");
+    let (_, details) = count(&line(1, "203.0.113.7", "/gone.png", 404));
+    assert!(!details.contains("http-path-scan"), "{details}");
     let (said, details) =
         count("Jan  5 09:00:00 web sshd[812]: Failed password for bob from 203.0.113.7 port 4711 ssh2");
     assert!(details.contains("login-failures: 1 of 8") && details.contains("login-one-user"), "{said}: {details}");
