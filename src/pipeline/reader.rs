@@ -196,10 +196,11 @@ impl Reader {
                 (self.dirty, self.checkpoint_now, self.checkpoint_at) = (false, false, Instant::now());
             }
             let idle = report.is_empty() && matches!(more, More::No);
+            let told = stop || report.caught_up || self.status_at.elapsed() >= Duration::from_millis(STATUS_MILLIS);
             if !report.is_empty() && reports.blocking_send(report).is_err() {
                 return;
             }
-            if stop || idle || self.status_at.elapsed() >= Duration::from_millis(STATUS_MILLIS) {
+            if told {
                 self.status_at = Instant::now();
                 status.send_replace(self.status());
             }
