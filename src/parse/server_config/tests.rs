@@ -382,7 +382,8 @@ proptest::proptest! {
             vec![file(""), file("1"), file("2")]
         };
         let found = ServerConfig::read("/etc/nginx.conf", &mut read);
-        proptest::prop_assert!(opened <= 1 + MAX_FILES);
+        // Each of the three configurations at the path may open so many, and Apache's `envvars`.
+        proptest::prop_assert!(opened <= 3 * (2 + MAX_FILES));
         for log in found.logs {
             proptest::prop_assert!(log.path.starts_with('/'));
         }
