@@ -23,7 +23,7 @@ pub struct Counted {
     pub from_network: u8,
     /// Indexes of the windows that overflowed on this line.
     pub overflowed: Vec<usize>,
-    /// The line makes a [campaign](super::campaign) worth telling: how many clients, and the first of them.
+    /// The line makes a campaign worth telling: how many clients, and the first of them.
     pub campaign: Option<(u32, Vec<u128>)>,
     /// The client was flagged by an earlier block.
     pub flagged: bool,
@@ -250,7 +250,7 @@ impl Counter {
 }
 
 /// The windows that a line goes into whose client nothing else is known of, by their indexes; and
-/// those that it would go into besides if the client were [busy](Standing::busy).
+/// those that it would go into besides if the client were busy.
 pub fn windows_of(record: &Record, rules: &Ruleset, detail: Detail) -> [Vec<usize>; 2] {
     if record.client == 0 {
         return Default::default();

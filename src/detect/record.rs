@@ -11,7 +11,7 @@ use crate::event::{AuthOutcome, ClientKey, Connection, Event, Kind};
 /// One line, without its text: may cross threads.
 #[derive(Clone, Copy, Debug)]
 pub struct Record {
-    /// The client; 0 when the line names none, and not an address when it was [guessed](Traits::GUESSED).
+    /// The client; 0 when the line names none, and not an address when it was guessed.
     pub client: u128,
     /// Seconds since 1970; 0 when the line states no time.
     pub time_secs: u32,
@@ -124,7 +124,7 @@ pub struct Detail {
     pub shape: u32,
     /// The sum of the numbers in the URI, modulo 2³²: of consecutive ones it grows by one.
     pub number: u32,
-    /// The [exclusions](super::exclusion) that hold for the line.
+    /// The exclusions that hold for the line.
     pub excluded: u64,
 }
 

@@ -38,7 +38,7 @@ pub struct WindowSpec {
     /// Whether lines that fit name a referrer; absent: whether or not.
     #[serde(default)]
     pub referred: Option<bool>,
-    /// Only lines of clients that ask faster than people read: see [`Standing::busy`].
+    /// Only lines of clients that ask faster than people read: see `Standing::busy`.
     #[serde(default)]
     pub busy: bool,
     /// Only lines of clients of whose requests lately, as far as they were served (2xx, 304) or
