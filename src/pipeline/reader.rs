@@ -22,7 +22,7 @@ use crate::tail::{Chunk, More, SourceConfig, Sources};
 
 /// The state of windows and clients is saved this often, and at the end.
 const CHECKPOINT_SECS: u64 = 30;
-/// Status is published at most this often.
+/// While there is more to read, status is published this often; else whenever all is read.
 const STATUS_MILLIS: u64 = 250;
 /// Reports that may wait for the decider.
 pub const REPORTS: usize = 64;
@@ -196,11 +196,10 @@ impl Reader {
                 (self.dirty, self.checkpoint_now, self.checkpoint_at) = (false, false, Instant::now());
             }
             let idle = report.is_empty() && matches!(more, More::No);
-            let told = stop || report.caught_up || self.status_at.elapsed() >= Duration::from_millis(STATUS_MILLIS);
             if !report.is_empty() && reports.blocking_send(report).is_err() {
                 return;
             }
-            if told {
+            if stop || idle || self.status_at.elapsed() >= Duration::from_millis(STATUS_MILLIS) {
                 self.status_at = Instant::now();
                 status.send_replace(self.status());
             }
