@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 
 use super::table::{Kept, Table};
+use super::window::Seen;
 
 /// Clients that are named.
 pub const NAMED: usize = 16;
@@ -21,7 +22,7 @@ pub struct Campaign {
     pub since_secs: u32,
     /// Different clients; beyond [`NAMED`] told apart by a class out of 256, so rather too few.
     pub clients: u32,
-    pub seen: [u64; 4],
+    pub seen: Seen,
     pub first: [u128; NAMED],
 }
 
@@ -49,12 +50,10 @@ pub fn note(campaigns: &mut Table<Campaign>, key: u128, client: u128, now_secs: 
     if campaign.first[..named].contains(&client) {
         return None;
     }
-    let class = FixedState::with_seed(3).hash_one(client);
-    let (word, bit) = (class as usize >> 6 & 3, 1u64 << (class & 63));
-    if named == NAMED && campaign.seen[word] & bit != 0 {
+    let is_new = campaign.seen.is_new(FixedState::with_seed(3).hash_one(client) as u32);
+    if named == NAMED && !is_new {
         return None;
     }
-    campaign.seen[word] |= bit;
     if let Some(place) = campaign.first.get_mut(campaign.clients as usize) {
         *place = client;
     }

@@ -290,12 +290,16 @@ impl Client {
         if self.served | self.refused >= OUTCOMES {
             (self.served, self.refused) = (self.served / 2, self.refused / 2);
         }
+        self.is_busy()
+    }
+
+    fn is_busy(&self) -> bool {
         self.ahead >= 4 * BUSY
     }
 
     fn standing(&self) -> Standing {
         let agents = self.agents.count_ones() as u8;
-        Standing { busy: self.ahead >= 4 * BUSY, served: self.served, refused: self.refused, agents }
+        Standing { busy: self.is_busy(), served: self.served, refused: self.refused, agents }
     }
 
     /// Lets its points decay until `now`. A line out of order does not make them grow.

@@ -42,7 +42,7 @@ pub fn add(networks: &mut Table<Bucket>, client: u128, now_secs: u32) {
     for kind in kinds(client) {
         let bucket = networks.entry(enclosing(client, kind.bits), now_secs);
         bucket.leak(now_secs, LEAK_SECS);
-        if bucket.is_new(class(client)) {
+        if bucket.seen.is_new(class(client)) {
             bucket.level += 1.0;
         }
     }
@@ -62,7 +62,7 @@ pub fn points(networks: &Table<Bucket>, client: u128, now_secs: u32) -> u8 {
         let mut bucket = bucket.clone();
         bucket.leak(now_secs, LEAK_SECS);
         // Its own ban is no sibling's.
-        let others = bucket.level.ceil() - f32::from(u8::from(!bucket.is_new(class(client))));
+        let others = bucket.level.ceil() - f32::from(u8::from(!bucket.seen.is_new(class(client))));
         u8::from(others >= kind.one) + u8::from(others >= kind.two)
     };
     kinds(client).iter().map(of).max().unwrap_or(0)

@@ -3,7 +3,7 @@
 use super::campaign::{Campaign, NAMED};
 use super::counter::{Client, Counter, FORGOTTEN_SECS};
 use super::table::{Kept, Table};
-use super::window::Bucket;
+use super::window::{Bucket, Seen};
 
 /// The snapshot of the counters cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,8 +80,8 @@ saved!(Client {
     served: u16,
     refused: u16
 });
-saved!(Bucket { level: f32, last_secs: u32, seen: [u64; 4] });
-saved!(Campaign { since_secs: u32, clients: u32, seen: [u64; 4], first: [u128; NAMED] });
+saved!(Bucket { level: f32, last_secs: u32, seen: Seen });
+saved!(Campaign { since_secs: u32, clients: u32, seen: Seen, first: [u128; NAMED] });
 
 /// A number, or some, as bytes.
 trait Number: Sized {
@@ -104,6 +104,16 @@ macro_rules! numbers {
 }
 
 numbers!(u16, u32, u64, u128, f32);
+
+impl Number for Seen {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+    }
+
+    fn get(reader: &mut Reader<'_>) -> Result<Self, DamagedState> {
+        <[u64; 4]>::get(reader).map(Seen)
+    }
+}
 
 impl<T: Number + Copy + Default, const N: usize> Number for [T; N] {
     fn put(&self, out: &mut Vec<u8>) {
@@ -165,9 +175,13 @@ mod tests {
         first.ban(7, long_ago, 60);
         first.clients.entry(8, long_ago).points = 2.5;
         first.clients.entry(9, now).agents = 3;
-        *first.buckets.entry(5, now) = Bucket { level: 0.5, last_secs: now, seen: [1, 2, 3, 4] };
-        *first.campaigns.entry(6, now) =
-            Campaign { since_secs: now, clients: 1, seen: [4, 3, 2, 1], first: std::array::from_fn(|n| n as u128) };
+        *first.buckets.entry(5, now) = Bucket { level: 0.5, last_secs: now, seen: Seen([1, 2, 3, 4]) };
+        *first.campaigns.entry(6, now) = Campaign {
+            since_secs: now,
+            clients: 1,
+            seen: Seen([4, 3, 2, 1]),
+            first: std::array::from_fn(|n| n as u128),
+        };
         fn all<V: Kept>(table: &Table<V>) -> Vec<(u128, u32, V)> {
             table.iter().map(|(key, used, value)| (key, used, value.clone())).collect()
         }

@@ -1,7 +1,7 @@
 //! Which windows a line may go into, by its event, method and status.
 
 use super::record::{MethodClass, Record, What};
-use super::window::{Standing, WindowRule, WindowSpec};
+use super::window::{Standing, WindowRule};
 
 /// What windows may fit, told by one look, since most lines fit none: a set of windows for each
 /// status of requests of each class of methods, and of the other events.
@@ -34,9 +34,8 @@ impl Watched {
         for event in What::ALL {
             for method in MethodClass::ALL {
                 let is_of = |index: &usize| {
-                    let WindowSpec { event: wanted, methods, .. } = &windows[*index].spec;
-                    wanted.includes(event)
-                        && (methods.is_empty() || methods.iter().any(|known| known.as_bytes() == method.as_bytes()))
+                    let spec = &windows[*index].spec;
+                    spec.event.includes(event) && spec.has_method(method)
                 };
                 let of: Vec<usize> = always.iter().copied().filter(is_of).collect();
                 let statuses = |index: &usize| &windows[*index].spec.status;

@@ -63,6 +63,14 @@ pub struct WindowSpec {
     pub benign: Vec<Repeated>,
 }
 
+impl WindowSpec {
+    /// Whether it is about requests with this method.
+    #[inline]
+    pub fn has_method(&self, method: MethodClass) -> bool {
+        self.methods.is_empty() || self.methods.iter().any(|known| known.as_bytes() == method.as_bytes())
+    }
+}
+
 /// Whose bucket a line goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -252,12 +260,12 @@ impl WindowRule {
     /// Whether a line of a client in this standing goes into a bucket.
     #[inline]
     pub fn fits(&self, line: &Record, standing: Standing) -> bool {
-        let WindowSpec { event, status, methods, referred, busy, max_served_percent, group_by, .. } = &self.spec;
+        let WindowSpec { event, status, referred, busy, max_served_percent, group_by, .. } = &self.spec;
         let (served, refused) = (u32::from(standing.served), u32::from(standing.refused));
         event.includes(line.what)
             && (!busy || standing.busy)
             && (status.is_empty() || status.contains(&line.status))
-            && (methods.is_empty() || methods.iter().any(|known| known.as_bytes() == line.method.as_bytes()))
+            && self.spec.has_method(line.method)
             && (self.spec.paths.is_empty() || line.traits.has(self.paths))
             && referred.is_none_or(|wanted| wanted == line.traits.has(Traits::REFERRED))
             && max_served_percent.is_none_or(|most| served * 100 <= u32::from(most) * (served + refused))
@@ -291,9 +299,9 @@ impl WindowRule {
         let counts = match self.spec.distinct {
             None => true,
             Some(Distinct::Number) => bucket.is_next(detail.number),
-            Some(Distinct::UserAgent) => bucket.is_new(detail.agent),
-            Some(Distinct::Client) => bucket.is_new(hash(&line.client.to_le_bytes())),
-            Some(Distinct::Path | Distinct::User | Distinct::Port) => bucket.is_new(line.subject),
+            Some(Distinct::UserAgent) => bucket.seen.is_new(detail.agent),
+            Some(Distinct::Client) => bucket.seen.is_new(hash(&line.client.to_le_bytes())),
+            Some(Distinct::Path | Distinct::User | Distinct::Port) => bucket.seen.is_new(line.subject),
         };
         if !counts {
             bucket.level = (bucket.level - self.spec.repeats_leak).max(0.0);
@@ -318,8 +326,24 @@ const MAX_SHARED_SCORE: u8 = 6;
 pub struct Bucket {
     pub level: f32,
     pub last_secs: u32,
-    /// Which of 256 classes of values were seen; a collision counts too little, never too much.
-    pub seen: [u64; 4],
+    pub seen: Seen,
+}
+
+/// Which of 256 classes of values were seen; a collision counts too little, never too much.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Seen(pub [u64; 4]);
+
+impl Seen {
+    /// Whether the value was not there before; now it is.
+    pub fn is_new(&mut self, value: u32) -> bool {
+        let new = !self.has(value);
+        self.0[value as usize >> 6 & 3] |= 1 << (value & 63);
+        new
+    }
+
+    pub fn has(&self, value: u32) -> bool {
+        self.0[value as usize >> 6 & 3] & 1 << (value & 63) != 0
+    }
 }
 
 impl Bucket {
@@ -328,26 +352,16 @@ impl Bucket {
         let elapsed = now_secs.saturating_sub(self.last_secs) as f32;
         self.level = (self.level - elapsed / leak_speed_secs).max(0.0);
         if self.level == 0.0 {
-            self.seen = [0; 4];
+            self.seen = Seen::default();
         }
         self.last_secs = self.last_secs.max(now_secs);
     }
 
-    /// Whether the value was not there before; now it is.
-    pub fn is_new(&mut self, value: u32) -> bool {
-        let new = !self.has(value);
-        self.seen[value as usize >> 6 & 3] |= 1 << (value & 63);
-        new
-    }
-
     /// Whether the value is new and next to one that is there. The first of all counts.
     fn is_next(&mut self, value: u32) -> bool {
-        let next = self.level == 0.0 || self.has(value.wrapping_sub(1)) || self.has(value.wrapping_add(1));
-        self.is_new(value) && next
-    }
-
-    fn has(&self, value: u32) -> bool {
-        self.seen[value as usize >> 6 & 3] & 1 << (value & 63) != 0
+        let has = |value| self.seen.has(value);
+        let next = self.level == 0.0 || has(value.wrapping_sub(1)) || has(value.wrapping_add(1));
+        self.seen.is_new(value) && next
     }
 }
 

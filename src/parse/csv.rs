@@ -7,9 +7,8 @@
 //! a client's address that stands behind such text is a guess, unless the names are in quotes too:
 //! then the writer quotes everything. A record is one line; a break in a value, quoted or not, ends it.
 
-use std::sync::OnceLock;
-
 use super::access::present;
+use super::built_in::BuiltIn;
 use super::context::Context;
 use super::json::{self, Part};
 use super::message::{self, Column as Named, leading_time};
@@ -249,22 +248,7 @@ fn unquoted<'a>(text: &'a [u8], context: &Context<'a>) -> &'a [u8] {
 }
 
 /// The columns of files without a header, unless a format names others.
-pub struct BuiltIn {
-    header: &'static str,
-    format: OnceLock<Result<Csv, String>>,
-}
-
-pub static USUAL: BuiltIn =
-    BuiltIn { header: "time,client_ip,method,uri,status,bytes,referer,user_agent", format: OnceLock::new() };
-
-impl LogFormat for BuiltIn {
-    fn parse<'a>(&self, line: &'a [u8], context: &Context<'a>) -> Result<Event<'a>, Unparsed> {
-        match self.format.get_or_init(|| compile(self.header)) {
-            Ok(format) => format.parse(line, context),
-            Err(_) => Err(Unparsed("the header does not compile")),
-        }
-    }
-}
+pub static USUAL: BuiltIn<Csv> = BuiltIn::new("time,client_ip,method,uri,status,bytes,referer,user_agent", compile);
 
 #[cfg(test)]
 mod tests;

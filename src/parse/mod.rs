@@ -3,6 +3,7 @@
 
 mod access;
 mod address;
+mod built_in;
 mod context;
 mod couchdb;
 mod csv;

@@ -18,8 +18,7 @@ mod dialect;
 mod read;
 mod scan;
 
-use std::sync::OnceLock;
-
+use super::built_in::BuiltIn;
 use super::context::{Context, Site};
 use super::{Extent, LogFormat, Unparsed, proxies};
 use crate::event::{Event, Kind, Timestamp};
@@ -253,64 +252,45 @@ impl LogFormat for Template {
     }
 }
 
-/// A built-in format, compiled when it is first asked.
-pub struct BuiltIn {
-    format: &'static str,
-    template: OnceLock<Result<Template, String>>,
+const fn built_in(format: &'static str) -> BuiltIn<Template> {
+    BuiltIn::new(format, compile)
 }
 
-impl BuiltIn {
-    pub const fn new(format: &'static str) -> BuiltIn {
-        BuiltIn { format, template: OnceLock::new() }
-    }
-}
-
-impl LogFormat for BuiltIn {
-    #[inline]
-    fn parse<'a>(&self, line: &'a [u8], context: &Context<'a>) -> Result<Event<'a>, Unparsed> {
-        match self.template.get_or_init(|| compile(self.format)) {
-            Ok(template) => template.parse(line, context),
-            Err(_) => Err(Unparsed("the format does not compile")),
-        }
-    }
-}
-
-pub static NGINX_PROXY_MANAGER: BuiltIn = BuiltIn::new(
+pub static NGINX_PROXY_MANAGER: BuiltIn<Template> = built_in(
     r#"[$time_local] $upstream_cache_status $upstream_status $status - $request_method $scheme $host "$request_uri" [Client $remote_addr] [Length $body_bytes_sent] [Gzip $gzip_ratio] [Sent-to $server] "$http_user_agent" "$http_referer""#,
 );
-pub static NGINX_PROXY_MANAGER_STANDARD: BuiltIn = BuiltIn::new(
+pub static NGINX_PROXY_MANAGER_STANDARD: BuiltIn<Template> = built_in(
     r#"[$time_local] $status - $request_method $scheme $host "$request_uri" [Client $remote_addr] [Length $body_bytes_sent] [Gzip $gzip_ratio] "$http_user_agent" "$http_referer""#,
 );
-pub static NGINX_PROXY_MANAGER_SENT_TO: BuiltIn = BuiltIn::new(
+pub static NGINX_PROXY_MANAGER_SENT_TO: BuiltIn<Template> = built_in(
     r#"[$time_local] $status - $request_method $scheme $host "$request_uri" [Client $remote_addr] [Length $body_bytes_sent] [Gzip $gzip_ratio] [Sent-to $server] "$http_user_agent" "$http_referer""#,
 );
-pub static NGINX_PROXY_MANAGER_CACHE: BuiltIn = BuiltIn::new(
+pub static NGINX_PROXY_MANAGER_CACHE: BuiltIn<Template> = built_in(
     r#"[$time_local] $upstream_cache_status $upstream_status $status - $request_method $scheme $host "$request_uri" [Client $remote_addr] [Length $body_bytes_sent] [Gzip $gzip_ratio] "$http_user_agent" "$http_referer""#,
 );
-pub static NPMPLUS: BuiltIn = BuiltIn::new(
+pub static NPMPLUS: BuiltIn<Template> = built_in(
     r#"[$time_local] $host $remote_addr $request_time "$request" $status $body_bytes_sent $bytes_sent $http_referer $http_user_agent"#,
 );
-pub static BUNKERWEB: BuiltIn = BuiltIn::new(
+pub static BUNKERWEB: BuiltIn<Template> = built_in(
     r#"$host $remote_addr - $request_id $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent""#,
 );
-pub static AWS_ALB: BuiltIn = BuiltIn::new(
+pub static AWS_ALB: BuiltIn<Template> = built_in(
     r#"$_ $time_iso8601 $_ $remote_addr $_ $_ $_ $_ $status $_ $_ $bytes_sent "$request" "$http_user_agent" $_ $_"#,
 );
-pub static HAPROXY: BuiltIn = BuiltIn::new(
+pub static HAPROXY: BuiltIn<Template> = built_in(
     r#"%a:%{remote}p [%{%d/%b/%Y:%H:%M:%S}t.%{msec_frac}t] %_ %_ %_ %s %B %{cookies, state, queues, captured headers}n "%r""#,
 );
-pub static ZORAXY: BuiltIn = BuiltIn::new(
+pub static ZORAXY: BuiltIn<Template> = built_in(
     r"%{%Y/%m/%d %H:%M:%S}t [%_ %_] [router:%_] [origin:%V] [client: %a] [useragent: %{User-Agent}i] %m %U %s",
 );
-pub static ENVOY: BuiltIn = BuiltIn::new(
+pub static ENVOY: BuiltIn<Template> = built_in(
     r#"[$time_iso8601] "$request" $status $_ $_ $bytes_sent $_ $_ "$http_x_forwarded_for" "$http_user_agent" "$_" "$http_host" "$_""#,
 );
-pub static NGINX_WITHOUT_USER: BuiltIn = BuiltIn::new(
-    r#"$remote_addr - [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent""#,
-);
-pub static CPANEL_LOGIN: BuiltIn = BuiltIn::new(r#"[%{%Y-%m-%d %H:%M:%S %z}t] %_ [%_] %a - %u "%r" %{outcome}n"#);
-pub static CPANEL: BuiltIn =
-    BuiltIn::new(r#"%a - %u [%{%m/%d/%Y:%H:%M:%S %z}t] "%r" %s %B "%{Referer}i" "%{User-Agent}i" "%_" "%_" %p"#);
+pub static NGINX_WITHOUT_USER: BuiltIn<Template> =
+    built_in(r#"$remote_addr - [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent""#);
+pub static CPANEL_LOGIN: BuiltIn<Template> = built_in(r#"[%{%Y-%m-%d %H:%M:%S %z}t] %_ [%_] %a - %u "%r" %{outcome}n"#);
+pub static CPANEL: BuiltIn<Template> =
+    built_in(r#"%a - %u [%{%m/%d/%Y:%H:%M:%S %z}t] "%r" %s %B "%{Referer}i" "%{User-Agent}i" "%_" "%_" %p"#);
 
 #[cfg(test)]
 mod tests;

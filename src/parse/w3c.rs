@@ -4,10 +4,9 @@
 //! What clients choose cannot move a column: servers write a space in it as `+` or `%20`, or put
 //! the text in quotes. A line with more or fewer columns than the header is not understood.
 
-use std::sync::OnceLock;
-
 use super::access::{origin_form, present};
 use super::address::address_and_port;
+use super::built_in::BuiltIn;
 use super::context::Context;
 use super::time::{civil, number};
 use super::{Extent, LogFormat, Unparsed};
@@ -190,33 +189,16 @@ fn clock(text: &[u8]) -> Option<([i64; 3], i64)> {
     Some(([number(&clock[..2])?, number(&clock[3..5])?, number(&clock[6..])?], ms))
 }
 
-/// A built-in header, for files that lack theirs.
-pub struct BuiltIn {
-    header: &'static str,
-    format: OnceLock<Result<W3c, String>>,
-}
-
-impl BuiltIn {
-    const fn new(header: &'static str) -> BuiltIn {
-        BuiltIn { header, format: OnceLock::new() }
-    }
-}
-
-impl LogFormat for BuiltIn {
-    fn parse<'a>(&self, line: &'a [u8], context: &Context<'a>) -> Result<Event<'a>, Unparsed> {
-        match self.format.get_or_init(|| compile(self.header)) {
-            Ok(format) => format.parse(line, context),
-            Err(_) => Err(Unparsed("the header does not compile")),
-        }
-    }
-}
+// For files that lack their header.
 
 /// The fields that IIS logs unless told otherwise.
-pub static IIS: BuiltIn = BuiltIn::new(
+pub static IIS: BuiltIn<W3c> = BuiltIn::new(
     "#Fields: date time s-ip cs-method cs-uri-stem cs-uri-query s-port cs-username c-ip cs(User-Agent) cs(Referer) sc-status sc-substatus sc-win32-status time-taken",
+    compile,
 );
-pub static CLOUDFRONT: BuiltIn = BuiltIn::new(
+pub static CLOUDFRONT: BuiltIn<W3c> = BuiltIn::new(
     "#Fields: date time x-edge-location sc-bytes c-ip cs-method cs(Host) cs-uri-stem sc-status cs(Referer) cs(User-Agent) cs-uri-query cs(Cookie) x-edge-result-type x-edge-request-id x-host-header cs-protocol cs-bytes time-taken x-forwarded-for ssl-protocol ssl-cipher x-edge-response-result-type cs-protocol-version fle-status fle-encrypted-fields c-port time-to-first-byte x-edge-detailed-result-type sc-content-type sc-content-len sc-range-start sc-range-end",
+    compile,
 );
 
 #[cfg(test)]
