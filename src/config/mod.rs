@@ -23,7 +23,7 @@ use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{decide, detect, memory, record, respond, tail};
+use crate::{decide, detect, memory, record, respond, tail, triage};
 
 /// Everything that can be set, each room's part under its own table. `Default` is what root gets
 /// without any file.
@@ -53,6 +53,9 @@ pub struct Config {
     pub thresholds: decide::Thresholds,
     pub detect: detect::DetectConfig,
     pub respond: respond::RespondConfig,
+    pub triage: triage::TriageConfig,
+    /// Models that doubtful findings are shown to, in this order; two at most. None: rules decide alone.
+    pub tier: Vec<triage::TierConfig>,
     pub memory: memory::MemoryConfig,
     pub store: record::StoreConfig,
     pub log: LogConfig,
@@ -83,6 +86,8 @@ impl Default for Config {
             thresholds: Default::default(),
             detect: Default::default(),
             respond: Default::default(),
+            triage: Default::default(),
+            tier: vec![],
             memory: Default::default(),
             store: Default::default(),
             log: Default::default(),

@@ -6,6 +6,7 @@ mod decision;
 mod finding;
 mod http;
 mod kind;
+mod secret;
 mod source;
 mod status;
 mod time;
@@ -16,6 +17,7 @@ pub use decision::{Decision, DecisionState, Ground, Outcome, Proposal, Proposer}
 pub use finding::{Action, DecidedBy, Evidence, Finding, Verdict, VerdictClass, digest};
 pub use http::Http;
 pub use kind::{Auth, AuthOutcome, Connection, Event, Kind, Message};
+pub use secret::Secret;
 pub use source::{FileMark, SourceStatus};
 pub use status::Status;
 pub use time::Timestamp;
