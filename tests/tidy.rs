@@ -16,7 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("tail", &["event", "plugin"]),
     ("parse", &["event", "plugin"]),
     ("detect", &["event", "plugin"]),
-    ("triage", &["event", "plugin", "memory"]),
+    ("triage", &["event", "plugin", "memory", "detect::PlainUri"]),
     ("decide", &["event", "plugin"]),
     ("respond", &["event", "plugin", "decide::Permit"]),
     ("memory", &["event", "plugin"]),

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use super::mistake::{Mistake, Mistakes, Origin};
 use super::tree::{self, Node, Value, join};
-use super::{Config, Known, Loaded, check, relations, schema};
+use super::{Config, Known, Loaded, check, relations, schema, services};
 
 /// The lists that every file and variable adds to, because a fragment that forgets whom another
 /// one protects must not lift that protection.
@@ -159,6 +159,7 @@ fn settle(
             exclusion.place = item.origin.place();
         }
     }
+    services::settle(config, surroundings);
     let thresholds = set.entry("thresholds");
     let is_set = |key: &str| thresholds.and_then(|thresholds| thresholds.entry(key)).is_some();
     let (flag, block) = config.thresholds.sensitivity.flag_and_block();

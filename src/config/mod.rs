@@ -7,6 +7,7 @@ mod compose;
 mod files;
 mod mistake;
 mod relations;
+mod services;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -56,6 +57,7 @@ pub struct Config {
     pub triage: triage::TriageConfig,
     /// Models that doubtful findings are shown to, in this order; two at most. None: rules decide alone.
     pub tier: Vec<triage::TierConfig>,
+    pub reputation: triage::ReputationConfig,
     pub memory: memory::MemoryConfig,
     pub store: record::StoreConfig,
     pub log: LogConfig,
@@ -88,6 +90,7 @@ impl Default for Config {
             respond: Default::default(),
             triage: Default::default(),
             tier: vec![],
+            reputation: Default::default(),
             memory: Default::default(),
             store: Default::default(),
             log: Default::default(),

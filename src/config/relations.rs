@@ -10,6 +10,10 @@ use super::{Config, Known};
 use crate::event::Timestamp;
 use crate::parse;
 use crate::tail::Stream;
+use crate::triage;
+
+/// Tiers of models: what two leave in doubt, a third would not know either.
+const MAX_TIERS: usize = 2;
 
 /// Adds a mistake for everything that does not hold. A key that has a mistake already is not
 /// compared with others: its value is not the one that was meant.
@@ -99,6 +103,27 @@ pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known
         for domain in crawler.domains.iter().filter(|domain| !domain.trim_matches('.').contains('.')) {
             let why = format!("{} is no domain of its own, such as \"googlebot.com\"", quoted(domain));
             report.add("crawler.domains", &at("domains"), why);
+        }
+    }
+    for (index, tier) in config.tier.iter().enumerate() {
+        let at = |key: &str| format!("tier[{index}].{key}");
+        if index >= MAX_TIERS {
+            let why = format!("is one too many: at most {MAX_TIERS} tiers, the second for what the first leaves in doubt");
+            report.add("tier.name", &at("name"), format!("{} {why}", quoted(&tier.name)));
+        }
+        if tier.model.is_empty() {
+            report.add("tier.model", &at("name"), format!("{} names no `model`", quoted(&tier.name)));
+        }
+        if !["http://", "https://"].iter().any(|scheme| tier.url.starts_with(scheme)) {
+            let why = "is no URL such as \"https://api.cerebras.ai/v1\"";
+            report.add("tier.url", &at("url"), format!("{} {why}", quoted(&tier.url)));
+        }
+        if !tier.api_key.is_empty() && tier.api_key_file.is_some() {
+            report.add("tier.api_key_file", &at("api_key_file"), "`api_key` is set too; remove one of the two".into());
+        }
+        if tier.ask() == triage::Ask::Label && tier.provider == triage::Provider::Anthropic {
+            let why = "Anthropic gives no probabilities: leave `ask` out";
+            report.add("tier.ask", &at("ask"), why.into());
         }
     }
     let found = report.found;

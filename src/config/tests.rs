@@ -768,7 +768,7 @@ proptest! {
         let keys = check::keys(&schema());
         let mut chosen = std::collections::BTreeMap::new();
         for (key, value) in settings {
-            let key = key.get(&keys).replace("source[].path", "source").replace("source[].", "log.").replace("exclusion[].", "log.").replace("crawler[].", "log.");
+            let key = key.get(&keys).replace("source[].path", "source").replace("source[].", "log.").replace("exclusion[].", "log.").replace("crawler[].", "log.").replace("tier[].", "log.");
             chosen.insert(key, *value.get(VALUES));
         }
         let text: String = chosen.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();

@@ -135,6 +135,12 @@ pub fn action(score: u8, flagged: bool, thresholds: &Thresholds) -> (Action, Dec
     }
 }
 
+/// Whether a finding is for models to judge: rules are not certain, and the client is not flagged,
+/// which needs no second proof.
+pub fn is_in_doubt(score: u8, flagged: bool, thresholds: &Thresholds) -> bool {
+    (thresholds.flag..thresholds.certain).contains(&score) && !flagged
+}
+
 /// How long the ban of a client lasts that was banned `offences` times before: doubled each
 /// time, up to the maximum.
 pub fn ban_secs(offences: u32, durations: Durations) -> u64 {

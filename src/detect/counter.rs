@@ -237,6 +237,16 @@ impl Counter {
         }
     }
 
+    /// Takes a finding's share from a client's points, as when it turns out to be harmless. Everything
+    /// else of the client stays.
+    pub fn acquit(&mut self, client: ClientKey, score: u8) {
+        let key = client.bits();
+        if let Some(points_at) = self.clients.get(key).map(|known| known.points_at) {
+            let known = self.clients.entry(key, points_at);
+            known.points = (known.points - f32::from(score)).max(0.0);
+        }
+    }
+
     /// Takes over what another counter, with other settings, has counted.
     pub fn take_over(&mut self, other: Counter) {
         (self.clients, self.buckets) = (other.clients, other.buckets);

@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Category, ClientKey, Timestamp};
@@ -102,6 +102,8 @@ pub enum DecidedBy {
     Cache,
     Tier1,
     Tier2,
+    /// A person, whose word stands over a model's.
+    Operator,
 }
 
 impl DecidedBy {
@@ -111,6 +113,7 @@ impl DecidedBy {
             DecidedBy::Cache => "cache",
             DecidedBy::Tier1 => "tier1",
             DecidedBy::Tier2 => "tier2",
+            DecidedBy::Operator => "operator",
         }
     }
 }
@@ -126,7 +129,15 @@ pub struct Verdict {
     pub reasoning: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// What became of a finding that was in doubt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    pub finding_id: String,
+    pub action: Action,
+    pub verdict: Verdict,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VerdictClass {
     Malicious,
@@ -141,5 +152,11 @@ impl VerdictClass {
             VerdictClass::Benign => "benign",
             VerdictClass::Uncertain => "uncertain",
         }
+    }
+
+    /// The class called `name`.
+    pub fn parse(name: &str) -> Option<VerdictClass> {
+        use VerdictClass::*;
+        [Malicious, Benign, Uncertain].into_iter().find(|class| class.as_str() == name)
     }
 }

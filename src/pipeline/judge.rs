@@ -179,6 +179,8 @@ pub struct Judge {
     thresholds: Thresholds,
     durations: Durations,
     reading: Reading,
+    /// Whether what rules leave in doubt goes to models: then rules alone ban only where they are certain.
+    asks_models: bool,
     /// Of the last line that stated a time: it holds for the next that states none.
     time_secs: u32,
 }
@@ -189,8 +191,10 @@ pub struct Settled {
     pub counted: Counted,
     pub action: Action,
     pub decided_by: DecidedBy,
-    /// Length in seconds of the new ban that this line starts.
+    /// Length in seconds of the new ban that this line starts, or would start if it is in doubt.
     pub ban_secs: Option<u64>,
+    /// It is for models to say, if there are any.
+    pub in_doubt: bool,
 }
 
 impl Judge {
@@ -204,13 +208,20 @@ impl Judge {
                 max_secs: config.respond.max_block_duration_secs,
             },
             reading: Reading::of(config),
+            asks_models: false,
             time_secs: 0,
         }
     }
 
+    /// Leaves to models what rules are not certain of, if the configuration names any.
+    pub fn asking_models(mut self, config: &Config) -> Judge {
+        self.asks_models = !config.tier.is_empty();
+        self
+    }
+
     /// Takes new settings and rules; what was counted stays. Windows that changed start afresh.
     pub fn reload(&mut self, config: &Config, rules: Arc<Ruleset>) {
-        let fresh = Judge::new(config, rules);
+        let fresh = Judge { asks_models: self.asks_models, ..Judge::new(config, rules) };
         let counter = std::mem::replace(self, fresh).counter;
         self.counter.take_over(counter);
     }
@@ -230,12 +241,15 @@ impl Judge {
             // Nobody is known who could be blocked.
             action = action.min(Action::Monitor);
         }
-        let new = action == Action::Block && !counted.banned;
+        let in_doubt = self.asks_models
+            && record.is_actionable()
+            && decide::is_in_doubt(counted.score, counted.flagged || counted.banned, &self.thresholds);
+        let new = (action == Action::Block || in_doubt) && !counted.banned;
         let ban_secs = new.then(|| decide::ban_secs(counted.offences, self.durations));
-        if let Some(secs) = ban_secs {
+        if let Some(secs) = ban_secs.filter(|_| !in_doubt) {
             self.counter.ban(record.client, record.time_secs, secs);
         }
-        Some(Settled { counted, action, decided_by, ban_secs })
+        Some(Settled { counted, action, decided_by, ban_secs, in_doubt })
     }
 
     /// The finding that a settled line is, in full: parsed once more, now that it matters.

@@ -32,7 +32,7 @@ pub const REPORTS: usize = 64;
 pub struct Report {
     /// Files seen for the first time: to be recorded before anything that was found in them.
     pub new_files: Vec<FileMark>,
-    pub findings: Vec<(Finding, Option<Proposal>)>,
+    pub findings: Vec<Found>,
     /// Offsets, and the counters' state at exactly these offsets.
     pub checkpoint: Option<(Vec<FileMark>, Vec<u8>)>,
     /// Everything that was in the files when the daemon started has been read.
@@ -45,8 +45,21 @@ impl Report {
     }
 }
 
+/// A finding on its way to the decider.
+pub struct Found {
+    pub finding: Finding,
+    /// The ban that it starts, or would start if it is in doubt.
+    pub proposal: Option<Proposal>,
+    /// It is for models to say.
+    pub in_doubt: bool,
+}
+
 /// What others tell the reader.
 pub enum Control {
+    /// This client is banned for so many seconds from a moment, by a decision that was made elsewhere.
+    Ban(ClientKey, Timestamp, u64),
+    /// A finding of this score turned out to be harmless.
+    Acquit(ClientKey, u8),
     /// An operator let this client go: it starts afresh.
     Pardon(ClientKey),
     /// What is counted of a client?
@@ -120,7 +133,7 @@ impl Reader {
             tailer,
             sources,
             servers,
-            judge: Judge::new(config, rules),
+            judge: Judge::new(config, rules).asking_models(config),
             reading: Reading::of(config),
             scratch: Scratch::new(),
             batch: Batch::default(),
@@ -214,6 +227,15 @@ impl Reader {
 
     fn obey(&mut self, control: Control) -> bool {
         match control {
+            Control::Ban(client, at, secs) => {
+                let at_secs = u32::try_from(at.0 / 1000).unwrap_or(u32::MAX);
+                self.judge.counter.ban(client.bits(), at_secs, secs);
+                self.checkpoint_now = true;
+            }
+            Control::Acquit(client, score) => {
+                self.judge.counter.acquit(client, score);
+                self.checkpoint_now = true;
+            }
             Control::Pardon(client) => {
                 self.judge.counter.pardon(client);
                 self.checkpoint_now = true;
@@ -292,7 +314,7 @@ impl Reader {
                 };
                 if let Some(finding) = judge.finding(&origin, formats, line, hits, &settled, scratch) {
                     let proposal = proposal(&finding, &settled);
-                    report.findings.push((finding, proposal));
+                    report.findings.push(Found { finding, proposal, in_doubt: settled.in_doubt });
                 }
             }
             if let Some((_, formats)) = batch.header.take() {

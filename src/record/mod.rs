@@ -6,6 +6,7 @@
 mod config;
 mod error;
 mod insert;
+mod ledger;
 mod open;
 mod read;
 mod store;
@@ -14,5 +15,6 @@ mod tests;
 
 pub use config::StoreConfig;
 pub use error::StoreError;
+pub use ledger::{Correction, Spent};
 pub use read::{AllowEntry, Change, ChangeKind, DecisionFilter, FindingRow};
 pub use store::{Batch, Checkpoint, Recorded, Store};

@@ -133,6 +133,13 @@ impl Store {
         self.read(query, finding_row).await
     }
 
+    /// The finding with this id.
+    pub async fn finding(&self, id: &str) -> Result<Option<FindingRow>, StoreError> {
+        let mut query = QueryBuilder::new("SELECT * FROM findings WHERE id = ");
+        query.push_bind(id);
+        Ok(self.read(query, finding_row).await?.into_iter().next())
+    }
+
     /// The networks that the operator added to those never blocked.
     pub async fn allow_list(&self) -> Result<Vec<AllowEntry>, StoreError> {
         self.read(QueryBuilder::new("SELECT * FROM allow ORDER BY created_at, network"), allow_entry).await
@@ -145,7 +152,7 @@ impl Store {
         self.read(query, change).await
     }
 
-    async fn read<T>(
+    pub(super) async fn read<T>(
         &self,
         mut query: QueryBuilder<sqlx::Sqlite>,
         decode: impl Fn(SqliteRow) -> Result<T, sqlx::Error>,

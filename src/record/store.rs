@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use sqlx::{Connection, SqliteConnection, SqlitePool};
 
-use super::{StoreConfig, StoreError, insert, open};
-use crate::event::{Decision, DecisionState, FileMark, Finding, Timestamp};
+use super::{StoreConfig, StoreError, insert, ledger, open};
+use crate::event::{Decision, DecisionState, FileMark, Finding, Judgement, ModelCall, Timestamp};
 
 /// The local database, `palisade.db` in the state directory. One daemon at a time has it.
 ///
@@ -30,6 +30,9 @@ pub struct Batch<'a> {
     pub new_files: &'a [FileMark],
     pub findings: &'a [Finding],
     pub decisions: &'a [Decision],
+    /// Of findings recorded earlier or in this batch.
+    pub judgements: &'a [Judgement],
+    pub calls: &'a [ModelCall],
     pub checkpoint: Option<Checkpoint<'a>>,
 }
 
@@ -79,6 +82,8 @@ impl Store {
                 new_findings: insert::findings(&mut tx, batch.findings, batch.at).await?,
                 new_decisions: insert::decisions(&mut tx, batch.decisions, batch.at).await?,
             };
+            ledger::judgements(&mut tx, batch.judgements).await?;
+            ledger::calls(&mut tx, batch.calls).await?;
             insert::marks(&mut tx, batch.new_files).await?;
             if let Some(checkpoint) = &batch.checkpoint {
                 sqlx::query("DELETE FROM marks").execute(&mut *tx).await?;
@@ -158,13 +163,17 @@ impl Store {
             "DELETE FROM findings WHERE rowid IN (SELECT rowid FROM findings WHERE time < ? LIMIT 1000)";
         const OLD_DECISIONS: &str = "DELETE FROM decisions WHERE rowid IN (SELECT rowid FROM decisions \
              WHERE state IN ('expired', 'lifted', 'refused') AND changed_at < ? LIMIT 1000)";
+        const OLD_CALLS: &str = "DELETE FROM model_calls WHERE id IN (SELECT id FROM model_calls WHERE at < ? LIMIT 1000)";
         const OLD_CHANGES: &str = "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox \
              WHERE seq <= (SELECT max(seq) FROM outbox) - ? ORDER BY seq LIMIT 1000)";
         let oldest = now.0.saturating_sub(i64::from(self.config.keep_days) * 86_400_000);
         let mut deleted = 0;
-        for (sql, bound) in
-            [(OLD_FINDINGS, oldest), (OLD_DECISIONS, oldest), (OLD_CHANGES, i64::from(self.config.max_outbox_rows))]
-        {
+        for (sql, bound) in [
+            (OLD_FINDINGS, oldest),
+            (OLD_DECISIONS, oldest),
+            (OLD_CALLS, oldest),
+            (OLD_CHANGES, i64::from(self.config.max_outbox_rows)),
+        ] {
             loop {
                 let rows = self
                     .write(async |connection| {
@@ -192,7 +201,7 @@ impl Store {
         let _ = self.lock.unlock();
     }
 
-    async fn write<T>(
+    pub(super) async fn write<T>(
         &self,
         work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, StoreError> {

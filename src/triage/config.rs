@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::limits::Caps;
 use crate::event::Secret;
 
 /// `[triage]`: how doubtful findings go to models.
@@ -22,9 +23,6 @@ pub struct TriageConfig {
     /// How long a model's verdict holds for requests of the same shape.
     #[schemars(range(min = 1))]
     pub verdict_ttl_secs: u64,
-    /// Shapes whose verdicts are remembered at once, each of malicious and of benign ones.
-    #[schemars(range(min = 1))]
-    pub max_shapes: u64,
     /// So many requests an hour that no rule minds are shown to the first tier, to see what rules miss; 0: none.
     pub sample_per_hour: u32,
 }
@@ -36,7 +34,6 @@ impl Default for TriageConfig {
             max_waiting: 256,
             max_wait_secs: 120,
             verdict_ttl_secs: 3600,
-            max_shapes: 10_000,
             sample_per_hour: 0,
         }
     }
@@ -61,12 +58,14 @@ pub struct TierConfig {
     pub name: String,
     /// How the server is spoken to.
     pub provider: Provider,
-    /// Where it is, such as `http://127.0.0.1:11434` or `https://api.cerebras.ai/v1`.
-    #[schemars(url)]
+    /// Where it is, such as `https://api.cerebras.ai/v1`. Ollama's default: `$OLLAMA_HOST`, else this host.
+    #[serde(default)]
     pub url: String,
-    /// The model's name, as the server lists it.
+    /// The model's name, as the server lists it. Ollama's default: `phi3.5:3.8b`.
+    #[serde(default)]
     pub model: String,
-    /// The key, where the server asks for one.
+    /// The key, where the server asks for one. Default: the variable that its host customarily has, such as
+    /// `CEREBRAS_API_KEY`, or the file that `CEREBRAS_API_KEY_FILE` names.
     #[serde(default)]
     pub api_key: Secret,
     /// A file that holds the key instead.
@@ -169,7 +168,60 @@ pub enum Ask {
     Verdict,
 }
 
+/// `[reputation]`: what is known elsewhere of an address; looked up only about cases that are in doubt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReputationConfig {
+    /// Key of AbuseIPDB; without one it is not asked.
+    pub abuseipdb_key: Secret,
+    /// A file that holds the key instead.
+    pub abuseipdb_key_file: Option<PathBuf>,
+    pub abuseipdb_url: String,
+    pub abuseipdb_per_day: u32,
+    /// Key of VirusTotal; without one it is not asked.
+    pub virustotal_key: Secret,
+    /// A file that holds the key instead.
+    pub virustotal_key_file: Option<PathBuf>,
+    pub virustotal_url: String,
+    pub virustotal_per_min: u32,
+    pub virustotal_per_day: u32,
+    /// How long an answer holds.
+    #[schemars(range(min = 60))]
+    pub ttl_secs: u64,
+    /// Databases of MaxMind's format, for the country and network of an address.
+    pub geoip_files: Vec<PathBuf>,
+}
+
+impl Default for ReputationConfig {
+    fn default() -> Self {
+        ReputationConfig {
+            abuseipdb_key: Secret::default(),
+            abuseipdb_key_file: None,
+            abuseipdb_url: "https://api.abuseipdb.com/api/v2".into(),
+            // The limits of both services' free plans.
+            abuseipdb_per_day: 1000,
+            virustotal_key: Secret::default(),
+            virustotal_key_file: None,
+            virustotal_url: "https://www.virustotal.com/api/v3".into(),
+            virustotal_per_min: 4,
+            virustotal_per_day: 500,
+            ttl_secs: 1800,
+            geoip_files: vec![],
+        }
+    }
+}
+
 impl TierConfig {
+    pub(super) fn caps(&self) -> Caps {
+        Caps {
+            requests_per_min: self.max_requests_per_min,
+            requests_per_day: self.max_requests_per_day,
+            tokens_per_min: self.max_tokens_per_min,
+            tokens_per_day: self.max_tokens_per_day,
+            usd_per_day: self.max_usd_per_day,
+        }
+    }
+
     /// How it is asked.
     pub fn ask(&self) -> Ask {
         self.ask.unwrap_or(match self.provider {

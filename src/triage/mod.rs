@@ -1,12 +1,94 @@
-//! Takes a finding, gives a verdict. No tier of models is built yet, so rules decide alone: this
-//! is where tiers will be asked about findings that are neither certain nor harmless.
+//! Takes findings that rules leave in doubt, asks models about them, gives opinions. What a model is
+//! shown is the masked [`View`]; what its opinion may change is `decide::combine`'s to say. Never decides,
+//! never blocks, and never needs to answer: rules go on without.
 
+mod calibrate;
 mod config;
+mod desk;
+mod geoip;
+mod limits;
+mod prompt;
 pub mod provider;
+pub mod reputation;
+mod tier;
+mod tools;
+mod view;
 
-pub use config::{Ask, Privacy, Provider, TierConfig, TriageConfig};
+use std::sync::Arc;
 
-use crate::event::{DecidedBy, Verdict, VerdictClass};
+use anyhow::Context;
+
+pub use calibrate::{Fit, fit};
+pub use config::{Ask, Privacy, Provider, ReputationConfig, TierConfig, TriageConfig};
+pub use desk::{Case, Judged, Sureness, Triage};
+pub use limits::Today;
+pub use tier::Tier;
+pub use tools::{About, Toolbox};
+pub use view::{View, mask};
+
+use crate::event::{DecidedBy, Secret, Verdict, VerdictClass};
+use crate::memory::Memory;
+
+/// What a tier or service was used on this day before the start, by name.
+pub type UsedToday<'a> = &'a dyn Fn(&str) -> Today;
+
+/// The tiers of `configs` that may be asked under `privacy`.
+///
+/// # Errors
+/// A URL, key or file of the configuration cannot be used.
+pub fn tiers(configs: &[TierConfig], privacy: Privacy, used: UsedToday<'_>) -> anyhow::Result<Vec<Tier>> {
+    let mut tiers = vec![];
+    for config in configs {
+        if privacy == Privacy::LocalOnly && !config.is_near() {
+            tracing::warn!(tier = config.name, url = config.url, "is not asked: triage.privacy is \"local_only\"");
+            continue;
+        }
+        let mut config = config.clone();
+        read_key(&mut config.api_key, config.api_key_file.as_deref())?;
+        let provider = provider::open(&config).with_context(|| format!("tier {}", config.name))?;
+        let today = used(&config.name);
+        tiers.push(Tier::new(config, provider, today));
+    }
+    Ok(tiers)
+}
+
+/// The desk with its tiers and tools; none where no tier may be asked.
+///
+/// # Errors
+/// As for [`tiers`].
+pub fn open(
+    config: &TriageConfig,
+    tier_configs: &[TierConfig],
+    reputation: &ReputationConfig,
+    sureness: Sureness,
+    memory: Arc<dyn Memory>,
+    used: UsedToday<'_>,
+    rules: &str,
+) -> anyhow::Result<Option<Triage>> {
+    let tiers = tiers(tier_configs, config.privacy, used)?;
+    if tiers.is_empty() {
+        return Ok(None);
+    }
+    let mut reputation = reputation.clone();
+    if config.privacy == Privacy::LocalOnly {
+        (reputation.abuseipdb_key, reputation.virustotal_key) = Default::default();
+    } else {
+        read_key(&mut reputation.abuseipdb_key, reputation.abuseipdb_key_file.as_deref())?;
+        read_key(&mut reputation.virustotal_key, reputation.virustotal_key_file.as_deref())?;
+    }
+    let toolbox = Toolbox::new(&reputation, memory.clone(), used)?;
+    Ok(Some(Triage::start(config, sureness, tiers, toolbox, memory, rules)))
+}
+
+/// Takes the key that a file holds.
+fn read_key(key: &mut Secret, file: Option<&std::path::Path>) -> anyhow::Result<()> {
+    if let (true, Some(file)) = (key.is_empty(), file) {
+        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the key in {}", file.display()))?;
+        anyhow::ensure!(!text.trim().is_empty(), "{} holds no key", file.display());
+        *key = Secret::from(text.trim().to_owned());
+    }
+    Ok(())
+}
 
 /// The verdict when no model is asked: what rules flagged is malicious, as sure as its score.
 pub fn rules_alone(score: u8, decided_by: DecidedBy, reasoning: String) -> Verdict {

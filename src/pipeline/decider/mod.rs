@@ -3,6 +3,7 @@
 //! safe because carrying out and recording are both idempotent.
 
 mod claims;
+mod doubts;
 mod operator;
 
 use std::collections::{HashMap, VecDeque};
@@ -15,14 +16,17 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::{Config, Mode};
 use crate::decide::{Blasts, Permit, Refusal, Surroundings, gate};
-use crate::event::{Action, Decision, DecisionState, FileMark, Finding, Proposal, Proposer, Status, Timestamp, shown};
+use crate::event::{
+    Action, Decision, DecisionState, FileMark, Finding, Judgement, ModelCall, Proposal, Proposer, Status, Timestamp, shown,
+};
 use crate::memory::Memory;
 use crate::pipeline::crawlers::{Claim, Crawlers};
-use crate::pipeline::reader::{Control, ReaderStatus, Report};
+use crate::pipeline::reader::{Control, Found, ReaderStatus, Report};
 use crate::record::{self, Store};
 use crate::respond::{RespondError, Responder};
 use crate::show::Request;
 use crate::tail::Waker;
+use crate::triage::{Judged, Triage};
 
 /// Proposals that wait for the next minute; beyond it the oldest are given up, and that is said.
 const MAX_HELD: usize = 10_000;
@@ -44,6 +48,8 @@ struct Done {
     new_files: Vec<FileMark>,
     findings: Vec<Finding>,
     decisions: Vec<Decision>,
+    judgements: Vec<Judgement>,
+    calls: Vec<ModelCall>,
     checkpoint: Option<(Vec<FileMark>, Vec<u8>)>,
 }
 
@@ -58,9 +64,19 @@ pub struct Given {
     pub allowed: watch::Sender<Vec<IpNet>>,
     pub reader: watch::Receiver<ReaderStatus>,
     pub crawlers: Crawlers,
+    /// None: rules decide alone.
+    pub triage: Option<Triage>,
     pub controls: sync::Sender<Control>,
     pub waker: Waker,
     pub status: Status,
+}
+
+/// The next case that models have settled; nothing ever where there are none.
+async fn judged(triage: &mut Option<Triage>) -> Option<Judged> {
+    match triage {
+        Some(triage) => triage.judged().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The gate's keeper.
@@ -74,6 +90,8 @@ pub struct Decider {
     held: VecDeque<Proposal>,
     /// Those that wait until it is known whether the client is what it claims.
     doubtful: Vec<claims::Doubtful>,
+    /// Findings that models are asked about, by id.
+    doubts: HashMap<String, doubts::Doubt>,
     /// The newest surroundings, with the crawlers that were verified here.
     surroundings: Surroundings,
     unrecorded: VecDeque<Done>,
@@ -107,6 +125,7 @@ impl Decider {
             pending: vec![],
             held: VecDeque::new(),
             doubtful: vec![],
+            doubts: HashMap::new(),
             surroundings,
             unrecorded: VecDeque::new(),
             troubles: HashMap::new(),
@@ -198,6 +217,7 @@ impl Decider {
                     self.take(std::mem::take(&mut batch)).await;
                 }
                 Some(answer) = self.given.crawlers.answered() => self.answered(answer).await,
+                Some(judged) = judged(&mut self.given.triage) => self.judged(judged).await,
                 _ = ticks.tick() => self.tick().await,
             }
         }
@@ -229,10 +249,15 @@ impl Decider {
             self.record().await;
         }
         let mut permits = vec![];
-        for (finding, proposal) in found {
+        for Found { finding, mut proposal, in_doubt } in found {
             self.given.status.findings += 1;
             self.given.memory.remember(&finding);
             self.tell(&finding);
+            if in_doubt && let Some(doubtful) = proposal.take() {
+                let (decision, rules_decide) = self.put_in_doubt(&finding, doubtful, now).await;
+                done.decisions.extend(decision);
+                proposal = rules_decide.filter(|_| finding.action == Action::Block);
+            }
             if let Some(proposal) = proposal {
                 let claim = self.claim(&finding, &proposal);
                 done.decisions.extend(self.propose(proposal, claim, &mut permits, now).await);
@@ -420,6 +445,8 @@ impl Decider {
                 new_files: &done.new_files,
                 findings: &done.findings,
                 decisions: &done.decisions,
+                judgements: &done.judgements,
+                calls: &done.calls,
                 checkpoint: done.checkpoint.as_ref().map(|(marks, state)| record::Checkpoint { marks, state }),
             };
             if let Err(error) = self.given.store.commit(&batch).await {

@@ -1,0 +1,173 @@
+//! Findings that rules leave in doubt: they go to the models' desk, and what comes back becomes a
+//! decision here. Where no model answers, rules decide as if there were none.
+
+use std::time::Instant;
+
+use super::{Decider, Done};
+use crate::decide::{self, Grounds, Opinion, Permit};
+use crate::event::{
+    Action, DecidedBy, Decision, DecisionState, Finding, Judgement, Proposal, Timestamp, Verdict, VerdictClass, shown,
+};
+use crate::pipeline::reader::Control;
+use crate::triage::{About, Case, Judged, View};
+
+/// The rule that finds text which speaks to a model: what it hits no model may excuse.
+const ADDRESSES_MODEL: &str = "model-address";
+/// Doubts that wait here at once, whatever the desk takes: bounds the memory.
+const MAX_DOUBTS: usize = 4096;
+
+/// A finding in doubt.
+pub(super) struct Doubt {
+    finding: Finding,
+    pub proposal: Proposal,
+    /// A block that waits is recorded: a restart must not forget it.
+    is_recorded: bool,
+}
+
+impl Decider {
+    /// Hands a finding to the desk. Gives the decision to record, if rules would block; gives the
+    /// proposal back if rules must decide now.
+    pub(super) async fn put_in_doubt(
+        &mut self,
+        finding: &Finding,
+        proposal: Proposal,
+        now: Timestamp,
+    ) -> (Option<Decision>, Option<Proposal>) {
+        let Some(triage) = &self.given.triage else { return (None, Some(proposal)) };
+        // Lines read again after a restart: what was decided then stands.
+        if self.doubts.contains_key(&finding.id()) || matches!(self.given.store.decision(&proposal.id).await, Ok(Some(_)))
+        {
+            return (None, None);
+        }
+        let Some(client) = finding.client.filter(|_| self.doubts.len() < MAX_DOUBTS) else {
+            return (None, Some(proposal));
+        };
+        let case = Case {
+            about: About { finding_id: finding.id(), address: finding.source_ip, client },
+            client,
+            score: finding.score,
+            view: View::of(finding),
+            since: Instant::now(),
+        };
+        if triage.submit(case).is_err() {
+            return (None, Some(proposal));
+        }
+        let is_recorded = finding.action == Action::Block;
+        let decision = is_recorded.then(|| Decision {
+            state: DecisionState::Held,
+            note: "waiting for a model's opinion".into(),
+            ..self.decision(&proposal, now)
+        });
+        self.doubts.insert(finding.id(), Doubt { finding: finding.clone(), proposal, is_recorded });
+        (decision, None)
+    }
+
+    /// Turns what came back from the desk into a decision.
+    pub(super) async fn judged(&mut self, judged: Judged) {
+        let now = Timestamp::now();
+        let Judged { case, said, by, offender, ill_reputed, note, calls } = judged;
+        let mut done = Done { at: now, calls, ..Done::default() };
+        if let Some(doubt) = self.doubts.remove(&case.about.finding_id) {
+            let Doubt { finding, .. } = &doubt;
+            let grounds = Grounds {
+                score: finding.score,
+                addresses_model: finding.rule_ids.iter().any(|id| &**id == ADDRESSES_MODEL),
+                opinion: said.as_ref().map(|said| Opinion { class: said.class, confidence: said.confidence }),
+                offender,
+                ill_reputed,
+            };
+            let (combined, action) = decide::combine(&grounds, &self.given.config.thresholds);
+            let (class, confidence) = said
+                .as_ref()
+                .map_or((VerdictClass::Malicious, finding.score.clamp(1, 10)), |said| (said.class, said.confidence));
+            let opinion = match &said {
+                Some(said) => {
+                    let from = if note.is_empty() { String::new() } else { format!(" {note}") };
+                    let why = if said.reasoning.is_empty() { String::new() } else { format!(" ({})", said.reasoning) };
+                    format!("{}{from}: {}, {confidence} of 10{why}", by.as_str(), class.as_str())
+                }
+                None => format!("no model's opinion: {note}"),
+            };
+            let reasoning = format!("{}; {opinion}; {combined} of 10", finding.verdict.reasoning);
+            tracing::info!(client = %case.client, score = finding.score, combined, decision = action.as_str(), "{opinion}");
+            let decided_by = if said.is_some() { by } else { DecidedBy::Rules };
+            let verdict = Verdict { class, confidence, decided_by, reasoning };
+            self.conclude_doubt(doubt, combined, action, &verdict, now, &mut done).await;
+            done.judgements.push(Judgement { finding_id: case.about.finding_id, action, verdict });
+        }
+        self.unrecorded.push_back(done);
+        self.record().await;
+    }
+
+    async fn conclude_doubt(
+        &mut self,
+        doubt: Doubt,
+        combined: u8,
+        action: Action,
+        verdict: &Verdict,
+        now: Timestamp,
+        done: &mut Done,
+    ) {
+        let Doubt { finding, mut proposal, is_recorded } = doubt;
+        let Some(client) = finding.client else { return };
+        proposal.ground.score = combined;
+        proposal.ground.reason.clone_from(&verdict.reasoning);
+        let target = proposal.target;
+        if action != Action::Block {
+            if verdict.class == VerdictClass::Benign && combined < finding.score {
+                // The reader may be gone while the daemon stops.
+                let _ = self.given.controls.send(Control::Acquit(client, finding.score - combined));
+                self.given.waker.wake();
+            }
+            if is_recorded {
+                self.settle_held(&proposal.id, DecisionState::Refused, "a model finds it harmless", now).await;
+            }
+            return;
+        }
+        if self.active.contains_key(&target) {
+            if is_recorded {
+                self.settle_held(&proposal.id, DecisionState::Refused, "blocked already", now).await;
+            }
+            return;
+        }
+        let (at, secs) = (proposal.at, proposal.duration_secs);
+        let mut permits: Vec<Permit> = vec![];
+        let claim = self.claim(&finding, &proposal);
+        if is_recorded {
+            let id = proposal.id.clone();
+            // Who claims to be a crawler waits for that answer now.
+            let (Some(proposal), _) = self.doubt(proposal, claim) else { return };
+            match self.ask(&proposal, now) {
+                Ok(permit) => {
+                    tracing::warn!(client = shown(target), reason = verdict.reasoning, "{}", self.verb());
+                    permits.push(permit);
+                    let _ = self.given.controls.send(Control::Ban(client, at, secs));
+                    self.conclude(permits, vec![(id, DecisionState::Active, String::new())], now).await;
+                }
+                Err(refusal) if refusal.is_temporary() => self.hold(proposal),
+                Err(refusal) => {
+                    tracing::warn!(client = shown(target), refusal = %refusal, "not blocked");
+                    self.given.status.refused += 1;
+                    self.settle_held(&id, DecisionState::Refused, &refusal.to_string(), now).await;
+                }
+            }
+        } else {
+            let decision = self.propose(proposal, claim, &mut permits, now).await;
+            if !permits.is_empty() {
+                let _ = self.given.controls.send(Control::Ban(client, at, secs));
+            }
+            let applied = self.apply(permits, now).await;
+            done.decisions.extend(decision.map(|decision| match decision.state {
+                DecisionState::Active if !applied => Decision { state: DecisionState::Pending, ..decision },
+                _ => decision,
+            }));
+        }
+        self.given.waker.wake();
+    }
+
+    async fn settle_held(&mut self, id: &str, state: DecisionState, note: &str, now: Timestamp) {
+        if let Err(error) = self.given.store.set_state(&[id.to_owned()], state, note, now).await {
+            tracing::warn!("cannot record what became of a block that waited: {error}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What models said and cost, and where an operator knew better.
+
+use serde::Serialize;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row, SqliteConnection};
+
+use super::{Store, StoreError};
+use crate::event::{Judgement, ModelCall, Timestamp, VerdictClass};
+
+/// What one service has cost since some moment.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Spent {
+    pub service: String,
+    pub model: String,
+    pub calls: u64,
+    pub answered: u64,
+    pub sent_bytes: u64,
+    pub received_bytes: u64,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub usd: f64,
+    /// Of all calls together.
+    pub millis: u64,
+}
+
+/// An operator's word on a finding.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Correction {
+    pub finding_id: String,
+    pub verdict: VerdictClass,
+    /// What models were shown of it.
+    pub view: String,
+    pub at: Timestamp,
+}
+
+/// What became of findings that were in doubt: their rows say so.
+pub(super) async fn judgements(
+    connection: &mut SqliteConnection,
+    judgements: &[Judgement],
+) -> Result<(), sqlx::Error> {
+    for Judgement { finding_id, action, verdict } in judgements {
+        let query = sqlx::query(
+            "UPDATE findings SET action = ?, verdict = ?, confidence = ?, decided_by = ?, reasoning = ? WHERE id = ?",
+        );
+        let query = query.bind(action.as_str()).bind(verdict.class.as_str()).bind(verdict.confidence);
+        let query = query.bind(verdict.decided_by.as_str()).bind(&verdict.reasoning).bind(finding_id);
+        query.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn calls(connection: &mut SqliteConnection, calls: &[ModelCall]) -> Result<(), sqlx::Error> {
+    for call in calls {
+        let query = sqlx::query(
+            "INSERT INTO model_calls (at, service, model, finding_id, outcome, millis, sent_bytes, received_bytes, \
+             input_tokens, output_tokens, usd) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        );
+        let query = query.bind(call.at.0).bind(&call.service).bind(&call.model).bind(&call.finding_id);
+        let query = query.bind(&call.outcome).bind(call.millis.cast_signed()).bind(call.sent_bytes.cast_signed());
+        let query = query.bind(call.received_bytes.cast_signed()).bind(call.input_tokens.cast_signed());
+        query.bind(call.output_tokens.cast_signed()).bind(call.usd).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+impl Store {
+    /// What each service has cost since `from`, by name.
+    pub async fn spent(&self, from: Timestamp) -> Result<Vec<Spent>, StoreError> {
+        let mut query = QueryBuilder::new(
+            "SELECT service, model, count(*) AS calls, sum(outcome = 'answered') AS answered, \
+             sum(sent_bytes) AS sent_bytes, sum(received_bytes) AS received_bytes, sum(input_tokens) AS input_tokens, \
+             sum(output_tokens) AS output_tokens, sum(usd) AS usd, sum(millis) AS millis FROM model_calls WHERE at >= ",
+        );
+        query.push_bind(from.0).push(" GROUP BY service, model ORDER BY service, model");
+        let number = |row: &SqliteRow, column: &str| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
+        self.read(query, |row| {
+            Ok(Spent {
+                service: row.try_get("service")?,
+                model: row.try_get("model")?,
+                calls: number(&row, "calls")?,
+                answered: number(&row, "answered")?,
+                sent_bytes: number(&row, "sent_bytes")?,
+                received_bytes: number(&row, "received_bytes")?,
+                input_tokens: number(&row, "input_tokens")?,
+                output_tokens: number(&row, "output_tokens")?,
+                usd: row.try_get("usd")?,
+                millis: number(&row, "millis")?,
+            })
+        })
+        .await
+    }
+
+    /// The newest calls.
+    pub async fn model_calls(&self, limit: u32) -> Result<Vec<ModelCall>, StoreError> {
+        let mut query = QueryBuilder::new("SELECT * FROM model_calls ORDER BY id DESC LIMIT ");
+        query.push_bind(limit);
+        let number = |row: &SqliteRow, column: &str| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
+        self.read(query, |row| {
+            Ok(ModelCall {
+                at: Timestamp(row.try_get("at")?),
+                service: row.try_get("service")?,
+                model: row.try_get("model")?,
+                finding_id: row.try_get("finding_id")?,
+                outcome: row.try_get("outcome")?,
+                millis: number(&row, "millis")?,
+                sent_bytes: number(&row, "sent_bytes")?,
+                received_bytes: number(&row, "received_bytes")?,
+                input_tokens: number(&row, "input_tokens")?,
+                output_tokens: number(&row, "output_tokens")?,
+                usd: row.try_get("usd")?,
+            })
+        })
+        .await
+    }
+
+    /// Keeps an operator's word on a finding; a later word replaces it.
+    pub async fn correct(&self, correction: &Correction) -> Result<(), StoreError> {
+        self.write(async |connection| {
+            let query = sqlx::query(
+                "INSERT OR REPLACE INTO corrections (finding_id, verdict, view, at) VALUES (?, ?, ?, ?)",
+            );
+            let query = query.bind(&correction.finding_id).bind(correction.verdict.as_str());
+            query.bind(&correction.view).bind(correction.at.0).execute(connection).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// All corrections, oldest first.
+    pub async fn corrections(&self) -> Result<Vec<Correction>, StoreError> {
+        let query = QueryBuilder::new("SELECT * FROM corrections ORDER BY at, finding_id");
+        self.read(query, |row| {
+            let verdict: String = row.try_get("verdict")?;
+            let verdict = VerdictClass::parse(&verdict)
+                .ok_or_else(|| sqlx::Error::Decode(format!("{verdict:?} is no verdict").into()))?;
+            let (finding_id, view) = (row.try_get("finding_id")?, row.try_get("view")?);
+            Ok(Correction { finding_id, verdict, view, at: Timestamp(row.try_get("at")?) })
+        })
+        .await
+    }
+}

@@ -1,0 +1,53 @@
+//! Country and network of an address from local databases of MaxMind's format: nothing is asked of
+//! anybody. Names of owners are left out: who buys a network writes them.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use maxminddb::Reader;
+use serde::{Deserialize, Serialize};
+
+/// The databases, asked one after the other.
+#[derive(Default)]
+pub struct Geoip(Vec<Reader<Vec<u8>>>);
+
+/// Where an address is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Place {
+    /// Two capital letters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asn: Option<u32>,
+}
+
+impl Geoip {
+    /// # Errors
+    /// A file cannot be read, or is no such database.
+    pub fn open(files: &[PathBuf]) -> anyhow::Result<Geoip> {
+        let open = |path: &PathBuf| Reader::open_readfile(path).with_context(|| format!("geoip_files: {}", path.display()));
+        files.iter().map(open).collect::<anyhow::Result<_>>().map(Geoip)
+    }
+
+    /// What the databases know together of `address`.
+    pub fn look_up(&self, address: IpAddr) -> Option<Place> {
+        #[derive(Deserialize)]
+        struct Row {
+            country: Option<Country>,
+            autonomous_system_number: Option<u32>,
+        }
+        #[derive(Deserialize)]
+        struct Country {
+            iso_code: Option<String>,
+        }
+        let mut place = Place::default();
+        for reader in &self.0 {
+            let Ok(Some(row)) = reader.lookup(address).and_then(|found| found.decode::<Row>()) else { continue };
+            let code = row.country.and_then(|country| country.iso_code);
+            place.country = place.country.or(code.filter(|code| code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase())));
+            place.asn = place.asn.or(row.autonomous_system_number);
+        }
+        (place != Place::default()).then_some(place)
+    }
+}
