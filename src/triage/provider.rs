@@ -1,11 +1,68 @@
 //! Models behind an API: one trait, one file a provider. A provider speaks its wire format and
 //! knows its errors; it neither retries nor counts, that is the tier's.
 
+mod anthropic;
+pub(in crate::triage) mod http;
+mod limits;
+mod ollama;
+mod openai;
+mod refusal;
+mod reply;
+
+use std::fs;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use anyhow::Context;
 use serde_json::Value;
+
+use super::config::{Provider, TierConfig};
+use crate::event::Secret;
+
+/// The model of `tier`, asked in the way that its server has.
+///
+/// # Errors
+/// The URL or the key cannot be used, or no CA certificates are installed.
+pub fn build(tier: &TierConfig) -> anyhow::Result<Box<dyn LlmProvider>> {
+    let built = || -> anyhow::Result<Box<dyn LlmProvider>> {
+        let key = key(tier)?;
+        Ok(match tier.provider {
+            Provider::Ollama => Box::new(ollama::Ollama::new(tier, &key)?),
+            Provider::Openai => Box::new(openai::Openai::new(tier, &key)?),
+            Provider::Anthropic => Box::new(anthropic::Anthropic::new(tier, &key)?),
+        })
+    };
+    built().with_context(|| format!("tier {}", tier.name))
+}
+
+/// The tier's key, or what its file holds.
+fn key(tier: &TierConfig) -> anyhow::Result<Secret> {
+    match &tier.api_key_file {
+        Some(file) if tier.api_key.is_empty() => {
+            let key = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+            Ok(Secret::from(key.trim().to_owned()))
+        }
+        _ => Ok(tier.api_key.clone()),
+    }
+}
+
+fn bearer(key: &Secret) -> Vec<(&'static str, String)> {
+    if key.is_empty() { vec![] } else { vec![("authorization", format!("Bearer {}", key.reveal()))] }
+}
+
+fn deadline(tier: &TierConfig) -> Duration {
+    Duration::from_secs(tier.timeout_secs)
+}
+
+fn cannot_pull() -> ProviderError {
+    ProviderError::Refused {
+        refusal: Refused::Unsupported,
+        status: 0,
+        text: "this server fetches no models".into(),
+        retry_after: None,
+    }
+}
 
 /// What a provider's call resolves to.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, ProviderError>> + Send + 'a>>;
@@ -129,7 +186,7 @@ pub enum ProviderError {
     Unreachable { url: String, reason: String },
     #[error("no answer within {} s", .0.as_secs_f32())]
     TimedOut(Duration),
-    /// The server answers with an error; its text is printable and cut.
+    /// The server answers with an error; its text is printable and cut. Status 0: it was not asked.
     #[error("{refusal}: {text}")]
     Refused { refusal: Refused, status: u16, text: String, retry_after: Option<Duration> },
     #[error("the answer cannot be understood: {0}")]
