@@ -10,6 +10,7 @@ mod parse;
 mod rules;
 mod run;
 mod scan;
+mod triage;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -81,6 +82,13 @@ enum Verb {
     /// Networks that are never blocked.
     #[command(subcommand)]
     Allow(operate::Allow),
+    /// Say that a finding is benign or malicious: holds for all that looks like it, over rules and models.
+    Verdict(triage::Verdict),
+    /// Models: what they cost, whether they are there.
+    #[command(subcommand)]
+    Triage(triage::Verb),
+    /// Fit a model's two numbers on labelled requests.
+    Calibrate(triage::Calibrate),
     /// The configuration: check it, show it, describe it.
     #[command(subcommand)]
     Config(config::Verb),
@@ -118,6 +126,9 @@ pub fn main() -> ExitCode {
         Verb::Unban(arguments) => operate::unban(arguments, &loaded.config, output),
         Verb::Banned => operate::banned(&loaded.config, output),
         Verb::Allow(verb) => operate::allow(verb, &loaded.config, output),
+        Verb::Verdict(arguments) => triage::verdict(arguments, &loaded.config, output),
+        Verb::Triage(verb) => triage::run(verb, &loaded.config, output),
+        Verb::Calibrate(arguments) => triage::calibrate(arguments, &loaded.config, output),
         Verb::Config(_) => Ok(ExitCode::SUCCESS),
     };
     match done {

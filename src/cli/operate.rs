@@ -86,6 +86,22 @@ pub fn status(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
                 writeln!(out, "      not understood: {}", text(sample))?;
             }
         }
+        for tier in status["triage"]["tiers"].as_array().into_iter().flatten() {
+            writeln!(
+                out,
+                "  model {} [{}]: {} calls, {} malicious, {} benign, {} unsure, {} errors; {} escalated, {} tokens, {:.4} USD",
+                text(&tier["name"]),
+                text(&tier["model"]),
+                tier["calls"],
+                tier["malicious"],
+                tier["benign"],
+                tier["uncertain"],
+                tier["errors"],
+                tier["escalated"],
+                tier["input_tokens"].as_u64().unwrap_or(0) + tier["output_tokens"].as_u64().unwrap_or(0),
+                tier["usd"].as_f64().unwrap_or(0.0)
+            )?;
+        }
         for problem in status["problems"].as_array().into_iter().flatten() {
             writeln!(out, "PROBLEM: {}", text(problem))?;
         }
@@ -156,7 +172,7 @@ fn lifted(out: &mut dyn Write, answer: &Value) -> std::io::Result<()> {
     writeln!(out, "{lifted} ban{} lifted.", if lifted == 1 { "" } else { "s" })
 }
 
-fn print(
+pub fn print(
     output: Output,
     value: &Value,
     human: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
@@ -184,7 +200,7 @@ fn list(output: Output, rows: &Value, nothing: &str, line: impl Fn(&Value) -> St
 }
 
 /// A value's text, safe for a terminal.
-fn text(value: &Value) -> String {
+pub fn text(value: &Value) -> String {
     value.as_str().map_or(String::new(), |text| printable(text.as_bytes(), 400))
 }
 

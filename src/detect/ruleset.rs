@@ -277,7 +277,7 @@ impl Ruleset {
             let matched = texts.find_map(|text| rule.matched(hit.target, text))?;
             Some(Evidence {
                 rule_id: rule.id.clone(),
-                target: hit.target.as_str(),
+                target: hit.target.as_str().into(),
                 matched: printable(&matched, 200),
                 score: rule.spec.score_of(event.http().and_then(|http| http.status)),
             })

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -63,11 +64,11 @@ pub fn digest(parts: &[&[u8]]) -> String {
 }
 
 /// One rule's match.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Evidence {
     pub rule_id: Arc<str>,
     /// The part of the event that the rule looked at: `path`, `args`, `user_agent`, …
-    pub target: &'static str,
+    pub target: Cow<'static, str>,
     /// What matched, decoded, made printable and cut.
     pub matched: String,
     pub score: u8,

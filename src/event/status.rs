@@ -24,5 +24,9 @@ pub struct Status {
     /// Bytes that were gone before they could be read.
     pub gaps: u64,
     pub rules: usize,
+    /// Models and what they did since the start; null where none is configured.
+    pub triage: serde_json::Value,
+    /// Of short-term memory.
+    pub memory: serde_json::Value,
     pub sources: Vec<SourceStatus>,
 }

@@ -338,7 +338,7 @@ fn detail(rules: &Ruleset, reading: &Reading, text: &Text<'_>) -> Detail {
 fn campaign_of(count: u32, first: &[u128], v6_prefix: u8) -> Evidence {
     let first: Vec<String> = first.iter().map(|&bits| ClientKey::from_bits(bits, v6_prefix).to_string()).collect();
     let matched = format!("{count} clients in an hour: {}", first.join(", "));
-    Evidence { rule_id: "campaign".into(), target: "clients", matched, score: 0 }
+    Evidence { rule_id: "campaign".into(), target: "clients".into(), matched, score: 0 }
 }
 
 /// Where a line was read.

@@ -23,13 +23,14 @@ use super::{replay, surroundings};
 use crate::config::{Config, Mode};
 use crate::decide::{ClientConfig, Surroundings};
 use crate::detect::Ruleset;
-use crate::event::{Status, Timestamp};
-use crate::memory::Memory;
+use crate::event::{Status, Timestamp, digest};
+use crate::memory::{self, Memory};
 use crate::plugin;
 use crate::record::Store;
 use crate::respond::{self, Responder};
 use crate::show::{self, Backend, Request};
 use crate::tail::{Limits, SourceConfig, Sources, Start};
+use crate::triage::{self, Sureness, Today, Triage, View};
 
 /// Where distributions put the logs of nginx and Apache.
 pub const USUAL_LOGS: [&str; 4] = [
@@ -48,6 +49,7 @@ const AUTH_JOURNALS: [&str; 2] = ["journal:ssh.service", "journal:sshd.service"]
 const SURROUNDINGS_SECS: u64 = 10;
 /// Old rows are deleted this often.
 const PRUNE_SECS: u64 = 3600;
+const DAY_MILLIS: i64 = 86_400_000;
 /// A stop must be done by then.
 const STOP_SECS: u64 = 30;
 
@@ -113,11 +115,16 @@ pub async fn run(
     let (reports, reports_taken) = mpsc::channel(REPORTS);
     let (commands, commands_taken) = mpsc::channel::<Request>(64);
     let listener = listen(&config.socket).await?;
+    let memory = memory::open(&config.memory);
+    let triage = open_triage(&config, &rules, &store, memory.clone()).await?;
+    let corrections = store.corrections().await?;
     let mut decider = Decider::new(Given {
         responder: responder(&config)?,
         config: config.clone(),
         store: store.clone(),
-        memory: Arc::new(Memory::new(&config.memory)),
+        memory,
+        triage,
+        corrections: corrections.into_iter().map(|one| (View::from_text(one.view), one.verdict)).collect(),
         surroundings: surroundings_seen,
         allowed,
         reader: status_seen,
@@ -196,6 +203,31 @@ pub async fn run(
     store.close().await;
     tracing::info!("stopped; bans in force run out in the firewall");
     Ok(())
+}
+
+/// The models' desk, if any tier is configured.
+async fn open_triage(
+    config: &Config,
+    rules: &Ruleset,
+    store: &Store,
+    memory: Arc<dyn Memory>,
+) -> anyhow::Result<Option<Triage>> {
+    let now = Timestamp::now();
+    let day = now.0.div_euclid(DAY_MILLIS);
+    let spent = store.spent(Timestamp(day * DAY_MILLIS)).await?;
+    let used = |name: &str| {
+        let of_it = spent.iter().filter(|spent| spent.service == name);
+        of_it.fold(Today { day, ..Today::default() }, |today, spent| Today {
+            requests: today.requests + spent.calls,
+            tokens: today.tokens + spent.input_tokens + spent.output_tokens,
+            usd: today.usd + spent.usd,
+            ..today
+        })
+    };
+    let sureness = Sureness { act: config.thresholds.act, monitor: config.thresholds.monitor };
+    let rules: Vec<&[u8]> = rules.rules.iter().flat_map(|rule| [rule.spec.id.as_bytes(), rule.spec.pattern.as_bytes()]).collect();
+    let version = digest(&rules);
+    triage::open(&config.triage, &config.tier, &config.reputation, sureness, memory, &used, &version)
 }
 
 /// What carries out blocks: nothing in dry run.

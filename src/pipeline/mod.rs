@@ -13,6 +13,7 @@ mod explain;
 pub mod judge;
 mod known;
 pub mod live;
+pub mod models;
 mod peers;
 pub mod reader;
 pub mod replay;

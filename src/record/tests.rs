@@ -38,7 +38,7 @@ pub(super) fn finding(offset: u64) -> Finding {
         score: 9,
         evidence: vec![Evidence {
             rule_id: "942-sqli-tautology".into(),
-            target: "args",
+            target: "args".into(),
             matched: "1' OR 1=1--".into(),
             score: 9,
         }],

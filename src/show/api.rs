@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::{Backend, Command, Problem, Request};
-use crate::event::{ClientKey, Decision, DecisionState, shown};
+use crate::event::{ClientKey, Decision, DecisionState, Timestamp, VerdictClass, shown};
 use crate::record::{AllowEntry, DecisionFilter};
 
 /// Rows that a list gives unless asked for more or fewer.
@@ -26,6 +26,8 @@ pub fn router(backend: Backend) -> Router {
         .route("/api/v1/decisions", get(decisions).post(ban).delete(unban_all))
         .route("/api/v1/decisions/{*target}", axum::routing::delete(unban))
         .route("/api/v1/findings", get(findings))
+        .route("/api/v1/findings/{id}/verdict", axum::routing::post(verdict))
+        .route("/api/v1/ledger", get(ledger))
         .route("/api/v1/clients/{address}", get(client))
         .route("/api/v1/allow", get(allow_list).post(allow))
         .route("/api/v1/allow/{*network}", axum::routing::delete(disallow))
@@ -105,6 +107,35 @@ struct FindingsQuery {
 async fn findings(State(backend): State<Backend>, Query(query): Query<FindingsQuery>) -> Answer {
     let client = query.client.map(|address| ClientKey::of(address, backend.v6_prefix));
     Ok(Json(json!(backend.store.findings(client, rows(query.limit)).await?)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VerdictRequest {
+    verdict: String,
+}
+
+async fn verdict(
+    State(backend): State<Backend>,
+    Path(finding_id): Path<String>,
+    Json(request): Json<VerdictRequest>,
+) -> Answer {
+    let class = VerdictClass::parse(&request.verdict).filter(|class| *class != VerdictClass::Uncertain);
+    let class = class.ok_or_else(|| Problem::Invalid("a verdict is \"benign\" or \"malicious\"".into()))?;
+    tell(&backend, Command::Verdict { finding_id, class }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LedgerQuery {
+    limit: Option<u32>,
+}
+
+/// What models and reputation services were asked and cost: all that is kept, and the newest calls.
+async fn ledger(State(backend): State<Backend>, Query(query): Query<LedgerQuery>) -> Answer {
+    let spent = backend.store.spent(Timestamp(0)).await?;
+    let calls = backend.store.model_calls(rows(query.limit)).await?;
+    Ok(Json(json!({ "services": spent, "calls": calls })))
 }
 
 async fn client(State(backend): State<Backend>, Path(address): Path<String>) -> Answer {

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::event::VerdictClass;
 use crate::record::{Store, StoreError};
 
 pub use api::{decision, router};
@@ -33,6 +34,11 @@ pub enum Command {
     },
     Disallow {
         network: IpNet,
+    },
+    /// An operator's word on a finding, for everything that looks like it.
+    Verdict {
+        finding_id: String,
+        class: VerdictClass,
     },
     /// What is known of the client that this address belongs to.
     Client {

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::limits::Caps;
+use super::provider::is_near;
 use crate::event::Secret;
 
 /// `[triage]`: how doubtful findings go to models.
@@ -212,6 +213,11 @@ impl Default for ReputationConfig {
 }
 
 impl TierConfig {
+    /// Whether its server is on this host or at a private address.
+    pub fn is_near(&self) -> bool {
+        is_near(&self.url)
+    }
+
     pub(super) fn caps(&self) -> Caps {
         Caps {
             requests_per_min: self.max_requests_per_min,

@@ -22,8 +22,6 @@ const CHANNEL: usize = 1024;
 const MAX_ALIKE: usize = 64;
 /// What waits too long is looked for this often.
 const TICK: Duration = Duration::from_secs(1);
-/// Opinions of an operator hold so long: a correction is for good, and the store has it too.
-pub const CORRECTED: Duration = Duration::from_secs(365 * 86_400);
 
 /// A doubtful finding.
 #[derive(Clone, Debug)]
@@ -70,11 +68,11 @@ struct Shared {
 
 /// An opinion as it is remembered.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct KnownVerdict {
+struct KnownVerdict {
     class: VerdictClass,
     confidence: u8,
-    /// The tier that had it; absent: an operator.
-    tier: Option<usize>,
+    /// The tier that had it, counted from 0.
+    tier: usize,
     reasoning: String,
     ill_reputed: bool,
 }
@@ -137,19 +135,6 @@ impl Triage {
         self.shared.toolbox.refused_targets()
     }
 
-    /// Takes an operator's word for everything that looks like `view`.
-    pub async fn correct(&self, view: &View, class: VerdictClass) {
-        let remembered = KnownVerdict {
-            class,
-            confidence: 10,
-            tier: None,
-            reasoning: "an operator's correction".into(),
-            ill_reputed: false,
-        };
-        self.shared.discard(&self.shared.key(view)).await;
-        self.shared.remember(&self.shared.key(view), &remembered, CORRECTED).await;
-    }
-
     /// Asks each server whether it has its model; what is wrong is said and stands in the tier's stats.
     pub async fn check_models(&self) {
         for tier in &self.shared.tiers {
@@ -195,12 +180,6 @@ impl Shared {
         self.memory.put(drawer, key, text, ttl).await;
     }
 
-    async fn discard(&self, key: &str) {
-        for drawer in [Drawer::Malicious, Drawer::Benign, Drawer::Escalations] {
-            self.memory.discard(drawer, key).await;
-        }
-    }
-
     /// Asks one tier after the other until one is sure enough.
     async fn ask(&self, case: &Case, known: &Known) -> Outcome {
         let mut outcome = Outcome::default();
@@ -212,20 +191,18 @@ impl Shared {
         let mut said_first = "none".to_owned();
         for (index, tier) in self.tiers.iter().enumerate() {
             // The first tier sees the view alone; a later one what is known of the client too.
-            let keys = if index == 0 { vec![&key] } else { vec![&key, &key_of_known, &key_of_client] };
+            let keys = if index == 0 { vec![&key] } else { vec![&key_of_known, &key_of_client] };
             let mut remembered = None;
             for key in keys {
-                remembered = self.recall(key).await.filter(|known| known.tier.is_none_or(|tier| tier >= index));
+                remembered = self.recall(key).await.filter(|known| known.tier == index);
                 if remembered.is_some() {
                     break;
                 }
             }
             let asked = Asked { view: &case.view, first: &said_first, known: &known.said, about: &case.about };
-            let mut source = Some(index);
             let answered = match remembered {
                 Some(remembered) => {
                     outcome.note = "as decided before".into();
-                    source = remembered.tier;
                     Ok(remembered.into())
                 }
                 None => {
@@ -256,14 +233,10 @@ impl Shared {
                     outcome.ill_reputed |= answered.ill_reputed;
                     outcome.of_client |= answered.of_client;
                     outcome.said = Some(answered.said);
-                    outcome.by = match source {
-                        None => DecidedBy::Operator,
-                        Some(0) => DecidedBy::Tier1,
-                        Some(_) => DecidedBy::Tier2,
-                    };
+                    outcome.by = if index == 0 { DecidedBy::Tier1 } else { DecidedBy::Tier2 };
                     let decided = class != VerdictClass::Uncertain;
                     let watched = confidence >= self.sureness.monitor && !known.is_known;
-                    if source.is_none() || decided && (confidence >= self.sureness.act || watched) {
+                    if decided && (confidence >= self.sureness.act || watched) {
                         break;
                     }
                 }
@@ -469,7 +442,7 @@ impl Desk {
 impl KnownVerdict {
     fn of(answered: &Answered, tier: usize) -> KnownVerdict {
         let Said { class, confidence, reasoning, .. } = answered.said.clone();
-        KnownVerdict { class, confidence, tier: Some(tier), reasoning, ill_reputed: answered.ill_reputed }
+        KnownVerdict { class, confidence, tier, reasoning, ill_reputed: answered.ill_reputed }
     }
 }
 

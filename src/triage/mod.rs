@@ -43,11 +43,7 @@ pub fn tiers(configs: &[TierConfig], privacy: Privacy, used: UsedToday<'_>) -> a
             tracing::warn!(tier = config.name, url = config.url, "is not asked: triage.privacy is \"local_only\"");
             continue;
         }
-        let mut config = config.clone();
-        read_key(&mut config.api_key, config.api_key_file.as_deref())?;
-        let provider = provider::open(&config).with_context(|| format!("tier {}", config.name))?;
-        let today = used(&config.name);
-        tiers.push(Tier::new(config, provider, today));
+        tiers.push(Tier::new(config.clone(), provider::build(config)?, used(&config.name)));
     }
     Ok(tiers)
 }

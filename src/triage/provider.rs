@@ -47,6 +47,11 @@ fn key(tier: &TierConfig) -> anyhow::Result<Secret> {
     }
 }
 
+/// Whether the server at `url` is on this host or at a private address.
+pub fn is_near(url: &str) -> bool {
+    reqwest::Url::parse(url).is_ok_and(|url| http::is_near(&url))
+}
+
 fn bearer(key: &Secret) -> Vec<(&'static str, String)> {
     if key.is_empty() { vec![] } else { vec![("authorization", format!("Bearer {}", key.reveal()))] }
 }

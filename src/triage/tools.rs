@@ -177,6 +177,15 @@ impl Toolbox {
     }
 }
 
+/// Whether a service knows an address for abuse: where both recommend to act.
+fn is_ill(known: &Reputation) -> bool {
+    match known {
+        Reputation::Unknown => false,
+        Reputation::Abuseipdb(abuse) => abuse.abuse_confidence > 50 && !abuse.is_whitelisted,
+        Reputation::Virustotal(analysis) => analysis.malicious >= 3,
+    }
+}
+
 impl Service {
     fn limits(&self) -> std::sync::MutexGuard<'_, Limits> {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner)
@@ -280,7 +289,7 @@ impl<'a> Conversation<'a> {
                 };
                 match self.toolbox.look_up(service, address, &self.about.finding_id, ledger).await {
                     Ok(known) => {
-                        self.ill_reputed |= known.is_ill();
+                        self.ill_reputed |= is_ill(&known);
                         json!(known).to_string()
                     }
                     Err(why) => format!("not available: {why}"),

@@ -52,6 +52,11 @@ impl View {
         View(lines.join("\n"))
     }
 
+    /// One that was kept as text.
+    pub fn from_text(text: String) -> View {
+        View(text)
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

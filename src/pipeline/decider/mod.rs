@@ -3,6 +3,7 @@
 //! safe because carrying out and recording are both idempotent.
 
 mod claims;
+mod corrections;
 mod doubts;
 mod operator;
 
@@ -17,7 +18,8 @@ use tokio::sync::{mpsc, watch};
 use crate::config::{Config, Mode};
 use crate::decide::{Blasts, Permit, Refusal, Surroundings, gate};
 use crate::event::{
-    Action, Decision, DecisionState, FileMark, Finding, Judgement, ModelCall, Proposal, Proposer, Status, Timestamp, shown,
+    Action, Decision, DecisionState, FileMark, Finding, Judgement, ModelCall, Proposal, Proposer, Status, Timestamp,
+    VerdictClass, shown,
 };
 use crate::memory::Memory;
 use crate::pipeline::crawlers::{Claim, Crawlers};
@@ -26,7 +28,7 @@ use crate::record::{self, Store};
 use crate::respond::{RespondError, Responder};
 use crate::show::Request;
 use crate::tail::Waker;
-use crate::triage::{Judged, Triage};
+use crate::triage::{Judged, Triage, View};
 
 /// Proposals that wait for the next minute; beyond it the oldest are given up, and that is said.
 const MAX_HELD: usize = 10_000;
@@ -57,7 +59,7 @@ struct Done {
 pub struct Given {
     pub config: Config,
     pub store: Arc<Store>,
-    pub memory: Arc<Memory>,
+    pub memory: Arc<dyn Memory>,
     pub responder: Box<dyn Responder>,
     pub surroundings: watch::Receiver<Surroundings>,
     /// Networks of `allow add`; the surroundings task reads them.
@@ -66,6 +68,8 @@ pub struct Given {
     pub crawlers: Crawlers,
     /// None: rules decide alone.
     pub triage: Option<Triage>,
+    /// What operators said of findings that looked so: it stands over rules and models.
+    pub corrections: HashMap<View, VerdictClass>,
     pub controls: sync::Sender<Control>,
     pub waker: Waker,
     pub status: Status,
@@ -251,9 +255,12 @@ impl Decider {
         let mut permits = vec![];
         for Found { finding, mut proposal, in_doubt } in found {
             self.given.status.findings += 1;
-            self.given.memory.remember(&finding);
+            self.given.memory.remember(&finding).await;
             self.tell(&finding);
-            if in_doubt && let Some(doubtful) = proposal.take() {
+            let corrected = self.correction(&finding);
+            if let Some(class) = corrected {
+                proposal = self.correct(&finding, proposal, class, &mut done);
+            } else if in_doubt && let Some(doubtful) = proposal.take() {
                 let (decision, rules_decide) = self.put_in_doubt(&finding, doubtful, now).await;
                 done.decisions.extend(decision);
                 proposal = rules_decide.filter(|_| finding.action == Action::Block);

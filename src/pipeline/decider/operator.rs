@@ -38,7 +38,8 @@ impl Decider {
                 self.given.waker.wake();
                 Ok(json!({ "network": shown(network) }))
             }
-            Command::Client { address } => Ok(self.client(address)),
+            Command::Verdict { finding_id, class } => self.take_word(&finding_id, class, now).await,
+            Command::Client { address } => Ok(self.client(address).await),
         }
     }
 
@@ -99,7 +100,7 @@ impl Decider {
             let client = ClientKey::of(held.addr(), self.given.config.client.v6_prefix);
             // The reader may be gone while the daemon stops.
             let _ = self.given.controls.send(Control::Pardon(client));
-            self.given.memory.forget(client);
+            self.given.memory.forget(client).await;
         }
         self.given.waker.wake();
         self.given.store.set_state(&ids, DecisionState::Lifted, why, now).await?;
@@ -161,7 +162,7 @@ impl Decider {
         }
     }
 
-    fn client(&self, address: IpAddr) -> Value {
+    async fn client(&mut self, address: IpAddr) -> Value {
         let client = ClientKey::of(address, self.given.config.client.v6_prefix);
         let (reply, counted) = sync::channel();
         let asked = self.given.controls.send(Control::Client(client, reply)).is_ok();
@@ -169,7 +170,18 @@ impl Decider {
         let counted = asked.then(|| counted.recv_timeout(Duration::from_secs(2)).ok().flatten()).flatten();
         let ban = self.active.get(&client.network());
         let ban = ban.map(|permit| json!({ "id": permit.id(), "expires_at": permit.expires_at() }));
-        json!({ "client": client.to_string(), "counted": counted, "memory": self.given.memory.recall(client), "ban": ban })
+        json!({ "client": client.to_string(), "counted": counted, "memory": self.given.memory.recall(client).await, "ban": ban })
+    }
+
+    /// What is said of models, and what is wrong with them.
+    fn triage_status(&self) -> (Value, Vec<String>) {
+        let Some(triage) = &self.given.triage else { return (Value::Null, vec![]) };
+        let tiers = triage.stats();
+        let problems = tiers.iter().filter_map(|tier| tier.problem.clone()).collect();
+        let status = json!({
+            "waiting": triage.waiting(), "refused_targets": triage.refused_targets(), "tiers": tiers,
+        });
+        (status, problems)
     }
 
     fn current_status(&self) -> Status {
@@ -186,8 +198,17 @@ impl Decider {
         if let Some(why) = &self.given.surroundings.borrow().unreadable {
             problems.push(format!("nothing is blocked: this host's own addresses and peers cannot be read: {why}"));
         }
+        let (triage, wrong) = self.triage_status();
+        problems.extend(wrong);
+        let memory = self.given.memory.state();
+        if !memory.healthy {
+            let why = memory.last_error.clone().unwrap_or_default();
+            problems.push(format!("memory: {why}; what is known of clients is kept in this process alone"));
+        }
         problems.sort();
         Status {
+            triage,
+            memory: json!(memory),
             healthy: problems.is_empty(),
             problems,
             lines: reader.lines,

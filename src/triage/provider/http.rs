@@ -250,7 +250,7 @@ fn parse(url: &str) -> anyhow::Result<Url> {
 }
 
 /// Whether it is on this host or at a private address.
-fn is_near(url: &Url) -> bool {
+pub fn is_near(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     match host.trim_matches(['[', ']']).parse() {
         Ok(IpAddr::V4(v4)) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),

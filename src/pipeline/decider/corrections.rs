@@ -1,0 +1,171 @@
+//! An operator's word on a finding holds for everything that looks like it, over rules and models.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{Decider, Done};
+use crate::decide::{self, Durations};
+use crate::event::{
+    Action, Category, ClientKey, DecidedBy, DecisionState, Evidence, Finding, Ground, Judgement, Proposal, Proposer,
+    Timestamp, Verdict, VerdictClass,
+};
+use crate::pipeline::reader::Control;
+use crate::record::{Correction, FindingRow};
+use crate::show::Problem;
+use crate::triage::View;
+
+/// What is said of a finding that an operator has judged.
+const REASON: &str = "an operator said so of what looks like it";
+
+impl Decider {
+    /// What an operator said of findings that look like this one.
+    pub(super) fn correction(&self, finding: &Finding) -> Option<VerdictClass> {
+        if self.given.corrections.is_empty() {
+            return None;
+        }
+        self.given.corrections.get(&View::of(finding)).copied()
+    }
+
+    /// What is proposed of a finding that an operator has judged already.
+    pub(super) fn correct(
+        &self,
+        finding: &Finding,
+        proposal: Option<Proposal>,
+        class: VerdictClass,
+        done: &mut Done,
+    ) -> Option<Proposal> {
+        let (action, proposal) = match (class, finding.client) {
+            (VerdictClass::Malicious, Some(client)) => {
+                let proposal = proposal.or_else(|| Some(self.proposal(finding, client)));
+                (Action::Block, proposal.filter(|proposal| !self.active.contains_key(&proposal.target)))
+            }
+            (VerdictClass::Benign, Some(client)) => {
+                // What the reader has counted because of it goes too; it may be gone while the daemon stops.
+                let undone = match proposal {
+                    Some(_) => Control::Pardon(client),
+                    None => Control::Acquit(client, finding.score),
+                };
+                let _ = self.given.controls.send(undone);
+                self.given.waker.wake();
+                (Action::None, None)
+            }
+            _ => return proposal,
+        };
+        let reasoning = format!("{}; {REASON}", finding.verdict.reasoning);
+        let verdict = Verdict { class, confidence: 10, decided_by: DecidedBy::Operator, reasoning };
+        done.judgements.push(Judgement { finding_id: finding.id(), action, verdict });
+        proposal
+    }
+
+    fn proposal(&self, finding: &Finding, client: ClientKey) -> Proposal {
+        let respond = &self.given.config.respond;
+        let durations =
+            Durations { first_secs: respond.block_duration_secs, max_secs: respond.max_block_duration_secs };
+        Proposal {
+            id: finding.decision_id(client),
+            target: client.network(),
+            proposer: Proposer::Rules,
+            ground: Ground {
+                finding_id: Some(finding.id()),
+                category: Some(finding.category),
+                score: finding.score,
+                reason: REASON.into(),
+            },
+            at: finding.time,
+            duration_secs: decide::ban_secs(0, durations),
+            offences: 0,
+        }
+    }
+
+    /// Takes an operator's word on a recorded finding, and undoes or does what follows from it.
+    pub(super) async fn take_word(
+        &mut self,
+        id: &str,
+        class: VerdictClass,
+        now: Timestamp,
+    ) -> Result<Value, Problem> {
+        let row = self.given.store.finding(id).await?;
+        let row = row.ok_or_else(|| Problem::NotFound(format!("no finding has the id {id:?}")))?;
+        let finding = finding(row).ok_or_else(|| Problem::Failed(format!("finding {id} cannot be read")))?;
+        let view = View::of(&finding);
+        let correction =
+            Correction { finding_id: id.to_owned(), verdict: class, view: view.as_str().to_owned(), at: now };
+        self.given.store.correct(&correction).await?;
+        self.given.corrections.insert(view, class);
+        let mut done = Done { at: now, ..Done::default() };
+        let reasoning = format!("{}; an operator's verdict", finding.verdict.reasoning);
+        let verdict = Verdict { class, confidence: 10, decided_by: DecidedBy::Operator, reasoning };
+        let action = if class == VerdictClass::Malicious { Action::Block } else { Action::None };
+        done.judgements.push(Judgement { finding_id: id.to_owned(), action, verdict });
+        let mut lifted = json!([]);
+        let mut refused = None;
+        if let Some(client) = finding.client {
+            let target = client.network();
+            match class {
+                VerdictClass::Malicious if !self.active.contains_key(&target) => {
+                    let proposal = Proposal { proposer: Proposer::Operator, at: now, ..self.proposal(&finding, client) };
+                    match self.ask(&proposal, now) {
+                        Ok(permit) => {
+                            let mut decision = self.decision(&proposal, now);
+                            decision.expires_at = permit.expires_at();
+                            let applied = self.apply(vec![permit], now).await;
+                            decision.state = if applied { DecisionState::Active } else { DecisionState::Pending };
+                            self.given.status.blocks += 1;
+                            let _ = self.given.controls.send(Control::Ban(client, now, proposal.duration_secs));
+                            done.decisions.push(decision);
+                        }
+                        Err(refusal) => refused = Some(refusal.to_string()),
+                    }
+                }
+                VerdictClass::Benign => {
+                    let id = finding.decision_id(client);
+                    if self.active.get(&target).is_some_and(|permit| permit.id() == id) {
+                        lifted = self.unban(Some(target), "an operator finds it harmless", now).await?["lifted"].take();
+                    }
+                    let _ = self.given.controls.send(Control::Acquit(client, finding.score));
+                }
+                _ => {}
+            }
+            self.given.waker.wake();
+        }
+        self.unrecorded.push_back(done);
+        self.record().await;
+        Ok(json!({ "finding_id": id, "verdict": class, "lifted": lifted, "refused": refused }))
+    }
+}
+
+/// A finding as it was recorded.
+fn finding(row: FindingRow) -> Option<Finding> {
+    let client = row.client.as_deref().and_then(|client| {
+        let network = crate::config::network(client)?;
+        Some(ClientKey::of(network.addr(), network.prefix_len()))
+    });
+    let rule_ids: Vec<String> = serde_json::from_value(row.rule_ids).ok()?;
+    let evidence: Vec<Evidence> = serde_json::from_value(row.evidence).ok()?;
+    Some(Finding {
+        file: row.file.into(),
+        generation: row.generation,
+        offset: row.offset,
+        line_number: row.line_number,
+        time: row.time,
+        source_ip: row.source_ip.and_then(|address| address.parse().ok()),
+        client,
+        method: row.method,
+        uri: row.uri,
+        status: row.status,
+        user_agent: row.user_agent,
+        referer: row.referer,
+        category: Category::ALL.iter().copied().find(|category| category.as_str() == row.category)?,
+        rule_ids: rule_ids.into_iter().map(Arc::from).collect(),
+        score: row.score,
+        evidence,
+        action: Action::None,
+        verdict: Verdict {
+            class: VerdictClass::parse(&row.verdict)?,
+            confidence: row.confidence,
+            decided_by: DecidedBy::Rules,
+            reasoning: row.reasoning,
+        },
+    })
+}

@@ -1,0 +1,177 @@
+//! What an operator does with models while no daemon need run: ask whether they are there, fetch one,
+//! fit its two numbers.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use anyhow::{Context, bail, ensure};
+
+use super::judge::{Batch, Judge, Lines, Origin, Reading, Text, look};
+use crate::config::Config;
+use crate::detect::{ExampleRequest, Ruleset, Scratch};
+use crate::event::{Action, Category, DecidedBy, Evidence, Finding, Timestamp};
+use crate::parse::Formats;
+use crate::triage::{self, Fit, Privacy, Tier, Today, View, fit};
+
+/// A request, and whether it is an attack.
+pub type Labelled = (ExampleRequest, bool);
+
+/// The tiers of `config` as they are, with nothing spent yet.
+///
+/// # Errors
+/// A URL, key or file of the configuration cannot be used, or no tier is configured.
+fn tiers(config: &Config) -> anyhow::Result<Vec<Tier>> {
+    ensure!(!config.tier.is_empty(), "no [[tier]] is configured: rules decide alone");
+    triage::tiers(&config.tier, config.triage.privacy, &|_| Today::default())
+}
+
+/// What each tier's server says of its model: `Ok` if it is there.
+///
+/// # Errors
+/// As for [`tiers`].
+pub async fn check(config: &Config) -> anyhow::Result<Vec<(String, Result<(), String>)>> {
+    let mut told = vec![];
+    for tier in tiers(config)? {
+        let answer = match tier.missing().await {
+            Ok(None) => Ok(()),
+            Ok(Some(problem)) => Err(problem),
+            Err(error) => Err(format!("tier {}: {error}", tier.config.name)),
+        };
+        told.push((tier.config.name.clone(), answer));
+    }
+    if config.triage.privacy == Privacy::LocalOnly {
+        let far = config.tier.iter().filter(|tier| !tier.is_near());
+        told.extend(far.map(|tier| (tier.name.clone(), Err("is not asked: triage.privacy is \"local_only\"".into()))));
+    }
+    Ok(told)
+}
+
+/// Has the server of the tier called `name` fetch its model.
+///
+/// # Errors
+/// There is no such tier, or its server does not do it.
+pub async fn pull(config: &Config, name: &str, progress: &(dyn Fn(u64, u64) + Send + Sync)) -> anyhow::Result<()> {
+    let tiers = tiers(config)?;
+    let tier = tiers.iter().find(|tier| tier.config.name == name);
+    let names: Vec<&str> = tiers.iter().map(|tier| tier.config.name.as_str()).collect();
+    let tier = tier.with_context(|| format!("no tier is called {name:?} (known: {})", names.join(", ")))?;
+    Ok(tier.pull(progress).await?)
+}
+
+/// Fits the first tier that is asked for labels on `cases`; `progress` is told how many are done.
+///
+/// # Errors
+/// No tier is asked for labels, it does not answer, or the cases are all of one kind.
+pub async fn calibrate(
+    config: &Config,
+    rules: &Arc<Ruleset>,
+    cases: &[Labelled],
+    progress: &dyn Fn(usize),
+) -> anyhow::Result<(String, Fit)> {
+    let tiers = tiers(config)?;
+    let tier = tiers.iter().find(|tier| tier.config.ask() == triage::Ask::Label);
+    let tier = tier.context("no tier is asked for a label: set ask = \"label\"")?;
+    let views = views(config, rules, cases);
+    let (mut odds, mut ledger, mut failed) = (vec![], vec![], 0);
+    for (done, (view, is_attack)) in views.iter().enumerate() {
+        match tier.log_odds(view, &mut ledger).await {
+            Ok(found) => odds.push((found, *is_attack)),
+            Err(error) if odds.is_empty() && failed == 4 => bail!("{} does not answer: {error}", tier.config.name),
+            Err(_) => failed += 1,
+        }
+        progress(done + 1);
+    }
+    let fit = fit(&odds).context("attacks and benign cases are both needed, with answers of the model to them")?;
+    Ok((tier.config.name.clone(), fit))
+}
+
+/// What a model is shown of each case. One that no rule minds is shown as if a weak one did: a model
+/// is never asked about others.
+pub fn views(config: &Config, rules: &Arc<Ruleset>, cases: &[Labelled]) -> Vec<(View, bool)> {
+    let mut scratch = Scratch::new();
+    let seen: Vec<(Option<Finding>, &Labelled)> =
+        cases.iter().map(|case| (finding(config, rules, &case.0, &mut scratch), case)).collect();
+    let mut doubts = seen.iter().filter_map(|(finding, _)| {
+        let finding = finding.as_ref()?;
+        Some((finding.evidence.first()?.rule_id.clone(), finding.category))
+    });
+    let mut borrowed: Vec<(Arc<str>, Category)> = doubts.by_ref().collect();
+    if borrowed.is_empty() {
+        borrowed.push(("odd-request".into(), Category::Other));
+    }
+    let view = |(at, (finding, (request, is_attack))): (usize, &(Option<Finding>, &Labelled))| {
+        let finding = finding.clone().unwrap_or_else(|| {
+            let (rule_id, category) = borrowed[at % borrowed.len()].clone();
+            plain(request, rule_id, category)
+        });
+        (View::of(&finding), *is_attack)
+    };
+    seen.iter().enumerate().map(view).collect()
+}
+
+/// The finding that rules make of a request by itself.
+fn finding(
+    config: &Config,
+    rules: &Arc<Ruleset>,
+    request: &ExampleRequest,
+    scratch: &mut Scratch,
+) -> Option<Finding> {
+    let formats = Formats::named("nginx_combined").ok()?;
+    let line = line(request);
+    let reading = Reading::of(config);
+    let read_at = Timestamp::now();
+    let mut batch = Batch::default();
+    let lines = Lines { bytes: line.as_bytes(), tail_cut: 0, read_at };
+    look(rules, &formats, &reading, scratch, lines, &mut batch);
+    let record = batch.records.first()?;
+    let hits = batch.hits_of(record);
+    let mut judge = Judge::new(config, rules.clone());
+    let text = || Text { formats: &formats, line: line.as_bytes(), tail_cut: 0, read_at };
+    let settled = judge.settle(record, hits, text)?;
+    let origin = Origin { file: &"-".into(), generation: 0, offset: 0, line_number: None, tail_cut: 0, read_at };
+    judge.finding(&origin, &formats, line.as_bytes(), hits, &settled, scratch)
+}
+
+/// A request as nginx logs it.
+fn line(request: &ExampleRequest) -> String {
+    let field = |text: &Option<String>, absent: &str| text.clone().unwrap_or_else(|| absent.into());
+    let mut line = String::from("192.0.2.1 - - [05/Jan/2026:12:30:45 +0000] ");
+    let status = request.status.unwrap_or(200);
+    let browser = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+    // Writing to a String cannot fail.
+    let _ = write!(
+        line,
+        "\"{} {} HTTP/1.1\" {status} 512 \"{}\" \"{}\"",
+        field(&request.method, "GET"),
+        field(&request.uri, "/"),
+        field(&request.referer, "-"),
+        field(&request.user_agent, browser)
+    );
+    line
+}
+
+/// A request as if `rule_id` had hit it weakly.
+fn plain(request: &ExampleRequest, rule_id: Arc<str>, category: Category) -> Finding {
+    let uri = request.uri.clone().unwrap_or_else(|| "/".into());
+    let evidence = vec![Evidence { rule_id: rule_id.clone(), target: "uri".into(), matched: String::new(), score: 5 }];
+    Finding {
+        file: "-".into(),
+        generation: 0,
+        offset: 0,
+        line_number: None,
+        time: Timestamp(0),
+        source_ip: None,
+        client: None,
+        method: request.method.clone().unwrap_or_else(|| "GET".into()),
+        uri,
+        status: request.status.unwrap_or(200),
+        user_agent: request.user_agent.clone().unwrap_or_else(|| "Mozilla/5.0".into()),
+        referer: String::new(),
+        category,
+        rule_ids: vec![rule_id],
+        score: 5,
+        evidence,
+        action: Action::Monitor,
+        verdict: triage::rules_alone(5, DecidedBy::Rules, String::new()),
+    }
+}
