@@ -3,6 +3,7 @@
 
 mod config;
 pub mod provider;
+pub mod reputation;
 
 pub use config::{Ask, Privacy, Provider, TierConfig, TriageConfig};
 
