@@ -8,3 +8,4 @@ mod respond;
 mod story;
 mod support;
 mod tidy;
+mod triage;

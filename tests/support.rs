@@ -2,6 +2,7 @@
 
 pub mod daemon;
 pub mod log;
+pub mod standin;
 pub mod web;
 
 use std::fs::File;

@@ -84,7 +84,7 @@ impl Http {
         tokio::time::timeout(self.deadline, call).await.unwrap_or(Err(ProviderError::TimedOut(self.deadline)))
     }
 
-    /// Gets `path`.
+    /// Gets `path`. The caller minds the deadline, by [`in_time`](Self::in_time).
     ///
     /// # Errors
     /// As [`post`](Self::post).

@@ -84,7 +84,7 @@ fn wait(text: &str, now: SystemTime) -> Option<Duration> {
 
 /// Numbers, each with its unit.
 fn go_duration(mut text: &str) -> Option<Duration> {
-    let mut sum = 0.0;
+    let mut sum = if text.is_empty() { return None } else { 0.0 };
     while !text.is_empty() {
         let (number, rest) = text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.')?);
         let (unit, rest) = rest.split_at(rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len()));
@@ -166,6 +166,19 @@ mod tests {
         assert_eq!(allowance(&headers, now()), Allowance { requests: left(3, 20), tokens: left(0, 61) });
         assert_eq!(refill(&headers, now()), Some(Duration::from_secs(61)));
         assert_eq!(retry_after(&headers, now()), None);
+    }
+
+    #[test]
+    fn a_count_for_everything_says_when_it_is_full_again() {
+        let spent = headers(&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1767614460")]);
+        assert_eq!(refill(&spent, now()), Some(Duration::from_secs(60)));
+        let left = headers(&[("x-ratelimit-remaining", "998"), ("x-ratelimit-reset", "1767614460")]);
+        assert_eq!((refill(&left, now()), allowance(&left, now())), (None, Allowance::default()));
+        let in_time = [
+            ("anthropic-ratelimit-input-tokens-remaining", "0"),
+            ("anthropic-ratelimit-input-tokens-reset", "2026-01-05T12:00:09Z"),
+        ];
+        assert_eq!(refill(&headers(&in_time), now()), Some(Duration::from_secs(9)));
     }
 
     #[test]

@@ -103,11 +103,7 @@ fn understand(heard: Heard) -> Result<Reply, ProviderError> {
         text,
         calls: reply::calls(&message["tool_calls"]),
         cut: choice["finish_reason"] == "length",
-        usage: Usage {
-            input_tokens: tokens("prompt_tokens"),
-            output_tokens: tokens("completion_tokens"),
-            ..bytes
-        },
+        usage: Usage { input_tokens: tokens("prompt_tokens"), output_tokens: tokens("completion_tokens"), ..bytes },
         allowance,
     })
 }

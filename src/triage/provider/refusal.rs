@@ -25,9 +25,8 @@ pub struct Complaint {
 impl Complaint {
     /// What the body of an answer complains of whose status is an error: JSON, HTML, text, nothing.
     pub fn read(status: StatusCode, body: &[u8]) -> Complaint {
-        let json = serde_json::from_slice::<Value>(body);
-        if let Ok(json) = &json
-            && let Some(complaint) = Complaint::of(json).or_else(|| Complaint::told_by(json, json))
+        if let Ok(json) = serde_json::from_slice::<Value>(body)
+            && let Some(complaint) = Complaint::of(&json).or_else(|| Complaint::flat(&json))
         {
             return complaint;
         }
@@ -43,19 +42,21 @@ impl Complaint {
     /// What `answer` complains of, under whatever status; none if it is an answer.
     pub fn of(answer: &Value) -> Option<Complaint> {
         let places = [&answer["error"], &answer["errors"][0], &answer["choices"][0]["error"]];
-        let found = places.into_iter().find_map(|place| Complaint::told_by(place, answer));
+        let named = places.into_iter().find_map(|place| Complaint::told_by(place, answer));
         // Without a name around it, it is an error only if it says of which kind.
-        let kinds = ["type", "code"].iter().any(|name| answer[name].is_string());
-        found.or_else(|| if kinds { Complaint::told_by(answer, answer) } else { None })
+        let has_kind = ["type", "code"].iter().any(|name| answer[name].is_string());
+        named.or_else(|| Complaint::flat(answer).filter(|_| has_kind))
+    }
+
+    /// Of an answer that is itself the error.
+    fn flat(answer: &Value) -> Option<Complaint> {
+        first_text(answer).and_then(|_| Complaint::told_by(answer, answer))
     }
 
     fn told_by(place: &Value, answer: &Value) -> Option<Complaint> {
         let text = match place {
             Value::String(text) if !text.is_empty() => text.clone(),
-            Value::Object(fields) if !std::ptr::eq(place, answer) => {
-                first_text(place).map_or_else(|| Value::Object(fields.clone()).to_string(), String::from)
-            }
-            Value::Object(_) => first_text(place)?.to_owned(),
+            Value::Object(_) => first_text(place).map_or_else(|| place.to_string(), String::from),
             _ => return None,
         };
         let kinds = ["type", "code", "status"].map(|name| place[name].as_str().unwrap_or_default());
