@@ -1,6 +1,7 @@
 //! Models and reputation services, played by a server that answers as it is told.
 
 mod answers;
+mod daemon;
 mod hostile;
 mod manners;
 mod providers;

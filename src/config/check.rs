@@ -115,6 +115,8 @@ impl Walker<'_> {
             let key = join(key, name);
             match properties.and_then(|properties| properties.get(name)) {
                 Some(property) => self.keeps(entry, property, &key),
+                // A table of names that are not ours.
+                None if !matches!(schema["additionalProperties"], Json::Null | Json::Bool(false)) => true,
                 None => {
                     let message = format!("unknown key{}", self.hint(name, schema));
                     self.report(&entry.origin, &key, message);

@@ -121,6 +121,6 @@ mod tests {
         assert_eq!(set.tier[0].api_key.reveal(), "mine");
         let filed = settled(vec![tier(cerebras)], &[("CEREBRAS_API_KEY_FILE", "/run/secrets/key")]);
         assert_eq!(filed.tier[0].api_key_file, Some("/run/secrets/key".into()));
-        assert!(!format!("{config:?}").contains("ck\""), "and nobody is shown one");
+        assert!(!format!("{config:?}").contains("\"ck\""), "and nobody is shown one");
     }
 }

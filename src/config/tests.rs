@@ -574,6 +574,15 @@ fn the_example_is_true() {
     assert_eq!(exclusion.path.as_deref(), Some("^/admin/editor$"));
     let crawler = whole.crawler.pop().expect("the example of a crawler");
     assert_eq!((crawler.agent.as_str(), crawler.domains.len(), crawler.ranges.len()), ("AcmeWatch", 1, 1));
+    let tier = whole.tier.pop().expect("the example of a tier");
+    let written = "name = 'local'\nprovider = 'ollama'\nurl = 'http://127.0.0.1:11434'\nmodel = 'phi3.5:3.8b'";
+    let default: triage::TierConfig = toml::from_str(written).unwrap();
+    assert_eq!(tier.ask(), default.ask());
+    assert_eq!(tier.extra["reasoning_effort"], "low");
+    let file = Some("/etc/palisade/cerebras.key".into());
+    assert_eq!(tier, triage::TierConfig { api_key_file: file, ask: tier.ask, extra: tier.extra.clone(), ..default });
+    assert_eq!(whole.reputation.abuseipdb_key_file.take(), Some("/etc/palisade/abuseipdb.key".into()));
+    assert_eq!(whole.reputation.virustotal_key_file.take(), Some("/etc/palisade/virustotal.key".into()));
     assert_eq!(whole.detect.rules_dir.take(), Some("/etc/palisade/rules.d".into()));
     assert_eq!(whole.log.file.take(), Some("/var/log/palisade/palisade.log".into()));
     assert_eq!(whole, Config::default());

@@ -117,6 +117,9 @@ pub async fn run(
     let listener = listen(&config.socket).await?;
     let memory = memory::open(&config.memory);
     let triage = open_triage(&config, &rules, &store, memory.clone()).await?;
+    if let Some(triage) = &triage {
+        tokio::spawn(triage.check_models());
+    }
     let corrections = store.corrections().await?;
     let mut decider = Decider::new(Given {
         responder: responder(&config)?,

@@ -97,7 +97,7 @@ mod tests {
         for (slope, offset) in [(1.0, 0.0), (0.4, 1.2), (2.0, -3.0)] {
             let fit = fit(&cases(slope, offset)).unwrap();
             assert!((fit.slope - slope).abs() < 0.1 && (fit.offset - offset).abs() < 0.2, "{fit:?} for {slope} {offset}");
-            assert!(fit.brier_after <= fit.brier_before + 1e-6, "{fit:?}");
+            assert!(fit.brier_after <= fit.brier_before + 1e-4, "{fit:?}");
         }
     }
 

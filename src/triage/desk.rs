@@ -136,19 +136,17 @@ impl Triage {
     }
 
     /// Asks each server whether it has its model; what is wrong is said and stands in the tier's stats.
-    pub async fn check_models(&self) {
-        for tier in &self.shared.tiers {
-            match tier.missing().await {
-                Ok(None) => {}
-                Ok(Some(problem)) => {
-                    tracing::warn!("{problem}");
-                    tier.note(|stats| stats.problem = Some(problem));
-                }
-                Err(error) => {
-                    let problem = format!("tier {}: {error}", tier.config.name);
-                    tracing::warn!("{problem}; rules decide without it");
-                    tier.note(|stats| stats.problem = Some(problem));
-                }
+    pub fn check_models(&self) -> impl Future<Output = ()> + use<> {
+        let shared = self.shared.clone();
+        async move {
+            for tier in &shared.tiers {
+                let problem = match tier.missing().await {
+                    Ok(None) => continue,
+                    Ok(Some(problem)) => problem,
+                    Err(error) => format!("tier {}: {error}", tier.config.name),
+                };
+                tracing::warn!("{problem}; rules decide without it");
+                tier.note(|stats| stats.problem = Some(problem));
             }
         }
     }

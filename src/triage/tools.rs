@@ -224,6 +224,7 @@ impl<'a> Conversation<'a> {
                 "answered above".to_owned()
             } else if self.names_another(arguments) {
                 self.toolbox.refused_targets.fetch_add(1, Relaxed);
+                is_new = true;
                 "refused: tools are about the client of this case and take no address".to_owned()
             } else {
                 is_new = true;

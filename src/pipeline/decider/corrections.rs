@@ -8,7 +8,7 @@ use super::{Decider, Done};
 use crate::decide::{self, Durations};
 use crate::event::{
     Action, Category, ClientKey, DecidedBy, DecisionState, Evidence, Finding, Ground, Judgement, Proposal, Proposer,
-    Timestamp, Verdict, VerdictClass,
+    Timestamp, Verdict, VerdictClass, digest,
 };
 use crate::pipeline::reader::Control;
 use crate::record::{Correction, FindingRow};
@@ -104,7 +104,10 @@ impl Decider {
             let target = client.network();
             match class {
                 VerdictClass::Malicious if !self.active.contains_key(&target) => {
-                    let proposal = Proposal { proposer: Proposer::Operator, at: now, ..self.proposal(&finding, client) };
+                    // An earlier ban because of this finding may have been lifted: this is another.
+                    let id = digest(&[b"operator", id.as_bytes(), &now.0.to_le_bytes()]);
+                    let proposer = Proposer::Operator;
+                    let proposal = Proposal { id, proposer, at: now, ..self.proposal(&finding, client) };
                     match self.ask(&proposal, now) {
                         Ok(permit) => {
                             let mut decision = self.decision(&proposal, now);

@@ -93,7 +93,7 @@ async fn a_newer_database_is_refused_and_left_as_it_is() {
     store.close().await;
     let before = fs::read(dir.path().join("palisade.db")).unwrap();
     let error = open(dir.path()).await.unwrap_err();
-    assert!(matches!(error, StoreError::TooNew { version: 4711, known: 1, .. }), "{error:?}");
+    assert!(matches!(error, StoreError::TooNew { version: 4711, known: 2, .. }), "{error:?}");
     assert!(error.to_string().contains("palisade.db was written by a newer palisade"), "{error}");
     assert!(fs::read(dir.path().join("palisade.db")).unwrap() == before);
 }
@@ -245,7 +245,9 @@ async fn a_full_file_system_is_survived_too() {
     // Opening needs no space, and what is there can be read.
     let store = open(state_dir).await.unwrap();
     assert_eq!(count(&store, "findings").await as u64, written, "nothing recorded is lost");
-    let error = store.commit(&of_findings(&[finding(written)])).await.unwrap_err();
+    // More than what is left over of the last page.
+    let many: Vec<Finding> = (written..written + 200).map(finding).collect();
+    let error = store.commit(&of_findings(&many)).await.unwrap_err();
     assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
     fs::remove_file("ballast").unwrap();
     assert_eq!(store.commit(&of_findings(&[finding(written)])).await.unwrap().new_findings, 1);
