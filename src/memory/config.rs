@@ -10,13 +10,13 @@ use crate::event::Secret;
 #[serde(default, deny_unknown_fields)]
 pub struct MemoryConfig {
     /// A client's summary is forgotten this many seconds after its last finding.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 31_536_000))]
     pub ttl_secs: u64,
     /// Clients that are remembered at once in this process, and as many values of each drawer.
     #[schemars(range(min = 1))]
     pub max_clients: u64,
     /// After so many seconds a finding weighs half in the summary's score.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 31_536_000))]
     pub half_life_secs: u64,
     /// `redis://` or `rediss://`, which all agents that are to share their memory name. Empty: in process.
     pub redis_url: Secret,

@@ -8,7 +8,7 @@ use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use super::{Answer, Drawer, Entry, MAX_VALUE_BYTES, Memory, MemoryConfig, MemoryState, Remembered, Summary};
+use super::{Answer, Drawer, Entry, MAX_TTL, MAX_VALUE_BYTES, Memory, MemoryConfig, MemoryState, Remembered, Summary};
 use crate::event::{ClientKey, Finding, Timestamp};
 
 /// What is known of clients with findings, and values by drawer: the least recently used give way.
@@ -39,7 +39,7 @@ impl InProcess {
         let clients = Cache::builder()
             .max_capacity(max_clients)
             // Counted from the last finding: each replaces the entry.
-            .time_to_live(ttl)
+            .time_to_live(ttl.min(MAX_TTL))
             // moka's own policy keeps the often asked for and may turn a new client away at once.
             .eviction_policy(EvictionPolicy::lru())
             .build();
@@ -87,7 +87,7 @@ impl InProcess {
     }
 
     pub(super) fn set(&self, drawer: Drawer, key: &str, value: String, ttl: Duration) {
-        self.drawer(drawer).insert(key.to_owned(), Kept { value, ttl });
+        self.drawer(drawer).insert(key.to_owned(), Kept { value, ttl: ttl.min(MAX_TTL) });
     }
 
     pub(super) fn unset(&self, drawer: Drawer, key: &str) {

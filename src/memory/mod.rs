@@ -8,6 +8,7 @@
 mod config;
 mod entry;
 mod in_process;
+mod redis;
 mod skeleton;
 #[cfg(test)]
 mod tests;
@@ -20,8 +21,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use config::MemoryConfig;
-pub use entry::{Confidences, Entry, Remembered, Risk, Summary};
+pub use entry::{Confidences, Entry, LAST, PATHS, Remembered, Risk, Summary};
 pub use in_process::InProcess;
+pub use redis::Redis;
 
 use crate::event::{ClientKey, Finding};
 
@@ -41,7 +43,7 @@ pub trait Memory: Send + Sync {
     /// What is known of `client`. Asking does not make it be known longer.
     fn recall(&self, client: ClientKey) -> Answer<'_, Option<Summary>>;
 
-    /// The client's last findings, the latest first, at most `limit`; no more than [`entry::LAST`] are kept.
+    /// The client's last findings, the latest first, at most `limit`; no more than [`LAST`] are kept.
     fn recent(&self, client: ClientKey, limit: usize) -> Answer<'_, Vec<Remembered>>;
 
     /// Forgets `client`, as when its ban is lifted by hand.
@@ -50,7 +52,7 @@ pub trait Memory: Send + Sync {
     /// What `drawer` holds under `key`.
     fn get<'a>(&'a self, drawer: Drawer, key: &'a str) -> Answer<'a, Option<String>>;
 
-    /// Keeps `value`, at most [`MAX_VALUE_BYTES`] long, for `ttl`; a longer one is not kept.
+    /// Keeps `value`, at most [`MAX_VALUE_BYTES`] long, for `ttl`, at most a year; a longer one is not kept.
     fn put<'a>(&'a self, drawer: Drawer, key: &'a str, value: String, ttl: Duration) -> Answer<'a, ()>;
 
     /// Throws away what `drawer` holds under `key`.
@@ -65,6 +67,8 @@ pub trait Memory: Send + Sync {
 
 /// Values longer than this are not kept.
 pub const MAX_VALUE_BYTES: usize = 16 * 1024;
+/// Nothing is kept longer: a year.
+const MAX_TTL: Duration = Duration::from_secs(31_536_000);
 
 /// What is kept apart: a flood of one kind does not put out another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -119,5 +123,9 @@ pub struct MemoryState {
 ///
 /// Must be called in a tokio runtime if Redis is configured: a task of it keeps the connection.
 pub fn open(config: &MemoryConfig) -> Arc<dyn Memory> {
-    Arc::new(InProcess::new(config))
+    if config.redis_url.is_empty() && config.redis_url_file.is_none() {
+        Arc::new(InProcess::new(config))
+    } else {
+        Arc::new(Redis::new(config))
+    }
 }

@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use super::{Answer, Drawer, Entry, InProcess, MAX_VALUE_BYTES, Memory, MemoryConfig, MemoryState, Remembered, Summary};
+use super::{
+    Answer, Drawer, Entry, InProcess, MAX_TTL, MAX_VALUE_BYTES, Memory, MemoryConfig, MemoryState, Remembered, Summary,
+};
 use crate::event::{ClientKey, Finding, Timestamp};
 use backlog::Kept;
-use link::{Found, Link};
+use link::Link;
 
 /// What is known of clients, and values by drawer, shared by all agents that name the same Redis.
 pub struct Redis {
@@ -54,8 +56,7 @@ impl Redis {
         }
         let known = match self.link.fetch(&self.link.client_key(client), Entry::decode).await {
             Err(_) => return self.local.entry(client),
-            Ok(Found::Nothing) => None,
-            Ok(Found::Value(entry)) => Some(entry),
+            Ok(known) => known,
         };
         match (known, waiting) {
             (Some(mut known), Some(waiting)) => {
@@ -76,8 +77,7 @@ impl Redis {
         };
         match self.link.fetch(&self.link.value_key(drawer, key), sound).await {
             Err(_) => self.local.value(drawer, key),
-            Ok(Found::Nothing) => None,
-            Ok(Found::Value(value)) => Some(value),
+            Ok(value) => value,
         }
     }
 }
@@ -95,7 +95,7 @@ impl Memory for Redis {
             let Some(client) = finding.client else { return };
             let part = Entry::of(finding, Timestamp::now(), self.ttl);
             self.local.add(client, &part);
-            self.link.change(|backlog| backlog.add(client, part, Instant::now() + self.ttl));
+            self.link.change(|backlog| backlog.add(client, part, Instant::now() + self.ttl.min(MAX_TTL)));
         })
     }
 
@@ -135,7 +135,7 @@ impl Memory for Redis {
                 return;
             }
             self.local.set(drawer, key, value.clone(), ttl);
-            let kept = Kept { value, until: Instant::now() + ttl };
+            let kept = Kept { value, until: Instant::now() + ttl.min(MAX_TTL) };
             self.link.change(|backlog| backlog.set(drawer, key, Some(kept)));
         })
     }
