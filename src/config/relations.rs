@@ -35,6 +35,10 @@ pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known
         }
     }
 
+    if let Err(why) = config.memory.check_url() {
+        report.add("memory.redis_url", "memory.redis_url", why.to_owned());
+    }
+
     if config.zone().is_err() {
         let name = quoted(&config.timezone);
         let message = format!("no time zone is called {name}; use \"local\" or a name such as \"Europe/Berlin\"");

@@ -575,6 +575,8 @@ fn the_example_is_true() {
     let crawler = whole.crawler.pop().expect("the example of a crawler");
     assert_eq!((crawler.agent.as_str(), crawler.domains.len(), crawler.ranges.len()), ("AcmeWatch", 1, 1));
     assert_eq!(whole.detect.rules_dir.take(), Some("/etc/palisade/rules.d".into()));
+    assert_eq!(whole.memory.redis_url_file.take(), Some("/etc/palisade/redis_url".into()));
+    assert_eq!(whole.memory.redis_ca_file.take(), Some("/etc/palisade/redis-ca.pem".into()));
     assert_eq!(whole.log.file.take(), Some("/var/log/palisade/palisade.log".into()));
     assert_eq!(whole, Config::default());
 }

@@ -1,124 +1,131 @@
-//! Takes findings, answers what is known of a client; forgets after an hour. Informs grey cases
-//! and people; never counts for rules (that is detect's, in log time).
+//! Takes findings, answers what is known of a client; forgets after an hour. Keeps short texts for
+//! others in drawers. Informs grey cases and people; never counts for rules (that is detect's, in
+//! log time).
+//!
+//! [`InProcess`] keeps it here, [`Redis`] where several agents share it; what is known of a client
+//! is an [`Entry`] in both.
 
 mod config;
+mod entry;
+mod in_process;
+mod redis;
+mod skeleton;
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, Instant};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 
-use moka::ops::compute::Op;
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
 use serde::Serialize;
 
 pub use config::MemoryConfig;
+pub use entry::{Confidences, Entry, LAST, PATHS, Remembered, Risk, Summary};
+pub use in_process::InProcess;
+pub use redis::Redis;
 
-use crate::event::{Action, Category, ClientKey, DecidedBy, Finding, Timestamp};
+use crate::event::{ClientKey, Finding};
 
-/// What is known of clients with findings, in this process: bounded, safe to share among threads.
-#[derive(Debug)]
-pub struct Memory {
-    clients: Cache<ClientKey, Entry>,
-    ttl: Duration,
-}
+/// What a call resolves to. There are no errors: memory that is away knows less, and
+/// [`state`](Memory::state) says so.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// What is known of one client.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Summary {
-    /// How many findings, at most `u32::MAX`.
-    pub findings: u32,
-    /// The earliest of them, in log time.
-    pub first: Timestamp,
-    /// The latest of them, in log time.
-    pub last: Timestamp,
-    /// The highest score.
-    pub highest: u8,
-    /// Each category once, in the order in which they came.
-    pub categories: Vec<Category>,
-    /// A block was decided less than `ttl_secs` ago. What is decided only because a client is
-    /// flagged does not keep it flagged.
-    pub flagged: bool,
-}
-
-impl Memory {
-    pub fn new(config: &MemoryConfig) -> Memory {
-        Memory::with_ttl(Duration::from_secs(config.ttl_secs), config.max_clients)
-    }
-
-    /// Adds `finding` to what is known of its client; one without a client is nobody's.
-    pub fn remember(&self, finding: &Finding) {
-        let Some(client) = finding.client else { return };
-        let blocks = finding.action == Action::Block && finding.verdict.decided_by != DecidedBy::Cache;
-        // One client's updates run one after the other, so that none is lost.
-        self.clients.entry(client).and_compute_with(|known| {
-            let mut entry = known.map_or_else(|| Entry::new(finding), |known| known.into_value());
-            entry.add(finding);
-            if blocks {
-                entry.flagged_at = Some(Instant::now());
-            }
-            Op::Put(entry)
-        });
-    }
+/// What is known of clients, and texts by their keys, each for a while.
+///
+/// A call that asks ends by a deadline of its own; one that tells never waits, and what was told is
+/// seen by the next call.
+pub trait Memory: Send + Sync {
+    /// Adds `finding` to what is known of its client; one without a client is nobody's. The same
+    /// finding, told again soon, changes nothing.
+    fn remember<'a>(&'a self, finding: &'a Finding) -> Answer<'a, ()>;
 
     /// What is known of `client`. Asking does not make it be known longer.
-    pub fn recall(&self, client: ClientKey) -> Option<Summary> {
-        let entry = self.clients.get(&client)?;
-        let flagged = entry.flagged_at.is_some_and(|at| at.elapsed() < self.ttl);
-        Some(Summary { flagged, ..entry.summary })
-    }
+    fn recall(&self, client: ClientKey) -> Answer<'_, Option<Summary>>;
+
+    /// The client's last findings, the latest first, at most `limit`; no more than [`LAST`] are kept.
+    fn recent(&self, client: ClientKey, limit: usize) -> Answer<'_, Vec<Remembered>>;
 
     /// Forgets `client`, as when its ban is lifted by hand.
-    pub fn forget(&self, client: ClientKey) {
-        self.clients.invalidate(&client);
-    }
+    fn forget(&self, client: ClientKey) -> Answer<'_, ()>;
 
-    /// How many clients are known.
-    pub fn len(&self) -> u64 {
-        self.clients.run_pending_tasks();
-        self.clients.entry_count()
-    }
+    /// What `drawer` holds under `key`.
+    fn get<'a>(&'a self, drawer: Drawer, key: &'a str) -> Answer<'a, Option<String>>;
 
-    /// Whether no client is known.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
+    /// Keeps `value`, at most [`MAX_VALUE_BYTES`] long, for `ttl`, at most a year; a longer one is not kept.
+    fn put<'a>(&'a self, drawer: Drawer, key: &'a str, value: String, ttl: Duration) -> Answer<'a, ()>;
 
-    fn with_ttl(ttl: Duration, max_clients: u64) -> Memory {
-        let clients = Cache::builder()
-            .max_capacity(max_clients)
-            // Counted from the last finding: each replaces the entry.
-            .time_to_live(ttl)
-            // moka's own policy keeps the often asked for and may turn a new client away at once.
-            .eviction_policy(EvictionPolicy::lru())
-            .build();
-        Memory { clients, ttl }
-    }
+    /// Throws away what `drawer` holds under `key`.
+    fn discard<'a>(&'a self, drawer: Drawer, key: &'a str) -> Answer<'a, ()>;
+
+    /// Empties `drawer`.
+    fn clear(&self, drawer: Drawer) -> Answer<'_, ()>;
+
+    /// For people.
+    fn state(&self) -> MemoryState;
 }
 
-#[derive(Clone, Debug)]
-struct Entry {
-    summary: Summary,
-    flagged_at: Option<Instant>,
+/// Values longer than this are not kept.
+pub const MAX_VALUE_BYTES: usize = 16 * 1024;
+/// Nothing is kept longer: a year.
+const MAX_TTL: Duration = Duration::from_secs(31_536_000);
+
+/// What is kept apart: a flood of one kind does not put out another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Drawer {
+    /// Verdicts of shapes that are malicious.
+    Malicious,
+    /// Verdicts of shapes that are benign.
+    Benign,
+    /// Which cases went to the next tier.
+    Escalations,
+    /// What reputation services said of addresses.
+    Reputation,
 }
 
-impl Entry {
-    /// Nothing yet but the time of the first finding.
-    fn new(finding: &Finding) -> Entry {
-        let (first, last) = (finding.time, finding.time);
-        let summary = Summary { findings: 0, first, last, highest: 0, categories: Vec::new(), flagged: false };
-        Entry { summary, flagged_at: None }
-    }
+impl Drawer {
+    pub const ALL: [Drawer; 4] = [Drawer::Malicious, Drawer::Benign, Drawer::Escalations, Drawer::Reputation];
 
-    fn add(&mut self, finding: &Finding) {
-        let summary = &mut self.summary;
-        summary.findings = summary.findings.saturating_add(1);
-        // Files are read side by side: findings need not come in the order of their times.
-        summary.first = summary.first.min(finding.time);
-        summary.last = summary.last.max(finding.time);
-        summary.highest = summary.highest.max(finding.score);
-        if !summary.categories.contains(&finding.category) {
-            summary.categories.push(finding.category);
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Drawer::Malicious => "malicious",
+            Drawer::Benign => "benign",
+            Drawer::Escalations => "escalations",
+            Drawer::Reputation => "reputation",
         }
+    }
+}
+
+/// What memory says of itself. Counters run since the start.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MemoryState {
+    /// `in_process` or `redis`.
+    pub kind: &'static str,
+    /// What is told is kept, and where others see it if they are meant to.
+    pub healthy: bool,
+    /// Clients and values; unknown of a store that others write to.
+    pub entries: Option<u64>,
+    /// Values asked for that were there, and that were not.
+    pub hits: u64,
+    pub misses: u64,
+    /// What was in the store but could not be understood; it was thrown away.
+    pub damaged: u64,
+    /// Changes that are not in the store yet.
+    pub waiting: u64,
+    /// Changes that never came into the store: too many waited.
+    pub lost: u64,
+    /// What is wrong; after it is over, what was wrong last.
+    pub last_error: Option<String>,
+}
+
+/// The memory that `config` asks for. With Redis it is usable at once, whether Redis answers or not.
+///
+/// Must be called in a tokio runtime if Redis is configured: a task of it keeps the connection.
+pub fn open(config: &MemoryConfig) -> Arc<dyn Memory> {
+    if config.redis_url.is_empty() && config.redis_url_file.is_none() {
+        Arc::new(InProcess::new(config))
+    } else {
+        Arc::new(Redis::new(config))
     }
 }

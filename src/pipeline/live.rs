@@ -24,12 +24,11 @@ use crate::config::{Config, Mode};
 use crate::decide::{ClientConfig, Surroundings};
 use crate::detect::Ruleset;
 use crate::event::{Status, Timestamp};
-use crate::memory::Memory;
-use crate::plugin;
 use crate::record::Store;
 use crate::respond::{self, Responder};
 use crate::show::{self, Backend, Request};
 use crate::tail::{Limits, SourceConfig, Sources, Start};
+use crate::{memory, plugin};
 
 /// Where distributions put the logs of nginx and Apache.
 pub const USUAL_LOGS: [&str; 4] = [
@@ -117,7 +116,7 @@ pub async fn run(
         responder: responder(&config)?,
         config: config.clone(),
         store: store.clone(),
-        memory: Arc::new(Memory::new(&config.memory)),
+        memory: memory::open(&config.memory),
         surroundings: surroundings_seen,
         allowed,
         reader: status_seen,

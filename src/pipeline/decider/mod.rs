@@ -51,7 +51,7 @@ struct Done {
 pub struct Given {
     pub config: Config,
     pub store: Arc<Store>,
-    pub memory: Arc<Memory>,
+    pub memory: Arc<dyn Memory>,
     pub responder: Box<dyn Responder>,
     pub surroundings: watch::Receiver<Surroundings>,
     /// Networks of `allow add`; the surroundings task reads them.
@@ -231,7 +231,7 @@ impl Decider {
         let mut permits = vec![];
         for (finding, proposal) in found {
             self.given.status.findings += 1;
-            self.given.memory.remember(&finding);
+            self.given.memory.remember(&finding).await;
             self.tell(&finding);
             if let Some(proposal) = proposal {
                 let claim = self.claim(&finding, &proposal);

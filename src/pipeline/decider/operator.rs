@@ -38,7 +38,7 @@ impl Decider {
                 self.given.waker.wake();
                 Ok(json!({ "network": shown(network) }))
             }
-            Command::Client { address } => Ok(self.client(address)),
+            Command::Client { address } => Ok(self.client(address).await),
         }
     }
 
@@ -97,7 +97,7 @@ impl Decider {
             let client = ClientKey::of(held.addr(), self.given.config.client.v6_prefix);
             // The reader may be gone while the daemon stops.
             let _ = self.given.controls.send(Control::Pardon(client));
-            self.given.memory.forget(client);
+            self.given.memory.forget(client).await;
         }
         self.given.waker.wake();
         self.given.store.set_state(&ids, DecisionState::Lifted, why, now).await?;
@@ -159,7 +159,7 @@ impl Decider {
         }
     }
 
-    fn client(&self, address: IpAddr) -> Value {
+    async fn client(&mut self, address: IpAddr) -> Value {
         let client = ClientKey::of(address, self.given.config.client.v6_prefix);
         let (reply, counted) = sync::channel();
         let asked = self.given.controls.send(Control::Client(client, reply)).is_ok();
@@ -167,7 +167,8 @@ impl Decider {
         let counted = asked.then(|| counted.recv_timeout(Duration::from_secs(2)).ok().flatten()).flatten();
         let ban = self.active.get(&client.network());
         let ban = ban.map(|permit| json!({ "id": permit.id(), "expires_at": permit.expires_at() }));
-        json!({ "client": client.to_string(), "counted": counted, "memory": self.given.memory.recall(client), "ban": ban })
+        let remembered = self.given.memory.recall(client).await;
+        json!({ "client": client.to_string(), "counted": counted, "memory": remembered, "ban": ban })
     }
 
     fn current_status(&self) -> Status {
