@@ -55,14 +55,10 @@ fn two_agents_on_one_redis_share_and_lose_nothing() {
         let elsewhere = open(&elsewhere).await;
         for round in 0..100 {
             for (n, agent) in agents.iter().enumerate() {
-                (0..5).for_each(|client| {
-                    drop(tokio::spawn({
-                        let agent = agent.clone();
-                        async move {
-                            agent.remember(&finding(client, (n as u64) << 32 | round * 5 + u64::from(client))).await
-                        }
-                    }))
-                });
+                for client in 0..5 {
+                    let (agent, offset) = (agent.clone(), n as u64 * 1_000_000 + round * 5 + u64::from(client));
+                    tokio::spawn(async move { agent.remember(&finding(client, offset)).await });
+                }
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -125,11 +121,29 @@ fn a_killed_redis_costs_nobody_time_and_what_was_told_meanwhile_comes_back() {
         assert_eq!(memory.get(Drawer::Benign, "30").await.as_deref(), Some("30"));
         server.start_again();
         until("it is shared again", async || memory.state().healthy && memory.state().waiting == 0).await;
-        until("the other one too", async || other.state().healthy).await;
         assert_eq!(findings(&*memory, 1).await, 61);
-        assert_eq!(findings(&*other, 1).await, 61);
+        until("the other one sees it too", async || findings(&*other, 1).await == 61).await;
         assert_eq!(other.get(Drawer::Benign, "30").await.as_deref(), Some("30"));
         assert_eq!(memory.state().lost, 0);
+    });
+}
+
+#[test]
+fn a_connection_that_was_closed_meanwhile_is_replaced_while_the_next_call_waits() {
+    if !redis_or_skip("a_connection_that_was_closed") {
+        return;
+    }
+    let server = Server::start();
+    run(async {
+        let since = Instant::now();
+        let memory = open(&MemoryConfig { redis_timeout_millis: 2000, ..config(&server.url()) }).await;
+        let other = open(&config(&server.url())).await;
+        other.remember(&finding(1, 1)).await;
+        settled(&*other).await;
+        // Connections are a second apart; this one is old enough.
+        until("a second is over", async || since.elapsed() > Duration::from_millis(1100)).await;
+        assert!(server.ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).starts_with(":2"));
+        assert_eq!(findings(&*memory, 1).await, 1, "not what this process knows alone");
     });
 }
 
@@ -175,7 +189,10 @@ fn a_server_that_accepts_and_never_answers_holds_nobody_up() {
         }
         assert_eq!(findings(&*memory, 1).await, 20);
         until("it is told", async || memory.state().last_error.is_some()).await;
-        assert_eq!(memory.state().last_error.unwrap(), "Redis does not answer within 5000 ms");
+        assert_eq!(
+            memory.state().last_error.unwrap(),
+            "Redis cannot be reached: no log-in within 5 s; rediss:// is with TLS, redis:// without"
+        );
         prompt_calls(&*memory, 1, 20).await;
     });
 }
@@ -263,7 +280,17 @@ fn tls_is_spoken_with_a_server_that_is_trusted_and_with_no_other() {
             told(&config, says, "").await;
         }
         let plain = Server::start();
-        told(&config(&plain.url().replace("redis", "rediss")), "does not speak TLS", "").await;
+        told(&config(&plain.url().replace("redis", "rediss")), "rediss:// is with TLS", "").await;
+        // One that is full says so at once, and not in TLS.
+        let full = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("rediss://127.0.0.1:{}", full.local_addr().unwrap().port());
+        std::thread::spawn(move || {
+            for mut stream in full.incoming().flatten() {
+                let _ = stream.write_all(b"-ERR max number of clients reached\r\n");
+                let _ = stream.read(&mut [0; 4096]);
+            }
+        });
+        told(&config(&url), "does not speak TLS", "").await;
     });
 }
 

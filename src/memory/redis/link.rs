@@ -24,8 +24,8 @@ const MAX_RETRY: Duration = Duration::from_secs(60);
 const STABLE: Duration = Duration::from_secs(10);
 /// Name look-up, TCP, TLS and log-in together.
 const CONNECT: Duration = Duration::from_secs(5);
-/// More often than providers close idle connections.
-const PING: Duration = Duration::from_secs(10);
+/// So long a connection that died unnoticed stays in use. Hosted plans charge for each command.
+const PING: Duration = Duration::from_secs(60);
 /// So many answers in a row that came too late are the end of a connection.
 const MAX_LATE: u32 = 3;
 /// Changes of one kind that travel together.
@@ -49,6 +49,8 @@ pub struct Link {
     backlog: Mutex<Backlog>,
     /// Something waits, or the connection is given up.
     wake: Notify,
+    /// There is a new connection.
+    connected: Notify,
     damaged: AtomicU64,
 }
 
@@ -70,6 +72,7 @@ impl Link {
             config,
             line: Mutex::default(),
             wake: Notify::new(),
+            connected: Notify::new(),
             damaged: AtomicU64::new(0),
         }
     }
@@ -114,7 +117,11 @@ impl Link {
 
     /// What Redis has under `key`, as `read` understands it. What it does not understand is thrown away.
     pub async fn fetch<T>(&self, key: &str, read: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>, Trouble> {
-        let damaged = match self.ask(pipe().get(key)).await?.pop() {
+        let mut answer = self.ask(pipe().get(key)).await;
+        if matches!(answer, Err(Trouble::Unreachable(_))) && self.is_back_in_time().await {
+            answer = self.ask(pipe().get(key)).await;
+        }
+        let damaged = match answer?.pop() {
             Some(Ok(Value::BulkString(bytes))) => match read(&bytes) {
                 Some(value) => return Ok(Some(value)),
                 None => bytes,
@@ -159,6 +166,13 @@ impl Link {
         answers
     }
 
+    /// Whether a connection that has just turned out dead, as after long silence, is replaced by the deadline.
+    async fn is_back_in_time(&self) -> bool {
+        let connected = self.connected.notified();
+        // From here on it is told of a connection; one that is there already tells nobody any more.
+        self.line().connection.is_some() || timeout(self.deadline, connected).await.is_ok()
+    }
+
     /// A connection over which everything that is needed works.
     async fn connect(&self) -> Result<MultiplexedConnection, Trouble> {
         let url = self.url()?;
@@ -174,7 +188,13 @@ impl Link {
         // Deadlines are ours: its own would end calls without our notice.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let connecting = timeout(CONNECT, client.get_multiplexed_async_connection_with_config(&config));
-        let connected = connecting.await.map_err(|_| Trouble::TimedOut(CONNECT))?;
+        let silent = |_| {
+            Trouble::Unreachable(format!(
+                "no log-in within {} s; rediss:// is with TLS, redis:// without",
+                CONNECT.as_secs()
+            ))
+        };
+        let connected = connecting.await.map_err(silent)?;
         let mut connection = connected.map_err(|error| Trouble::of(&error))?;
         let mut probe = pipe();
         push_replace(&mut probe, &self.key("probe", "1"), b"", "1", RETRY);
@@ -322,6 +342,7 @@ pub async fn keep(link: Arc<Link>) {
                     line.serial += 1;
                     line.serial
                 };
+                link.connected.notify_waiters();
                 if !std::mem::replace(&mut is_back, true) {
                     tracing::info!("memory is shared through Redis");
                 }
@@ -332,8 +353,7 @@ pub async fn keep(link: Arc<Link>) {
                 (trouble, Duration::ZERO)
             }
         };
-        let is_news = lasted >= STABLE;
-        if is_news {
+        if lasted >= STABLE {
             (pause, is_back) = (RETRY, false);
             said.clear();
         }
@@ -342,9 +362,7 @@ pub async fn keep(link: Arc<Link>) {
             is_back = false;
             said.push(trouble.clone());
         }
-        if !is_news {
-            sleep(pause).await;
-        }
+        sleep(pause.saturating_sub(lasted)).await;
         pause = if matches!(trouble, Trouble::Refused(_)) { (pause * 2).min(MAX_RETRY) } else { RETRY };
     }
 }
