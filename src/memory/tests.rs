@@ -6,7 +6,7 @@ use crate::event::{Action, Category, DecidedBy, Timestamp, Verdict, VerdictClass
 const NOW: Timestamp = Timestamp(1_767_571_200_000);
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn client(n: u32) -> ClientKey {
+pub(super) fn client(n: u32) -> ClientKey {
     ClientKey::of(std::net::Ipv4Addr::from(0x0a00_0000 + n).into(), 64)
 }
 

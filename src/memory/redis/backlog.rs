@@ -1,6 +1,9 @@
 //! What was told and is not in Redis yet. Changes of one thing are one change, so that it stays small;
 //! bounded all the same.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::hash_map::Entry as Place;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
