@@ -4,6 +4,7 @@
 
 mod alloc;
 mod daemon;
+mod memory;
 mod respond;
 mod story;
 mod support;

@@ -178,7 +178,14 @@ pub fn calibrate(arguments: &Calibrate, config: &Config, output: Output) -> anyh
         "brier_before": fit.brier_before, "brier_after": fit.brier_after,
     });
     print(output, &answer, |out| {
-        writeln!(out, "# tier {tier}, {} cases: AUC {:.3}, Brier {:.3}, before {:.3}", cases.len(), fit.auc, fit.brier_after, fit.brier_before)?;
+        writeln!(
+            out,
+            "# tier {tier}, {} cases: AUC {:.3}, Brier {:.3}, before {:.3}",
+            cases.len(),
+            fit.auc,
+            fit.brier_after,
+            fit.brier_before
+        )?;
         if fit.auc < 0.6 {
             writeln!(out, "# It hardly tells attacks apart: its opinions will be unsure, and escalate.")?;
         }

@@ -39,6 +39,10 @@ pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known
         }
     }
 
+    if let Err(why) = config.memory.check_url() {
+        report.add("memory.redis_url", "memory.redis_url", why.to_owned());
+    }
+
     if config.zone().is_err() {
         let name = quoted(&config.timezone);
         let message = format!("no time zone is called {name}; use \"local\" or a name such as \"Europe/Berlin\"");
@@ -108,7 +112,8 @@ pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known
     for (index, tier) in config.tier.iter().enumerate() {
         let at = |key: &str| format!("tier[{index}].{key}");
         if index >= MAX_TIERS {
-            let why = format!("is one too many: at most {MAX_TIERS} tiers, the second for what the first leaves in doubt");
+            let why =
+                format!("is one too many: at most {MAX_TIERS} tiers, the second for what the first leaves in doubt");
             report.add("tier.name", &at("name"), format!("{} {why}", quoted(&tier.name)));
         }
         if tier.model.is_empty() {

@@ -48,12 +48,7 @@ pub(super) fn settle(config: &mut Config, environment: &[(OsString, OsString)]) 
 }
 
 /// Takes a key from the first of these variables, or the file that `NAME_FILE` names.
-fn find<'a>(
-    key: &mut Secret,
-    file: &mut Option<PathBuf>,
-    names: &[&str],
-    variable: impl Fn(&str) -> Option<&'a str>,
-) {
+fn find<'a>(key: &mut Secret, file: &mut Option<PathBuf>, names: &[&str], variable: impl Fn(&str) -> Option<&'a str>) {
     for name in names {
         if !key.is_empty() || file.is_some() {
             return;
@@ -70,7 +65,8 @@ fn find<'a>(
 fn ollama_url(host: &str) -> String {
     let (scheme, rest) = host.split_once("://").unwrap_or(("http", host));
     let rest = rest.trim_end_matches('/').replace("0.0.0.0", "127.0.0.1");
-    let has_port = rest.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
+    let has_port =
+        rest.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
     let port = if has_port { String::new() } else { format!(":{OLLAMA_PORT}") };
     format!("{scheme}://{rest}{port}")
 }
@@ -104,7 +100,8 @@ mod tests {
             let config = settled(vec![tier("provider = \"ollama\"")], &environment);
             assert_eq!((&*config.tier[0].url, &*config.tier[0].model), (expected, "phi3.5:3.8b"), "{host:?}");
         }
-        let set = settled(vec![tier("provider = \"ollama\"\nurl = \"http://h:1\"\nmodel = \"m\"")], &[("OLLAMA_HOST", "x")]);
+        let set =
+            settled(vec![tier("provider = \"ollama\"\nurl = \"http://h:1\"\nmodel = \"m\"")], &[("OLLAMA_HOST", "x")]);
         assert_eq!((&*set.tier[0].url, &*set.tier[0].model), ("http://h:1", "m"));
     }
 

@@ -584,6 +584,8 @@ fn the_example_is_true() {
     assert_eq!(whole.reputation.abuseipdb_key_file.take(), Some("/etc/palisade/abuseipdb.key".into()));
     assert_eq!(whole.reputation.virustotal_key_file.take(), Some("/etc/palisade/virustotal.key".into()));
     assert_eq!(whole.detect.rules_dir.take(), Some("/etc/palisade/rules.d".into()));
+    assert_eq!(whole.memory.redis_url_file.take(), Some("/etc/palisade/redis_url".into()));
+    assert_eq!(whole.memory.redis_ca_file.take(), Some("/etc/palisade/redis-ca.pem".into()));
     assert_eq!(whole.log.file.take(), Some("/var/log/palisade/palisade.log".into()));
     assert_eq!(whole, Config::default());
 }
@@ -600,6 +602,19 @@ fn the_example_is_complete_and_each_key_is_explained() {
     for (key, line) in lines {
         assert!(all[line - 2].starts_with("# "), "{key} lacks its line of explanation");
     }
+}
+
+#[test]
+fn the_password_of_redis_is_shown_nowhere() {
+    let good = "[memory]\nredis_url = 'rediss://default:hunter2@example.com:6379'";
+    let loaded = file(good).expect("no mistake");
+    assert_eq!(loaded.config.memory.redis_url.reveal(), "rediss://default:hunter2@example.com:6379");
+    let shown = format!("{} {loaded:?}", show(&loaded));
+    assert!(shown.contains("redis_url = \"***\"") && !shown.contains("hunter2"), "{shown}");
+    let told = file(&good.replace("rediss:", "https:")).expect_err("a mistake").to_string();
+    assert!(told.contains("memory.redis_url: no URL such as") && !told.contains("hunter2"), "{told}");
+    let named = root(&[], &[("PALISADE__MEMORY__REDIS_URL", "redis://:hunter2@127.0.0.1")]).expect("no mistake");
+    assert_eq!(named.config.memory.redis_url.reveal(), "redis://:hunter2@127.0.0.1");
 }
 
 #[test]
@@ -658,6 +673,10 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         [memory]
         ttl_secs = 3600  # default
         max_clients = 10000  # default
+        half_life_secs = 1800  # default
+        redis_url = ""  # default
+        redis_prefix = "palisade"  # default
+        redis_timeout_millis = 150  # default
 
         [store]
         keep_days = 90  # default
@@ -669,7 +688,7 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         max_size_mb = 10  # default
         max_files = 5  # default
 
-        # not set: detect.rules_dir, log.file
+        # not set: detect.rules_dir, log.file, memory.redis_ca_file, memory.redis_url_file
     "#]];
     expected.assert_eq(&shown);
 }

@@ -228,7 +228,8 @@ async fn open_triage(
         })
     };
     let sureness = Sureness { act: config.thresholds.act, monitor: config.thresholds.monitor };
-    let rules: Vec<&[u8]> = rules.rules.iter().flat_map(|rule| [rule.spec.id.as_bytes(), rule.spec.pattern.as_bytes()]).collect();
+    let rules: Vec<&[u8]> =
+        rules.rules.iter().flat_map(|rule| [rule.spec.id.as_bytes(), rule.spec.pattern.as_bytes()]).collect();
     let version = digest(&rules);
     triage::open(&config.triage, &config.tier, &config.reputation, sureness, memory, &used, &version)
 }

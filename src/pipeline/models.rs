@@ -110,12 +110,7 @@ pub fn views(config: &Config, rules: &Arc<Ruleset>, cases: &[Labelled]) -> Vec<(
 }
 
 /// The finding that rules make of a request by itself.
-fn finding(
-    config: &Config,
-    rules: &Arc<Ruleset>,
-    request: &ExampleRequest,
-    scratch: &mut Scratch,
-) -> Option<Finding> {
+fn finding(config: &Config, rules: &Arc<Ruleset>, request: &ExampleRequest, scratch: &mut Scratch) -> Option<Finding> {
     let formats = Formats::named("nginx_combined").ok()?;
     let line = line(request);
     let reading = Reading::of(config);

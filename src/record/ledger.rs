@@ -34,10 +34,7 @@ pub struct Correction {
 }
 
 /// What became of findings that were in doubt: their rows say so.
-pub(super) async fn judgements(
-    connection: &mut SqliteConnection,
-    judgements: &[Judgement],
-) -> Result<(), sqlx::Error> {
+pub(super) async fn judgements(connection: &mut SqliteConnection, judgements: &[Judgement]) -> Result<(), sqlx::Error> {
     for Judgement { finding_id, action, verdict } in judgements {
         let query = sqlx::query(
             "UPDATE findings SET action = ?, verdict = ?, confidence = ?, decided_by = ?, reasoning = ? WHERE id = ?",
@@ -116,9 +113,8 @@ impl Store {
     /// Keeps an operator's word on a finding; a later word replaces it.
     pub async fn correct(&self, correction: &Correction) -> Result<(), StoreError> {
         self.write(async |connection| {
-            let query = sqlx::query(
-                "INSERT OR REPLACE INTO corrections (finding_id, verdict, view, at) VALUES (?, ?, ?, ?)",
-            );
+            let query =
+                sqlx::query("INSERT OR REPLACE INTO corrections (finding_id, verdict, view, at) VALUES (?, ?, ?, ?)");
             let query = query.bind(&correction.finding_id).bind(correction.verdict.as_str());
             query.bind(&correction.view).bind(correction.at.0).execute(connection).await?;
             Ok(())

@@ -163,7 +163,8 @@ impl Store {
             "DELETE FROM findings WHERE rowid IN (SELECT rowid FROM findings WHERE time < ? LIMIT 1000)";
         const OLD_DECISIONS: &str = "DELETE FROM decisions WHERE rowid IN (SELECT rowid FROM decisions \
              WHERE state IN ('expired', 'lifted', 'refused') AND changed_at < ? LIMIT 1000)";
-        const OLD_CALLS: &str = "DELETE FROM model_calls WHERE id IN (SELECT id FROM model_calls WHERE at < ? LIMIT 1000)";
+        const OLD_CALLS: &str =
+            "DELETE FROM model_calls WHERE id IN (SELECT id FROM model_calls WHERE at < ? LIMIT 1000)";
         const OLD_CHANGES: &str = "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox \
              WHERE seq <= (SELECT max(seq) FROM outbox) - ? ORDER BY seq LIMIT 1000)";
         let oldest = now.0.saturating_sub(i64::from(self.config.keep_days) * 86_400_000);

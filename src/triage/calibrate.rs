@@ -54,7 +54,13 @@ pub fn fit(cases: &[(f64, bool)]) -> Option<Fit> {
             break;
         }
     }
-    Some(Fit { slope, offset, brier_before: brier(cases, 1.0, 0.0), brier_after: brier(cases, slope, offset), auc: auc(cases) })
+    Some(Fit {
+        slope,
+        offset,
+        brier_before: brier(cases, 1.0, 0.0),
+        brier_after: brier(cases, slope, offset),
+        auc: auc(cases),
+    })
 }
 
 fn probability(odds: f64, slope: f64, offset: f64) -> f64 {
@@ -62,7 +68,8 @@ fn probability(odds: f64, slope: f64, offset: f64) -> f64 {
 }
 
 fn brier(cases: &[(f64, bool)], slope: f64, offset: f64) -> f64 {
-    let square = |(odds, truth): &(f64, bool)| (probability(*odds, slope, offset) - f64::from(u8::from(*truth))).powi(2);
+    let square =
+        |(odds, truth): &(f64, bool)| (probability(*odds, slope, offset) - f64::from(u8::from(*truth))).powi(2);
     cases.iter().map(square).sum::<f64>() / cases.len() as f64
 }
 
@@ -71,7 +78,13 @@ fn auc(cases: &[(f64, bool)]) -> f64 {
     let mut wins = 0.0;
     for malicious in of(true) {
         for benign in of(false) {
-            wins += if malicious > benign { 1.0 } else if malicious == benign { 0.5 } else { 0.0 };
+            wins += if malicious > benign {
+                1.0
+            } else if malicious == benign {
+                0.5
+            } else {
+                0.0
+            };
         }
     }
     wins / (of(true).count() * of(false).count()) as f64
@@ -96,7 +109,10 @@ mod tests {
     fn a_fit_finds_what_the_cases_follow() {
         for (slope, offset) in [(1.0, 0.0), (0.4, 1.2), (2.0, -3.0)] {
             let fit = fit(&cases(slope, offset)).unwrap();
-            assert!((fit.slope - slope).abs() < 0.1 && (fit.offset - offset).abs() < 0.2, "{fit:?} for {slope} {offset}");
+            assert!(
+                (fit.slope - slope).abs() < 0.1 && (fit.offset - offset).abs() < 0.2,
+                "{fit:?} for {slope} {offset}"
+            );
             assert!(fit.brier_after <= fit.brier_before + 1e-4, "{fit:?}");
         }
     }

@@ -26,7 +26,8 @@ impl Geoip {
     /// # Errors
     /// A file cannot be read, or is no such database.
     pub fn open(files: &[PathBuf]) -> anyhow::Result<Geoip> {
-        let open = |path: &PathBuf| Reader::open_readfile(path).with_context(|| format!("geoip_files: {}", path.display()));
+        let open =
+            |path: &PathBuf| Reader::open_readfile(path).with_context(|| format!("geoip_files: {}", path.display()));
         files.iter().map(open).collect::<anyhow::Result<_>>().map(Geoip)
     }
 
@@ -45,7 +46,8 @@ impl Geoip {
         for reader in &self.0 {
             let Ok(Some(row)) = reader.lookup(address).and_then(|found| found.decode::<Row>()) else { continue };
             let code = row.country.and_then(|country| country.iso_code);
-            place.country = place.country.or(code.filter(|code| code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase())));
+            place.country =
+                place.country.or(code.filter(|code| code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase())));
             place.asn = place.asn.or(row.autonomous_system_number);
         }
         (place != Place::default()).then_some(place)

@@ -139,9 +139,7 @@ impl Limits {
                 self.open_until = Some(now + OPEN_FOR_MISTAKES);
             }
             // It was answered: the request is at fault.
-            ProviderError::Refused {
-                refusal: Refused::TooLong | Refused::Unsupported | Refused::Request, ..
-            } => {}
+            ProviderError::Refused { refusal: Refused::TooLong | Refused::Unsupported | Refused::Request, .. } => {}
             _ => {
                 self.failures += 1;
                 if self.failures >= FAILURES || self.open_until.is_some() {

@@ -79,7 +79,8 @@ pub fn open(
 /// Takes the key that a file holds.
 fn read_key(key: &mut Secret, file: Option<&std::path::Path>) -> anyhow::Result<()> {
     if let (true, Some(file)) = (key.is_empty(), file) {
-        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the key in {}", file.display()))?;
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("cannot read the key in {}", file.display()))?;
         anyhow::ensure!(!text.trim().is_empty(), "{} holds no key", file.display());
         *key = Secret::from(text.trim().to_owned());
     }

@@ -178,9 +178,10 @@ pub fn read_verdict(text: &str) -> Option<Said> {
     }
     // The last object that is a verdict: models that think aloud write drafts before it.
     let starts = text.match_indices('{').map(|(at, _)| at);
-    let answer = starts.rev().take(64).find_map(|at| {
-        serde_json::Deserializer::from_str(&text[at..]).into_iter::<Answer>().next()?.ok()
-    })?;
+    let answer = starts
+        .rev()
+        .take(64)
+        .find_map(|at| serde_json::Deserializer::from_str(&text[at..]).into_iter::<Answer>().next()?.ok())?;
     let class = match answer.verdict.trim().to_ascii_lowercase().as_str() {
         MALICIOUS => VerdictClass::Malicious,
         BENIGN => VerdictClass::Benign,

@@ -155,11 +155,9 @@ impl Tier {
         ledger: &mut Vec<ModelCall>,
     ) -> Result<Answered, Unanswered> {
         let answer = match self.config.ask() {
-            Ask::Label => self.ask_label(asked, ledger).await.map(|said| Answered {
-                said,
-                of_client: false,
-                ill_reputed: false,
-            }),
+            Ask::Label => {
+                self.ask_label(asked, ledger).await.map(|said| Answered { said, of_client: false, ill_reputed: false })
+            }
             Ask::Verdict => self.ask_verdict(asked, toolbox, ledger).await,
         };
         self.note(|stats| match &answer {
@@ -233,15 +231,15 @@ impl Tier {
         let schema = prompt::verdict_schema();
         let mut talk = Conversation::new(toolbox, asked.about);
         while let Some(tools) = talk.tools().filter(|_| !self.no_tools.load(Relaxed)) {
-            let reply = match self.call(&self.verdict_chat(&messages, None, tools), &asked.about.finding_id, ledger).await
-            {
-                Err(Unanswered::Failed(ProviderError::Refused { refusal: Refused::Unsupported, .. })) => {
-                    tracing::info!(tier = self.config.name, "takes no tools: it judges without");
-                    self.no_tools.store(true, Relaxed);
-                    break;
-                }
-                other => other?,
-            };
+            let reply =
+                match self.call(&self.verdict_chat(&messages, None, tools), &asked.about.finding_id, ledger).await {
+                    Err(Unanswered::Failed(ProviderError::Refused { refusal: Refused::Unsupported, .. })) => {
+                        tracing::info!(tier = self.config.name, "takes no tools: it judges without");
+                        self.no_tools.store(true, Relaxed);
+                        break;
+                    }
+                    other => other?,
+                };
             if reply.calls.is_empty() {
                 if let Some(said) = prompt::read_verdict(&reply.text) {
                     return Ok(talk.concluded(said));

@@ -103,11 +103,7 @@ impl Toolbox {
         };
         let nothing = json!({ "type": "object", "properties": {}, "additionalProperties": false });
         let mut tools: Vec<Tool> = (services.iter())
-            .map(|service| Tool {
-                name: service.tool,
-                description: about(service.name),
-                parameters: nothing.clone(),
-            })
+            .map(|service| Tool { name: service.tool, description: about(service.name), parameters: nothing.clone() })
             .collect();
         tools.push(Tool {
             name: RECENT_ACTIVITY,
@@ -275,9 +271,11 @@ impl<'a> Conversation<'a> {
                 let key = format!("watched:{}", self.about.client);
                 memory.put(Drawer::Escalations, &key, self.about.finding_id.clone(), WATCHED).await;
                 match memory.recall(self.about.client).await {
-                    Some(known) => json!({ "findings": known.findings, "risk": known.risk, "worst_score": known.highest,
+                    Some(known) => {
+                        json!({ "findings": known.findings, "risk": known.risk, "worst_score": known.highest,
                         "first": known.first, "last": known.last })
-                    .to_string(),
+                        .to_string()
+                    }
                     None => json!({ "findings": 0, "risk": "low" }).to_string(),
                 }
             }

@@ -103,14 +103,14 @@ fn request(method: &str, uri: &[u8], status: u16) -> Vec<String> {
     lines
 }
 
-const KNOWN_METHODS: &[&str] = &[
-    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "REPORT", "MKCOL",
-];
+const KNOWN_METHODS: &[&str] =
+    &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "REPORT", "MKCOL"];
 
 /// Whether a masked text is a word, a number or nothing.
 fn is_plain(masked: &str) -> bool {
     masked.split([' ', '-', '_', '.']).all(|token| {
-        matches!(token, "" | "w" | "word" | "longword" | "prose" | "N" | "ID") || (!token.contains('<') && is_name(token))
+        matches!(token, "" | "w" | "word" | "longword" | "prose" | "N" | "ID")
+            || (!token.contains('<') && is_name(token))
     })
 }
 

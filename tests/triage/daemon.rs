@@ -144,7 +144,10 @@ fn a_sure_model_blocks_what_rules_doubt_and_clears_what_they_would_block() {
     let daemon = home.start();
     append(&home, &(line("203.0.113.5", FIVE, 200) + &line("203.0.113.8", EIGHT, 200)));
     let raised = decided(&home, "203.0.113.5", "tier1");
-    assert_eq!((&raised["decision"], &raised["verdict"], &raised["score"]), (&json!("block"), &json!("malicious"), &json!(5)));
+    assert_eq!(
+        (&raised["decision"], &raised["verdict"], &raised["score"]),
+        (&json!("block"), &json!("malicious"), &json!(5))
+    );
     assert!(raised["reasoning"].as_str().unwrap().contains("8 of 10"), "{raised}");
     let ban = decision(&home, "203.0.113.5", "active");
     assert_eq!(ban["finding_id"], raised["id"]);
@@ -154,13 +157,19 @@ fn a_sure_model_blocks_what_rules_doubt_and_clears_what_they_would_block() {
     // What left: no address, no word that the client wrote.
     for request in asked(&model) {
         let body = String::from_utf8(request.body).unwrap();
-        assert!(!body.contains("203.0.113") && !body.contains("secretword") && !body.contains("doubtfulfive'"), "{body}");
+        assert!(
+            !body.contains("203.0.113") && !body.contains("secretword") && !body.contains("doubtfulfive'"),
+            "{body}"
+        );
     }
     let ledger = home.json(&["triage", "ledger"]);
     assert_eq!((&ledger["services"][0]["service"], &ledger["services"][0]["calls"]), (&json!("local"), &json!(2)));
     assert!(ledger["services"][0]["sent_bytes"].as_u64().unwrap() > 100, "{ledger}");
     let status = home.status();
-    assert_eq!((&status["triage"]["tiers"][0]["malicious"], &status["triage"]["tiers"][0]["benign"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        (&status["triage"]["tiers"][0]["malicious"], &status["triage"]["tiers"][0]["benign"]),
+        (&json!(1), &json!(1))
+    );
     stop(daemon);
 }
 
@@ -173,7 +182,10 @@ fn what_the_first_model_leaves_in_doubt_the_second_judges_with_tools_that_take_n
         match tools {
             0 => bodies::openai::call("check_abuseipdb", "{\"ipAddress\": \"8.8.8.8\"}"),
             1 => bodies::openai::call("recent_activity", "{}"),
-            _ => bodies::openai::chat(&format!("<think>{{\"verdict\": \"benign\"}}</think>\n{}", verdict("malicious", 9))),
+            _ => bodies::openai::chat(&format!(
+                "<think>{{\"verdict\": \"benign\"}}</think>\n{}",
+                verdict("malicious", 9)
+            )),
         }
     });
     let home = home(&(first(&model) + &second(&far)));
@@ -185,8 +197,13 @@ fn what_the_first_model_leaves_in_doubt_the_second_judges_with_tools_that_take_n
     let questions = asked(&far);
     assert_eq!(questions.len(), 3);
     let last = questions[2].json();
-    let said: Vec<&str> = last["messages"].as_array().unwrap().iter()
-        .filter(|one| one["role"] == "tool").map(|one| one["content"].as_str().unwrap()).collect();
+    let said: Vec<&str> = last["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|one| one["role"] == "tool")
+        .map(|one| one["content"].as_str().unwrap())
+        .collect();
     assert!(said[0].starts_with("refused"), "{said:?}");
     assert!(said[1].contains("recent"), "{said:?}");
     let first = questions[0].json()["messages"][1]["content"].as_str().unwrap().to_owned();
@@ -206,7 +223,13 @@ fn requests_that_look_alike_cost_one_call() {
     let home = home(&first(&model));
     let daemon = home.start();
     let lines: String = (0..60)
-        .map(|n| line(&format!("203.0.113.{n}"), &FIVE.replace("id=7", &format!("id={n}")).replace("secretword", &format!("word{n}")), 200))
+        .map(|n| {
+            line(
+                &format!("203.0.113.{n}"),
+                &FIVE.replace("id=7", &format!("id={n}")).replace("secretword", &format!("word{n}")),
+                200,
+            )
+        })
         .collect();
     append(&home, &lines);
     eventually("all are judged", || {
@@ -234,9 +257,9 @@ fn while_models_hang_rules_decide_and_the_certain_is_blocked_at_once() {
     // Nobody answers: rules would block the one and watch the other.
     decision(&home, "203.0.113.8", "active");
     let watched = eventually("the other is left to rules", || {
-        home.findings().into_iter().find(|row| {
-            row["source_ip"] == "203.0.113.5" && row["reasoning"].as_str().unwrap().contains("no model")
-        })
+        home.findings()
+            .into_iter()
+            .find(|row| row["source_ip"] == "203.0.113.5" && row["reasoning"].as_str().unwrap().contains("no model"))
     });
     assert_eq!((&watched["decision"], &watched["decided_by"]), (&json!("monitor"), &json!("rules")));
     stop(daemon);
@@ -363,8 +386,15 @@ fn local_only_sends_nothing_out_and_what_is_not_configured_is_not_asked() {
 fn scan_and_the_configuration_speak_of_models_as_they_should() {
     let home = home("[[tier]]\nname = \"cloud\"\nprovider = \"openai\"\nurl = \"models.example.com\"\nmodel = \"m\"\n");
     let checked = home.palisade(&["config", "check"]);
-    assert!(checked.code == 78 && checked.stderr.contains("tier.url") || checked.stdout.contains("tier.url"), "{}", checked.stderr);
-    configure(&home, "[[tier]]\nname = \"cloud\"\nprovider = \"openai\"\nurl = \"http://192.0.2.1/v1\"\nmodel = \"m\"\napi_key = \"sk-secret\"\n");
+    assert!(
+        checked.code == 78 && checked.stderr.contains("tier.url") || checked.stdout.contains("tier.url"),
+        "{}",
+        checked.stderr
+    );
+    configure(
+        &home,
+        "[[tier]]\nname = \"cloud\"\nprovider = \"openai\"\nurl = \"http://192.0.2.1/v1\"\nmodel = \"m\"\napi_key = \"sk-secret\"\n",
+    );
     append(&home, &line("203.0.113.8", EIGHT, 200));
     let rows = home.palisade(&["scan", "access.log", "--output", "jsonl"]).stdout;
     assert!(rows.contains("\"decision\":\"block\""), "models are off: {rows}");

@@ -79,12 +79,7 @@ impl Decider {
     }
 
     /// Takes an operator's word on a recorded finding, and undoes or does what follows from it.
-    pub(super) async fn take_word(
-        &mut self,
-        id: &str,
-        class: VerdictClass,
-        now: Timestamp,
-    ) -> Result<Value, Problem> {
+    pub(super) async fn take_word(&mut self, id: &str, class: VerdictClass, now: Timestamp) -> Result<Value, Problem> {
         let row = self.given.store.finding(id).await?;
         let row = row.ok_or_else(|| Problem::NotFound(format!("no finding has the id {id:?}")))?;
         let finding = finding(row).ok_or_else(|| Problem::Failed(format!("finding {id} cannot be read")))?;

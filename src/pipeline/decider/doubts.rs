@@ -35,7 +35,8 @@ impl Decider {
     ) -> (Option<Decision>, Option<Proposal>) {
         let Some(triage) = &self.given.triage else { return (None, Some(proposal)) };
         // Lines read again after a restart: what was decided then stands.
-        if self.doubts.contains_key(&finding.id()) || matches!(self.given.store.decision(&proposal.id).await, Ok(Some(_)))
+        if self.doubts.contains_key(&finding.id())
+            || matches!(self.given.store.decision(&proposal.id).await, Ok(Some(_)))
         {
             return (None, None);
         }

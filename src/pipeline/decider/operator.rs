@@ -170,7 +170,8 @@ impl Decider {
         let counted = asked.then(|| counted.recv_timeout(Duration::from_secs(2)).ok().flatten()).flatten();
         let ban = self.active.get(&client.network());
         let ban = ban.map(|permit| json!({ "id": permit.id(), "expires_at": permit.expires_at() }));
-        json!({ "client": client.to_string(), "counted": counted, "memory": self.given.memory.recall(client).await, "ban": ban })
+        let remembered = self.given.memory.recall(client).await;
+        json!({ "client": client.to_string(), "counted": counted, "memory": remembered, "ban": ban })
     }
 
     /// What is said of models, and what is wrong with them.

@@ -179,7 +179,14 @@ async fn a_batch_that_fails_at_its_end_leaves_nothing() {
         .unwrap();
     let (findings, decisions) = ([finding(1)], [decision("d", DecisionState::Pending)]);
     let (new_files, checkpoint) = ([mark(1, 0)], Some(Checkpoint { marks: &[mark(1, 9)], state: b"state" }));
-    let batch = Batch { at: NOW, new_files: &new_files, findings: &findings, decisions: &decisions, checkpoint, ..Batch::default() };
+    let batch = Batch {
+        at: NOW,
+        new_files: &new_files,
+        findings: &findings,
+        decisions: &decisions,
+        checkpoint,
+        ..Batch::default()
+    };
     let error = store.commit(&batch).await.unwrap_err();
     assert!(error.to_string().contains("refused") && !error.is_retryable(), "{error}");
     for table in ["findings", "decisions", "marks", "snapshot", "outbox"] {

@@ -57,7 +57,14 @@ async fn the_writer_that_is_killed() {
         let decisions = [decision(&batch.to_string(), DecisionState::Pending)];
         let marks = [mark(1, batch)];
         let checkpoint = Some(Checkpoint { marks: &marks, state: &batch.to_le_bytes() });
-        let batch_of = Batch { at: NOW, new_files: &[], findings: &findings, decisions: &decisions, checkpoint, ..Batch::default() };
+        let batch_of = Batch {
+            at: NOW,
+            new_files: &[],
+            findings: &findings,
+            decisions: &decisions,
+            checkpoint,
+            ..Batch::default()
+        };
         store.commit(&batch_of).await.unwrap();
         println!("confirmed {batch}");
     }
