@@ -24,6 +24,13 @@ pub enum Verb {
     },
     /// Ask each tier's server for its model. Exits 1 if one is missing.
     Check,
+    /// Ask every tier about one line in nginx's combined format, whatever rules think of it.
+    Ask {
+        /// The line; a model is shown its masked view, which is printed.
+        line: String,
+    },
+    /// Forget what models said of requests; corrections stay.
+    Clear,
     /// Have a tier's server fetch its model (Ollama).
     Pull {
         /// The tier's name.
@@ -62,6 +69,12 @@ pub fn run(verb: &Verb, config: &Config, output: Output) -> anyhow::Result<ExitC
     match verb {
         Verb::Ledger { limit } => ledger(*limit, config, output),
         Verb::Check => check(config, output),
+        Verb::Ask { line } => ask_all(line, config, output),
+        Verb::Clear => {
+            let answer = ask(&config.socket, "DELETE", "/api/v1/verdicts", None)?;
+            print(output, &answer, |out| writeln!(out, "What models said is forgotten."))?;
+            Ok(ExitCode::SUCCESS)
+        }
         Verb::Pull { tier } => pull(tier, config),
     }
 }
@@ -117,6 +130,31 @@ fn check(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
     }
     out.flush()?;
     Ok(if told.iter().all(|(_, answer)| answer.is_ok()) { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+fn ask_all(line: &str, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+    let rules = load_rules(config)?;
+    let (view, told) = runtime()?.block_on(models::ask(config, &rules, line))?;
+    let row = |(tier, said): &(String, Result<models::Said, String>)| match said {
+        Ok(said) => {
+            json!({ "tier": tier, "verdict": said.class, "confidence": said.confidence, "reasoning": said.reasoning })
+        }
+        Err(error) => json!({ "tier": tier, "error": error }),
+    };
+    let rows: Vec<_> = told.iter().map(row).collect();
+    let answer = json!({ "view": view.as_str(), "tiers": rows });
+    print(output, &answer, |out| {
+        writeln!(out, "{}\n", view.as_str())?;
+        for row in &rows {
+            let said = match row["error"].as_str() {
+                Some(error) => error.to_owned(),
+                None => format!("{}, {} of 10: {}", text(&row["verdict"]), row["confidence"], text(&row["reasoning"])),
+            };
+            writeln!(out, "tier {}: {said}", text(&row["tier"]))?;
+        }
+        Ok(())
+    })?;
+    Ok(if told.iter().all(|(_, said)| said.is_ok()) { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
 fn pull(tier: &str, config: &Config) -> anyhow::Result<ExitCode> {

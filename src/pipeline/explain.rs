@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::detect::{Detail, Record, Ruleset, Scratch, networks_of, path_classes, views, windows_of};
 use crate::event::{Event, Timestamp, printable};
 use crate::parse::{Extent, Formats, trim_line};
+use crate::triage::View;
 
 /// What became of a line, and the step that settled it.
 #[derive(Clone, Debug, Serialize)]
@@ -98,7 +99,7 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
     let mut batch = Batch::default();
     let lines = Lines { bytes: head, tail_cut: (line.len() - head.len()) as u64, read_at };
     look(rules, &formats, &reading, &mut scratch, lines, &mut batch);
-    let mut judge = Judge::new(config, rules.clone());
+    let mut judge = Judge::new(config, rules.clone()).asking_models(config);
     let Some(record) = batch.records.first() else {
         return Ok(Explanation { source_ip, steps, decision: "none", because: "the line was not understood".into() });
     };
@@ -139,6 +140,10 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
         }
     };
     step("decide", format!("score {} of 10: {}", settled.counted.score, settled.action.as_str()), vec![]);
+    if let (true, Some(tier), Some(finding)) = (settled.in_doubt, config.tier.first(), &finding) {
+        let view = View::of(finding).as_str().lines().map(str::to_owned).collect();
+        step("triage", format!("is in doubt: tier {} would be shown this before anything is done", tier.name), view);
+    }
     if let (Some(client), Some(secs)) = (finding.and_then(|finding| finding.client), settled.ban_secs) {
         let said = match standing_refusal(client.network(), &config.client) {
             Some(refusal) => format!("would refuse to block {client}: {refusal}"),

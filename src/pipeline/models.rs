@@ -8,10 +8,14 @@ use anyhow::{Context, bail, ensure};
 
 use super::judge::{Batch, Judge, Lines, Origin, Reading, Text, look};
 use crate::config::Config;
+use crate::decide::Thresholds;
 use crate::detect::{ExampleRequest, Ruleset, Scratch};
 use crate::event::{Action, Category, DecidedBy, Evidence, Finding, Timestamp};
+use crate::memory::{self, MemoryConfig};
 use crate::parse::Formats;
-use crate::triage::{self, Fit, Privacy, Tier, Today, View, fit};
+use crate::triage::{self, About, Asked, Fit, Privacy, Tier, Today, Toolbox, View, fit};
+
+pub use crate::triage::Said;
 
 /// A request, and whether it is an attack.
 pub type Labelled = (ExampleRequest, bool);
@@ -56,6 +60,37 @@ pub async fn pull(config: &Config, name: &str, progress: &(dyn Fn(u64, u64) + Se
     let names: Vec<&str> = tiers.iter().map(|tier| tier.config.name.as_str()).collect();
     let tier = tier.with_context(|| format!("no tier is called {name:?} (known: {})", names.join(", ")))?;
     Ok(tier.pull(progress).await?)
+}
+
+/// What every tier thinks of one line, whatever rules think of it; first what it is shown.
+///
+/// # Errors
+/// As for [`tiers`], or the line is no request in nginx's combined format.
+pub async fn ask(
+    config: &Config,
+    rules: &Arc<Ruleset>,
+    line: &str,
+) -> anyhow::Result<(View, Vec<(String, Result<Said, String>)>)> {
+    let mut scratch = Scratch::new();
+    let sensitive = Thresholds { flag: 1, block: 10, certain: 10, ..config.thresholds.clone() };
+    let config = Config { thresholds: sensitive, ..config.clone() };
+    let finding = finding_of_line(&config, rules, line, &mut scratch);
+    let finding = finding.context("no rule minds the line, or it is not in nginx's combined format")?;
+    let client = finding.client.context("the line names no client")?;
+    let memory = memory::open(&MemoryConfig::default());
+    let toolbox = Toolbox::new(&config.reputation, memory, &|_| Today::default())?;
+    let view = View::of(&finding);
+    let about = About { finding_id: finding.id(), address: finding.source_ip, client };
+    let (mut told, mut ledger, mut first) = (vec![], vec![], "none".to_owned());
+    for tier in tiers(&config)? {
+        let asked = Asked { view: &view, first: &first, known: "nothing else is known of this client", about: &about };
+        let said = tier.ask(&asked, &toolbox, &mut ledger).await.map(|answered| answered.said);
+        if let Ok(said) = &said {
+            first = format!("{}, {} of 10", said.class.as_str(), said.confidence);
+        }
+        told.push((tier.config.name.clone(), said.map_err(|error| error.to_string())));
+    }
+    Ok((view, told))
 }
 
 /// Fits the first tier that is asked for labels on `cases`; `progress` is told how many are done.
@@ -111,8 +146,11 @@ pub fn views(config: &Config, rules: &Arc<Ruleset>, cases: &[Labelled]) -> Vec<(
 
 /// The finding that rules make of a request by itself.
 fn finding(config: &Config, rules: &Arc<Ruleset>, request: &ExampleRequest, scratch: &mut Scratch) -> Option<Finding> {
+    finding_of_line(config, rules, &line(request), scratch)
+}
+
+fn finding_of_line(config: &Config, rules: &Arc<Ruleset>, line: &str, scratch: &mut Scratch) -> Option<Finding> {
     let formats = Formats::named("nginx_combined").ok()?;
-    let line = line(request);
     let reading = Reading::of(config);
     let read_at = Timestamp::now();
     let mut batch = Batch::default();

@@ -40,6 +40,8 @@ pub enum Command {
         finding_id: String,
         class: VerdictClass,
     },
+    /// Forget what models said.
+    ForgetVerdicts,
     /// What is known of the client that this address belongs to.
     Client {
         address: IpAddr,

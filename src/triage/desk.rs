@@ -1,6 +1,9 @@
 //! Where doubtful findings wait for an opinion. One task owns what waits: what looks alike is asked
 //! once, the worst first; what waits too long or finds no room is left to the rules.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

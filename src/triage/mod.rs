@@ -22,7 +22,8 @@ pub use calibrate::{Fit, fit};
 pub use config::{Ask, Privacy, Provider, ReputationConfig, TierConfig, TriageConfig};
 pub use desk::{Case, Judged, Sureness, Triage};
 pub use limits::Today;
-pub use tier::Tier;
+pub use prompt::Said;
+pub use tier::{Asked, Tier};
 pub use tools::{About, Toolbox};
 pub use view::{View, mask};
 

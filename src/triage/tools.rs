@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::ReputationConfig;
 use super::geoip::Geoip;
-use super::limits::{Caps, Limits, Today};
+use super::limits::{Caps, Limits};
 use super::prompt::Said;
 use super::provider::{Message, ProviderError, Reply, Tool, ToolCall};
 use super::reputation::{Abuseipdb, Reputation, Virustotal, is_public};
 use super::tier::Answered;
+use super::{ReputationConfig, UsedToday};
 use crate::event::{ClientKey, ModelCall, Timestamp};
 use crate::memory::{Drawer, Memory};
 
@@ -69,11 +69,7 @@ impl Toolbox {
     ///
     /// # Errors
     /// A key, an address or a file of the configuration cannot be used.
-    pub fn new(
-        config: &ReputationConfig,
-        memory: Arc<dyn Memory>,
-        today: impl Fn(&str) -> Today,
-    ) -> anyhow::Result<Toolbox> {
+    pub fn new(config: &ReputationConfig, memory: Arc<dyn Memory>, today: UsedToday<'_>) -> anyhow::Result<Toolbox> {
         let mut services = vec![];
         let limits = |name: &str, caps: Caps| Mutex::new(Limits::new(caps, today(name), Instant::now()));
         if !config.abuseipdb_key.is_empty() {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{Decider, Done};
 use crate::decide::Permit;
 use crate::event::{ClientKey, DecisionState, Ground, Proposal, Proposer, Status, Timestamp, digest, shown};
+use crate::memory::Drawer;
 use crate::pipeline::reader::Control;
 use crate::show::{self, Command, Problem};
 
@@ -39,6 +40,12 @@ impl Decider {
                 Ok(json!({ "network": shown(network) }))
             }
             Command::Verdict { finding_id, class } => self.take_word(&finding_id, class, now).await,
+            Command::ForgetVerdicts => {
+                for drawer in [Drawer::Malicious, Drawer::Benign, Drawer::Escalations] {
+                    self.given.memory.clear(drawer).await;
+                }
+                Ok(json!({}))
+            }
             Command::Client { address } => Ok(self.client(address).await),
         }
     }
