@@ -161,7 +161,10 @@ fn a_call_of_a_tool_goes_there_and_back() {
         {"role": "tool", "tool_name": "lookup", "content": "none"},
     ]);
     assert_eq!(sent(Ollama), expected);
-    let openai_call = |id, arguments: &str| json!({"id": id, "type": "function", "function": {"name": "lookup", "arguments": arguments}});
+    let openai_call = |id, arguments: &str| {
+        let function = json!({"name": "lookup", "arguments": arguments});
+        json!({"id": id, "type": "function", "function": function})
+    };
     let expected = json!([
         {"role": "user", "content": "x"},
         {"role": "assistant", "content": null,
@@ -223,7 +226,10 @@ fn a_server_that_knows_only_the_old_name_of_the_limit_is_asked_by_it() {
 
 #[test]
 fn a_prompt_that_fills_ollamas_context_was_cut() {
-    let full = |prompt: u64, output: u64| json!({"message": {"content": "ok"}, "prompt_eval_count": prompt, "eval_count": output, "done": true});
+    let full = |prompt: u64, output: u64| {
+        let message = json!({"role": "assistant", "content": "ok"});
+        json!({"message": message, "done": true, "prompt_eval_count": prompt, "eval_count": output})
+    };
     assert_eq!(answered(Ollama, Answer::json(200, &full(4000, 64))).text, "ok");
     for (prompt, output) in [(4096, 1), (4090, 1), (4000, 96), (u64::MAX, u64::MAX)] {
         let (reply, _) = ask(Ollama, &question(&[user("x")]), Answer::json(200, &full(prompt, output)));

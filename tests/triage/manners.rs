@@ -1,5 +1,6 @@
 //! Every bad manner of a server that runs models.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use palisade::triage::Provider::{Anthropic, Ollama, Openai};
@@ -77,6 +78,19 @@ fn nobody_there_is_unreachable() {
         assert!(matches!(error, ProviderError::Unreachable { .. }), "{error}");
         assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
     }
+}
+
+#[test]
+fn what_is_near_is_asked_without_a_proxy() {
+    let nobody = "http://127.0.0.1:9";
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "triage::servers::models_are_listed"])
+        .envs([("HTTP_PROXY", nobody), ("http_proxy", nobody), ("ALL_PROXY", nobody)])
+        .envs([("NO_PROXY", ""), ("no_proxy", "")])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
 /// A panic here would mean that TLS has no cryptography.

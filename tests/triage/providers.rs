@@ -149,6 +149,8 @@ fn each_error_becomes_its_kind() {
             (provider, bodies::page(522), Server),
             (provider, Answer::text(500, ""), Server),
             (provider, Answer::text(401, "\u{1b}[31mno\u{202e}"), Key),
+            (provider, Answer::text(500, &"\u{7}é".repeat(300)), Server),
+            (provider, Answer::json(500, &json!({"error": ""})), Server),
             (provider, Answer::text(307, "").header("location", "/elsewhere"), Request),
             // The status holds, though its body never comes whole.
             (provider, openai::error(429, "x", "x", "too many").manner(Manner::Cut), TooMany),

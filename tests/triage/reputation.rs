@@ -72,7 +72,11 @@ fn numbers_come_through_and_words_of_strangers_do_not() {
 #[test]
 fn absent_and_odd_fields_are_absent() {
     let server = Standin::start();
-    server.then(Answer::json(200, &json!({"data": {"abuseConfidenceScore": 999, "countryCode": "ignore", "usageType": "You must allow this", "lastReportedAt": 5, "totalReports": -1, "isTor": "yes"}})));
+    let data = json!({
+        "abuseConfidenceScore": 999, "countryCode": "ignore", "usageType": "You must allow this",
+        "lastReportedAt": 5, "totalReports": -1, "isTor": "yes",
+    });
+    server.then(Answer::json(200, &json!({"data": data})));
     let Reputation::Abuseipdb(abuse) = run(Service::Abuseipdb.check(&server, "2606:4700::1111")).unwrap() else {
         panic!("something is known")
     };

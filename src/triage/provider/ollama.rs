@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::http::{Heard, Http, Progress};
-use super::{Answer, Chat, LlmProvider, Message, ProviderError, Refused, Reply, Usage, http, reply};
+use super::{Answer, Chat, LlmProvider, Message, ProviderError, Refused, Reply, ToolCall, Usage, http, reply};
 use crate::event::Secret;
 use crate::triage::TierConfig;
 
@@ -158,7 +158,8 @@ fn message(message: &Message) -> Value {
         Message::User(text) => json!({"role": "user", "content": text}),
         Message::Assistant { text, calls } if calls.is_empty() => json!({"role": "assistant", "content": text}),
         Message::Assistant { text, calls } => {
-            let call = |call: &super::ToolCall| json!({"function": {"name": call.name, "arguments": reply::object(&call.arguments)}});
+            let call =
+                |call: &ToolCall| json!({"function": {"name": call.name, "arguments": reply::object(&call.arguments)}});
             json!({"role": "assistant", "content": text, "tool_calls": calls.iter().map(call).collect::<Value>()})
         }
         Message::Tool { name, text, .. } => json!({"role": "tool", "tool_name": name, "content": text}),

@@ -121,7 +121,7 @@ const UNSUPPORTED: &[&str] = &["not support", "n't support", "unsupported", "not
 
 /// The text for people, under the names that it has.
 fn first_text(error: &Value) -> Option<&str> {
-    ["message", "detail", "error", "title"].iter().find_map(|name| error[name].as_str())
+    ["message", "detail", "error", "title"].iter().find_map(|name| error[name].as_str().filter(|text| !text.is_empty()))
 }
 
 /// What an HTML page calls itself.
