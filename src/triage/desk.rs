@@ -108,14 +108,9 @@ impl Triage {
         Triage { cases, judged: judged_taken, shared, waiting: waiting_seen }
     }
 
-    /// Hands a case in; gives it back if there is no room.
-    ///
-    /// # Errors
-    /// The desk is behind.
-    pub fn submit(&self, case: Case) -> Result<(), Case> {
-        self.cases.try_send(case).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(case) | mpsc::error::TrySendError::Closed(case) => case,
-        })
+    /// Hands a case in; false if the desk is behind and did not take it.
+    pub fn submit(&self, case: Case) -> bool {
+        self.cases.try_send(case).is_ok()
     }
 
     /// The next case that is settled.

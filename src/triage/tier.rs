@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::limits::{Barred, Limits, Today};
 use super::prompt::{self, Said};
-use super::provider::{Chat, LlmProvider, Message, ProviderError, Refused, Reply, Tool};
+use super::provider::{Chat, LlmProvider, Message, ProviderError, Refused, Reply, Tool, Usage};
 use super::tools::{About, Conversation, Toolbox};
 use super::{Ask, TierConfig, View};
 use crate::event::{ModelCall, Timestamp, VerdictClass};
@@ -276,7 +276,7 @@ impl Tier {
             let (at, started) = (Timestamp::now(), Instant::now());
             let outcome = bounded(self.timeout(), self.provider.chat(chat)).await;
             guard.known();
-            ledger.push(self.account(at, started, finding_id, estimate, &outcome));
+            ledger.push(self.account((at, started), finding_id, chat, &outcome));
             let error = match outcome {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
@@ -309,15 +309,17 @@ impl Tier {
 
     fn account(
         &self,
-        at: Timestamp,
-        started: Instant,
+        (at, started): (Timestamp, Instant),
         finding_id: &str,
-        estimate: u64,
+        chat: &Chat<'_>,
         outcome: &Result<Reply, ProviderError>,
     ) -> ModelCall {
+        let estimate = estimated_tokens(chat);
         let now = Instant::now();
         let millis = u64::try_from(now.duration_since(started).as_millis()).unwrap_or(u64::MAX);
-        let usage = outcome.as_ref().map(|reply| reply.usage).unwrap_or_default();
+        // What is refused has left all the same; only of an answer is it known to the byte.
+        let sent_at_least = Usage { sent_bytes: text_bytes(chat), ..Usage::default() };
+        let usage = outcome.as_ref().map_or(sent_at_least, |reply| reply.usage);
         let usd = (usage.input_tokens as f64 * self.config.usd_per_million_input
             + usage.output_tokens as f64 * self.config.usd_per_million_output)
             / 1e6;
@@ -387,13 +389,15 @@ fn label_chat(messages: &[Message]) -> Chat<'_> {
 }
 
 fn estimated_tokens(chat: &Chat<'_>) -> u64 {
-    let bytes: usize = (chat.messages.iter())
-        .map(|message| match message {
-            Message::System(text) | Message::User(text) | Message::Tool { text, .. } => text.len(),
-            Message::Assistant { text, .. } => text.len(),
-        })
-        .sum();
-    bytes as u64 / BYTES_PER_TOKEN + u64::from(chat.max_output_tokens)
+    text_bytes(chat) / BYTES_PER_TOKEN + u64::from(chat.max_output_tokens)
+}
+
+fn text_bytes(chat: &Chat<'_>) -> u64 {
+    let text = |message: &Message| match message {
+        Message::System(text) | Message::User(text) | Message::Tool { text, .. } => text.len(),
+        Message::Assistant { text, .. } => text.len(),
+    };
+    chat.messages.iter().map(text).sum::<usize>() as u64
 }
 
 async fn bounded<T>(

@@ -50,7 +50,7 @@ impl Decider {
             view: View::of(finding),
             since: Instant::now(),
         };
-        if triage.submit(case).is_err() {
+        if !triage.submit(case) {
             return (None, Some(proposal));
         }
         let is_recorded = finding.action == Action::Block;
