@@ -59,9 +59,8 @@ impl Held {
             if change.forgotten {
                 self.clients.remove(client);
             }
-            match (&change.part, missed.contains(client)) {
-                (Some(part), false) => self.add(*client, part),
-                _ => {}
+            if let (Some(part), false) = (&change.part, missed.contains(client)) {
+                self.add(*client, part);
             }
         }
     }
