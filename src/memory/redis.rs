@@ -34,7 +34,8 @@ pub struct Redis {
 impl Redis {
     /// Usable at once; connects in the background. Must be called in a tokio runtime.
     pub fn new(config: &MemoryConfig) -> Redis {
-        // Without it the first TLS connection panics. Another part may have installed it.
+        // Were two providers linked, the first TLS connection would panic for want of a choice. Another
+        // part may have made it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let link = Arc::new(Link::new(config.clone()));
         Redis {

@@ -142,6 +142,24 @@ fn a_score_weighs_half_after_every_half_life_and_a_later_one_whole() {
 }
 
 #[test]
+fn only_a_block_flags_and_not_one_that_the_flag_decided() {
+    for (action, decided_by, flagged) in [
+        (Action::Block, DecidedBy::Rules, true),
+        (Action::Block, DecidedBy::Tier2, true),
+        (Action::Block, DecidedBy::Cache, false),
+        (Action::Monitor, DecidedBy::Rules, false),
+        (Action::None, DecidedBy::Rules, false),
+    ] {
+        let mut finding = Finding { action, ..at(1, 1, 9, 0) };
+        finding.verdict.decided_by = decided_by;
+        let mut entry = Entry::of(&finding, Timestamp(0), HOUR);
+        assert_eq!(entry.summary(Timestamp(1), HOUR).flagged, flagged, "{action:?} by {decided_by:?}");
+        entry.merge(&Entry::of(&at(2, 1, 5, 0), Timestamp(0), HOUR));
+        assert_eq!(entry.summary(Timestamp(1), HOUR).flagged, flagged, "and stays so");
+    }
+}
+
+#[test]
 fn a_flag_ends_and_is_not_renewed_by_what_it_decided() {
     let of = |decided_by, now| {
         let mut finding = at(now as u64, now, 9, 0);
