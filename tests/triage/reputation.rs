@@ -64,7 +64,7 @@ fn numbers_come_through_and_words_of_strangers_do_not() {
         assert_eq!(serde_json::from_str::<Reputation>(&text).unwrap(), reputation);
     }
     let [first, second] = server.requests().try_into().unwrap();
-    assert_eq!(first.path, "/check?ipAddress=1.2.3.4&maxAgeInDays=30");
+    assert_eq!(first.path, "/check?ipAddress=1.2.3.4&maxAgeInDays=90");
     assert_eq!((first.header("key"), first.header("accept")), (Some(KEY), Some("application/json")));
     assert_eq!((second.path.as_str(), second.header("x-apikey")), ("/ip_addresses/1.2.3.4", Some(KEY)));
 }
@@ -82,7 +82,7 @@ fn absent_and_odd_fields_are_absent() {
     };
     assert_eq!((abuse.abuse_confidence, abuse.reports, abuse.is_tor), (100, 0, false));
     assert_eq!((abuse.country, abuse.usage_type, abuse.last_reported_at_secs), (None, Some(UsageType::Other), None));
-    assert_eq!(server.requests()[0].path, "/check?ipAddress=2606%3A4700%3A%3A1111&maxAgeInDays=30");
+    assert_eq!(server.requests()[0].path, "/check?ipAddress=2606%3A4700%3A%3A1111&maxAgeInDays=90");
     server.then(Answer::json(
         200,
         &json!({"data": {"attributes": {"asn": "x", "country": "nl", "network": "all", "reputation": -1e30}}}),

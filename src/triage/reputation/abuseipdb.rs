@@ -26,7 +26,7 @@ impl Abuseipdb {
         Ok(Abuseipdb { http: Http::new(&http::base(url)?, &headers, key, timeout)? })
     }
 
-    /// What was reported of `address` in the last 30 days. One that is not public costs no request.
+    /// What was reported of `address` in the last 90 days. One that is not public costs no request.
     ///
     /// # Errors
     /// The service cannot be reached, refuses, or says what cannot be understood.
@@ -35,7 +35,7 @@ impl Abuseipdb {
         if !is_public(address) {
             return Ok(Reputation::Unknown);
         }
-        let query = [("ipAddress", address.to_string()), ("maxAgeInDays", "30".into())];
+        let query = [("ipAddress", address.to_string()), ("maxAgeInDays", "90".into())];
         let query = query.each_ref().map(|(name, value)| (*name, value.as_str()));
         let heard = self.http.in_time(self.http.get("/check", &query)).await?;
         let data = &heard.json["data"];

@@ -27,7 +27,7 @@ pub enum Reputation {
     Virustotal(Analysis),
 }
 
-/// What people reported to AbuseIPDB, of the last 30 days.
+/// What people reported to AbuseIPDB, of the last 90 days.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Abuse {
     /// 0 to 100.
