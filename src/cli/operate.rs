@@ -102,6 +102,9 @@ pub fn status(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
                 tier["usd"].as_f64().unwrap_or(0.0)
             )?;
         }
+        for advice in status["triage"]["advice"].as_array().into_iter().flatten() {
+            writeln!(out, "      {}", text(advice))?;
+        }
         for problem in status["problems"].as_array().into_iter().flatten() {
             writeln!(out, "PROBLEM: {}", text(problem))?;
         }

@@ -34,7 +34,7 @@ pub use exclusion::ExclusionConfig;
 pub use network::networks_of;
 pub use paths::path_classes;
 pub use plain::PlainUri;
-pub use record::{Detail, Record};
+pub use record::{Detail, Record, What};
 pub use rules::{BUILT_IN, Example, ExampleRequest, Rule, RuleError, RuleSpec};
 pub use ruleset::{Hit, Ruleset, Scratch};
 pub use snapshot::DamagedState;

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::decide::{self, ClientConfig, Durations, Surroundings, Thresholds};
 use crate::detect::{Counted, Counter, Detail, Hit, Record, Ruleset, Scratch};
 use crate::event::{
-    Action, ClientKey, DecidedBy, Event, Evidence, Finding, Ground, Proposal, Proposer, Timestamp, printable,
+    Action, Category, ClientKey, DecidedBy, Event, Evidence, Finding, Ground, Proposal, Proposer, Timestamp, printable,
 };
 use crate::parse::{self, Context, Extent, Formats, Site, trim_line};
 use crate::triage;
@@ -266,7 +266,6 @@ impl Judge {
         let (line, extent) = self.reading.extent(line, origin.tail_cut);
         let arena = Bump::new();
         let event = formats.parse(line, &self.reading.context(extent, origin.read_at, &arena)).ok()?;
-        let http = event.http().copied().unwrap_or_default();
         let mut evidence = self.rules.evidence(&event, scratch, hits);
         evidence.sort_by_key(|piece| std::cmp::Reverse(piece.score));
         let Counted { from_history, from_network, campaign, .. } = &settled.counted;
@@ -294,25 +293,47 @@ impl Judge {
         let rule_ids =
             evidence.iter().map(|piece| piece.rule_id.clone()).chain(windows.map(|window| window.id.as_str().into()));
         Some(Finding {
-            file: origin.file.clone(),
-            generation: origin.generation,
-            offset: origin.offset,
-            line_number: origin.line_number,
-            time: event.time.unwrap_or(Timestamp(i64::from(self.time_secs) * 1000)),
-            source_ip: event.source_ip,
-            client: actionable(&event).map(|address| ClientKey::of(address, self.reading.v6_prefix)),
-            method: kept(http.method),
-            uri: kept(event.kind.message().map_or(http.uri, |message| message.text)),
-            status: http.status.unwrap_or(0),
-            user_agent: kept(http.user_agent),
-            referer: kept(http.referer),
             category,
             rule_ids: rule_ids.collect(),
             score: settled.counted.score,
             action: settled.action,
             verdict: triage::rules_alone(settled.counted.score, settled.decided_by, sum.join(", ")),
             evidence,
+            ..self.unjudged(origin, &event)
         })
+    }
+
+    /// A request that no rule minds, as a finding of score 0, for models to look at all the same.
+    pub fn sample(&self, origin: &Origin<'_>, formats: &Formats, line: &[u8]) -> Option<Finding> {
+        let (line, extent) = self.reading.extent(line, origin.tail_cut);
+        let arena = Bump::new();
+        let event = formats.parse(line, &self.reading.context(extent, origin.read_at, &arena)).ok()?;
+        event.http().is_some().then(|| self.unjudged(origin, &event))
+    }
+
+    /// What a finding says of its event, before anybody has judged it.
+    fn unjudged(&self, origin: &Origin<'_>, event: &Event<'_>) -> Finding {
+        let http = event.http().copied().unwrap_or_default();
+        Finding {
+            file: origin.file.clone(),
+            generation: origin.generation,
+            offset: origin.offset,
+            line_number: origin.line_number,
+            time: event.time.unwrap_or(Timestamp(i64::from(self.time_secs) * 1000)),
+            source_ip: event.source_ip,
+            client: actionable(event).map(|address| ClientKey::of(address, self.reading.v6_prefix)),
+            method: kept(http.method),
+            uri: kept(event.kind.message().map_or(http.uri, |message| message.text)),
+            status: http.status.unwrap_or(0),
+            user_agent: kept(http.user_agent),
+            referer: kept(http.referer),
+            category: Category::Other,
+            rule_ids: vec![],
+            score: 0,
+            action: Action::None,
+            verdict: triage::rules_alone(0, DecidedBy::Rules, String::new()),
+            evidence: vec![],
+        }
     }
 }
 

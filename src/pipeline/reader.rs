@@ -15,7 +15,7 @@ use super::judge::{Batch, Judge, Lines, Origin, Reading, Text, look, proposal};
 use super::known::Known;
 use super::peers::{self, Peers};
 use crate::config::{Config, Mode};
-use crate::detect::{Client, Ruleset, Scratch};
+use crate::detect::{Client, Record, Ruleset, Scratch, What};
 use crate::event::{ClientKey, FileMark, Finding, Proposal, SourceStatus, Timestamp};
 use crate::parse::Formats;
 use crate::tail::{Chunk, More, SourceConfig, Sources};
@@ -33,6 +33,8 @@ pub struct Report {
     /// Files seen for the first time: to be recorded before anything that was found in them.
     pub new_files: Vec<FileMark>,
     pub findings: Vec<Found>,
+    /// Requests that no rule minds, for models to look at.
+    pub samples: Vec<Finding>,
     /// Offsets, and the counters' state at exactly these offsets.
     pub checkpoint: Option<(Vec<FileMark>, Vec<u8>)>,
     /// Everything that was in the files when the daemon started has been read.
@@ -41,7 +43,11 @@ pub struct Report {
 
 impl Report {
     fn is_empty(&self) -> bool {
-        self.new_files.is_empty() && self.findings.is_empty() && self.checkpoint.is_none() && !self.caught_up
+        self.new_files.is_empty()
+            && self.findings.is_empty()
+            && self.samples.is_empty()
+            && self.checkpoint.is_none()
+            && !self.caught_up
     }
 }
 
@@ -82,6 +88,35 @@ pub struct ReaderStatus {
     pub problems: Vec<String>,
 }
 
+/// Which requests are shown to models though no rule minds them.
+struct Sampling {
+    /// 0: none.
+    every_secs: i64,
+    next: Timestamp,
+    seed: usize,
+}
+
+impl Sampling {
+    fn of(config: &Config) -> Sampling {
+        let an_hour = if config.tier.is_empty() { 0 } else { i64::from(config.triage.sample_per_hour) };
+        Sampling { every_secs: if an_hour == 0 { 0 } else { (3600 / an_hour).max(1) }, next: Timestamp(0), seed: 0 }
+    }
+
+    fn is_due(&self, now: Timestamp) -> bool {
+        self.every_secs > 0 && now >= self.next
+    }
+
+    /// Where one of the lines starts that no rule minds, another one each time.
+    fn pick(&mut self, records: &[Record]) -> Option<u32> {
+        let innocent = |record: &&Record| record.hits == 0 && record.what == What::Request && record.is_actionable();
+        let count = records.iter().filter(innocent).count();
+        self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        let picked = records.iter().filter(innocent).nth((self.seed >> 33).checked_rem(count)?)?;
+        self.next = Timestamp::now().plus_secs(self.every_secs.cast_unsigned());
+        Some(picked.start)
+    }
+}
+
 /// The saved state beside the counters.
 #[derive(Default, Serialize, Deserialize)]
 struct Saved {
@@ -111,6 +146,7 @@ pub struct Reader {
     dirty: bool,
     checkpoint_at: Instant,
     status_at: Instant,
+    sampling: Sampling,
     /// Makes the next report carry a checkpoint: state changed in a way that replay cannot repeat.
     checkpoint_now: bool,
 }
@@ -144,6 +180,7 @@ impl Reader {
             dirty: false,
             checkpoint_at: Instant::now(),
             status_at: Instant::now(),
+            sampling: Sampling::of(config),
             checkpoint_now: false,
         };
         reader.servers.tell();
@@ -268,6 +305,7 @@ impl Reader {
             totals,
             peers,
             dirty,
+            sampling,
             checkpoint_now,
             ..
         } = self;
@@ -296,13 +334,17 @@ impl Reader {
                 peers.see(ClientKey::from_bits(record.client, reading.v6_prefix));
             }
             let mut path: Option<Arc<str>> = None;
+            let mut sampled = sampling.is_due(read_at).then(|| sampling.pick(&batch.records)).flatten();
             for record in &batch.records {
                 let hits = batch.hits_of(record);
                 let start = record.start as usize;
                 let line = &chunk.bytes[start..start + record.len as usize];
                 let formats = batch.formats_of(record, &file.formats);
                 let text = || Text { formats, line, tail_cut: chunk.tail_cut, read_at };
-                let Some(settled) = judge.settle(record, hits, text) else { continue };
+                let settled = judge.settle(record, hits, text);
+                if settled.is_none() && sampled != Some(record.start) {
+                    continue;
+                }
                 let path = path.get_or_insert_with(|| chunk.path.display().to_string().into());
                 let origin = Origin {
                     file: path,
@@ -311,6 +353,11 @@ impl Reader {
                     line_number: None,
                     tail_cut: chunk.tail_cut,
                     read_at,
+                };
+                let Some(settled) = settled else {
+                    sampled = None;
+                    report.samples.extend(judge.sample(&origin, formats, line));
+                    continue;
                 };
                 if let Some(finding) = judge.finding(&origin, formats, line, hits, &settled, scratch) {
                     let proposal = proposal(&finding, &settled);

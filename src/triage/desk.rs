@@ -31,7 +31,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub struct Case {
     pub about: About,
     pub client: ClientKey,
-    /// 1–10, by rules: the worst goes first.
+    /// 1–10, by rules: the worst goes first. 0: a sample of what no rule minds, for the first tier alone.
     pub score: u8,
     pub view: View,
     pub since: Instant,
@@ -133,13 +133,16 @@ impl Triage {
         self.shared.toolbox.refused_targets()
     }
 
-    /// Asks each server whether it has its model; what is wrong is said and stands in the tier's stats.
+    /// Asks each server whether it has its model, and has those nearby load it; what is wrong is said and stands in the tier's stats.
     pub fn check_models(&self) -> impl Future<Output = ()> + use<> {
         let shared = self.shared.clone();
         async move {
             for tier in &shared.tiers {
                 let problem = match tier.missing().await {
-                    Ok(None) => continue,
+                    Ok(None) => {
+                        tier.warm_up().await;
+                        continue;
+                    }
                     Ok(Some(problem)) => problem,
                     Err(error) => format!("tier {}: {error}", tier.config.name),
                 };
@@ -232,11 +235,16 @@ impl Shared {
                     outcome.by = if index == 0 { DecidedBy::Tier1 } else { DecidedBy::Tier2 };
                     let decided = class != VerdictClass::Uncertain;
                     let watched = confidence >= self.sureness.monitor && !known.is_known;
-                    if decided && (confidence >= self.sureness.act || watched) {
+                    if case.score == 0 || decided && (confidence >= self.sureness.act || watched) {
                         break;
                     }
                 }
-                Err(error) => outcome.note = format!("{}: {error}", tier.config.name),
+                Err(error) => {
+                    outcome.note = format!("{}: {error}", tier.config.name);
+                    if case.score == 0 {
+                        break;
+                    }
+                }
             }
             if index + 1 < self.tiers.len() {
                 tier.note(|stats| stats.escalated += 1);

@@ -18,6 +18,8 @@ use crate::event::{ModelCall, Timestamp, VerdictClass};
 const RETRIES: u32 = 1;
 /// Longest pause before that; limits that hold longer are an answer of their own.
 const MAX_WAIT: Duration = Duration::from_secs(3);
+/// A model is loaded by then.
+const WARM_UP: Duration = Duration::from_secs(300);
 /// Alternatives of a label's first token: as many as any server gives.
 const TOP_LOGPROBS: u8 = 20;
 /// Tokens of a label: one, and one for servers that begin with a space of its own.
@@ -66,6 +68,29 @@ pub struct TierStats {
     /// What is wrong now, and the way out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+}
+
+impl TierStats {
+    /// What an operator may want to change; nothing before there were enough calls to say so.
+    pub fn advice(&self) -> Vec<String> {
+        const ENOUGH: u64 = 20;
+        let opinions = self.malicious + self.benign + self.uncertain;
+        let mut advice = vec![];
+        if self.calls >= ENOUGH && self.errors * 20 > self.calls {
+            advice.push(format!("{} of {} calls fail: `palisade triage check`", self.errors, self.calls));
+        }
+        if opinions >= ENOUGH && self.escalated * 10 > opinions * 3 {
+            advice.push(format!(
+                "{} of {opinions} opinions are left to the next tier: `palisade calibrate`",
+                self.escalated
+            ));
+        }
+        if self.calls >= ENOUGH && self.millis > self.calls * 3000 {
+            let secs = self.millis / self.calls / 1000;
+            advice.push(format!("a call takes {secs} s: a smaller model, or more cores"));
+        }
+        advice
+    }
 }
 
 /// Why a tier has no opinion.
@@ -140,6 +165,20 @@ impl Tier {
             if some.is_empty() { "none".into() } else { some.join(", ") },
             self.config.name
         )))
+    }
+
+    /// Has a server nearby load its model and keep the part of the question that is always the same: on a
+    /// small machine that takes a minute, which no case should wait for.
+    pub async fn warm_up(&self) {
+        if self.config.ask() != Ask::Label || !self.config.is_near() {
+            return;
+        }
+        let mut messages = label_messages(&View::from_text(String::new()));
+        messages.pop();
+        messages.pop();
+        let chat = Chat { messages: &messages, schema: None, tools: &[], max_output_tokens: 1, top_logprobs: 0 };
+        // Nobody waits for it, and what is wrong shows when a case is asked about.
+        let _ = bounded(WARM_UP, self.provider.chat(&chat)).await;
     }
 
     /// Has the server fetch the model.

@@ -126,7 +126,10 @@ fn decision(home: &Home, client: &str, state: &str) -> Value {
 }
 
 fn asked(standin: &Standin) -> Vec<Request> {
-    standin.requests().into_iter().filter(|request| request.method == "POST").collect()
+    // A local model is warmed up at the start.
+    let is_question =
+        |request: &Request| request.method == "POST" && !request.json()["options"]["num_predict"].eq(&json!(1));
+    standin.requests().into_iter().filter(is_question).collect()
 }
 
 fn stop(daemon: Daemon) {
@@ -400,4 +403,17 @@ fn scan_and_the_configuration_speak_of_models_as_they_should() {
     assert!(rows.contains("\"decision\":\"block\""), "models are off: {rows}");
     let shown = home.palisade(&["config", "show"]);
     assert!(!shown.stdout.contains("sk-secret") && shown.stdout.contains("***"), "{}", shown.stdout);
+}
+
+#[test]
+fn samples_of_what_no_rule_minds_are_told_and_nothing_more() {
+    let model = ollama(|_| label(0.99));
+    let home = home(&(first(&model) + "[triage]\nsample_per_hour = 3600\n"));
+    let mut daemon = home.start();
+    append(&home, &line("203.0.113.3", "GET /products/7", 200));
+    let row = decided(&home, "203.0.113.3", "tier1");
+    assert_eq!((&row["score"], &row["decision"], &row["rule_ids"]), (&json!(0), &json!("none"), &json!([])));
+    daemon.says("a model takes for an attack what no rule minds");
+    assert!(home.decisions().is_empty(), "nobody is blocked by a model alone");
+    stop(daemon);
 }

@@ -9,12 +9,15 @@ use crate::event::{
     Action, DecidedBy, Decision, DecisionState, Finding, Judgement, Proposal, Timestamp, Verdict, VerdictClass, shown,
 };
 use crate::pipeline::reader::Control;
-use crate::triage::{About, Case, Judged, View};
+use crate::triage::{About, Case, Judged, Said, View};
 
 /// The rule that finds text which speaks to a model: what it hits no model may excuse.
 const ADDRESSES_MODEL: &str = "model-address";
 /// Doubts that wait here at once, whatever the desk takes: bounds the memory.
 const MAX_DOUBTS: usize = 4096;
+
+/// Samples that models are being asked about; more wait for nothing.
+const MAX_SAMPLES: usize = 16;
 
 /// A finding in doubt.
 pub(super) struct Doubt {
@@ -22,6 +25,18 @@ pub(super) struct Doubt {
     pub proposal: Proposal,
     /// A block that waits is recorded: a restart must not forget it.
     is_recorded: bool,
+}
+
+/// A finding as the desk takes it; none of nobody.
+fn case(finding: &Finding) -> Option<Case> {
+    let client = finding.client?;
+    Some(Case {
+        about: About { finding_id: finding.id(), address: finding.source_ip, client },
+        client,
+        score: finding.score,
+        view: View::of(finding),
+        since: Instant::now(),
+    })
 }
 
 impl Decider {
@@ -40,17 +55,8 @@ impl Decider {
         {
             return (None, None);
         }
-        let Some(client) = finding.client.filter(|_| self.doubts.len() < MAX_DOUBTS) else {
-            return (None, Some(proposal));
-        };
-        let case = Case {
-            about: About { finding_id: finding.id(), address: finding.source_ip, client },
-            client,
-            score: finding.score,
-            view: View::of(finding),
-            since: Instant::now(),
-        };
-        if !triage.submit(case) {
+        let case = case(finding).filter(|_| self.doubts.len() < MAX_DOUBTS);
+        if !case.is_some_and(|case| triage.submit(case)) {
             return (None, Some(proposal));
         }
         let is_recorded = finding.action == Action::Block;
@@ -63,11 +69,46 @@ impl Decider {
         (decision, None)
     }
 
+    /// Shows models what no rule minds. Nothing is done because of what they say; it is told.
+    pub(super) fn look_at_samples(&mut self, samples: Vec<Finding>) {
+        let Some(triage) = &self.given.triage else { return };
+        for finding in samples {
+            if self.samples.len() < MAX_SAMPLES
+                && let Some(case) = case(&finding)
+                && triage.submit(case)
+            {
+                self.samples.insert(finding.id(), finding);
+            }
+        }
+    }
+
+    /// Records a sample that a model takes for an attack.
+    fn judged_sample(&mut self, finding: Finding, judged: &Judged, done: &mut Done) {
+        let Some(said) = judged.said.as_ref().filter(|said| said.class == VerdictClass::Malicious) else { return };
+        if said.confidence < self.given.config.thresholds.monitor {
+            return;
+        }
+        tracing::warn!(
+            source_ip = finding.source_ip.map_or("-".into(), |address| address.to_string()),
+            uri = finding.uri,
+            confidence = said.confidence,
+            "a model takes for an attack what no rule minds"
+        );
+        let reasoning = format!("a sample of what no rule minds; {}", said.reasoning);
+        let Said { class, confidence, threat, .. } = said.clone();
+        let verdict = Verdict { class, confidence, decided_by: judged.by, reasoning };
+        done.findings.push(Finding { category: threat.unwrap_or(finding.category), verdict, ..finding });
+    }
+
     /// Turns what came back from the desk into a decision.
     pub(super) async fn judged(&mut self, judged: Judged) {
         let now = Timestamp::now();
+        let mut done = Done { at: now, ..Done::default() };
+        if let Some(finding) = self.samples.remove(&judged.case.about.finding_id) {
+            self.judged_sample(finding, &judged, &mut done);
+        }
         let Judged { case, said, by, offender, ill_reputed, note, calls } = judged;
-        let mut done = Done { at: now, calls, ..Done::default() };
+        done.calls = calls;
         if let Some(doubt) = self.doubts.remove(&case.about.finding_id) {
             let Doubt { finding, .. } = &doubt;
             let grounds = Grounds {

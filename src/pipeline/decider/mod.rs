@@ -96,6 +96,8 @@ pub struct Decider {
     doubtful: Vec<claims::Doubtful>,
     /// Findings that models are asked about, by id.
     doubts: HashMap<String, doubts::Doubt>,
+    /// Requests that no rule minds and models are shown, by id.
+    samples: HashMap<String, Finding>,
     /// The newest surroundings, with the crawlers that were verified here.
     surroundings: Surroundings,
     unrecorded: VecDeque<Done>,
@@ -130,6 +132,7 @@ impl Decider {
             held: VecDeque::new(),
             doubtful: vec![],
             doubts: HashMap::new(),
+            samples: HashMap::new(),
             surroundings,
             unrecorded: VecDeque::new(),
             troubles: HashMap::new(),
@@ -242,6 +245,7 @@ impl Decider {
         for report in reports {
             done.new_files.extend(report.new_files);
             found.extend(report.findings);
+            self.look_at_samples(report.samples);
             // The last one holds for all before it.
             done.checkpoint = report.checkpoint.or(done.checkpoint);
             self.caught_up |= report.caught_up;

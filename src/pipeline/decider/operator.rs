@@ -188,6 +188,9 @@ impl Decider {
         let problems = tiers.iter().filter_map(|tier| tier.problem.clone()).collect();
         let status = json!({
             "waiting": triage.waiting(), "refused_targets": triage.refused_targets(), "tiers": tiers,
+            "advice": tiers.iter().flat_map(|tier| {
+                tier.advice().into_iter().map(|advice| format!("tier {}: {advice}", tier.name))
+            }).collect::<Vec<_>>(),
         });
         (status, problems)
     }
