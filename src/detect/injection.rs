@@ -25,6 +25,15 @@ pub struct Injection<'t> {
     pub fingerprint: String,
 }
 
+/// Whether a byte may be part of a sign that [`Grammar::may_match`] looks for.
+#[inline]
+pub fn is_sign(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'\'' | b'"' | b'`' | b'(' | b')' | b'{' | b'<' | b'>' | b';' | b'#' | b'*' | b'|' | b'@' | b'-' | b'&'
+    )
+}
+
 impl Grammar {
     /// Whether `text` has a sign without which it cannot leave the place that it was put into. Cheap,
     /// and false for almost all text.
@@ -158,6 +167,14 @@ mod tests {
         }
         for text in ["'", "x'", "'x", "1'or", "x'or'1'='1", "x'or 1--", "a&&b", "f(x", "1;2", "0123456789abcdef'1"] {
             assert!(may_match(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_sign_is_one_by_its_byte() {
+        for byte in 0..=255u8 {
+            let may_match = |grammar: Grammar| grammar.may_match(Target::Args, &[b'1', byte, byte, b'1']);
+            assert_eq!(may_match(Grammar::Sql) || may_match(Grammar::Html), is_sign(byte), "{byte}");
         }
     }
 

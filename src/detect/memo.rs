@@ -14,7 +14,7 @@ const DIGITS: u8 = 0x0f;
 ///
 /// Prefilters take all digits for the same, so texts that differ in their digits alone and have no
 /// rule's literal are clean together, by their *shape*: a page under any number is known once. A
-/// text with a literal that its pattern does not match is clean *to the letter*: patterns see digits.
+/// text with a literal whose pattern tells digits apart, and does not match, is clean *to the letter*.
 /// So is a text with a `%`, a `\` or a `#`, where digits may spell other bytes.
 pub struct CleanMemo {
     /// Of each set, the latest first; 0 is none.

@@ -5,6 +5,7 @@
 //! the first cache tells almost everywhere that nothing of that hash is wanted. An automaton over
 //! thousands of literals asks memory, and waits for the answer, at every byte.
 
+use super::injection;
 use super::lanes::LANES;
 use super::ordinary::{commonness, fold_into, is_odd, odd_places};
 use super::rules::{Rule, Target};
@@ -84,16 +85,16 @@ impl Prefilter {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Oddness {
     None,
-    /// Spaces and letters of other alphabets alone.
+    /// Nothing that a grammar looks for.
     Words,
-    /// Signs that a language's grammar may need.
+    /// [Signs](injection::is_sign) of a grammar.
     Signs,
 }
 
 impl Oddness {
     #[inline]
     fn of(byte: u8) -> Oddness {
-        if byte == b' ' || byte >= 0x80 { Oddness::Words } else { Oddness::Signs }
+        if injection::is_sign(byte) { Oddness::Signs } else { Oddness::Words }
     }
 }
 

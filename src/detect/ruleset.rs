@@ -181,10 +181,10 @@ impl Ruleset {
                 let wanted = candidates.clone().flat_map(|rule| &rule.target).filter(here).copied().collect();
                 let unconditional = candidates.into_iter().all(RuleSpec::is_unconditional);
                 parts.texts.split(http, wanted);
-                screen.match_parts(&self.rules, http, parts, first, hits);
+                let tell_digits = screen.match_parts(&self.rules, http, parts, first, hits);
                 // What was found in another text is not looked for in this one.
                 if unconditional && hits.len() == first {
-                    clean.remember(exactly);
+                    clean.remember(if tell_digits || holds_base64 { exactly } else { recalled });
                 }
             } else {
                 // Digits of base64 spell other bytes.

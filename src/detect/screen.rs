@@ -89,9 +89,18 @@ impl Screen {
     }
 
     /// Runs the pattern of each rule on each text that it looks at and one of its literals is in.
-    /// A rule counts once a line: `first` is where the line's hits begin.
-    pub fn match_parts(&self, rules: &[Rule], http: &Http<'_>, parts: &mut Parts, first: usize, hits: &mut Vec<Hit>) {
+    /// A rule counts once a line: `first` is where the line's hits begin. Returns whether any that was asked
+    /// [tells digits](Rule::tells_digits).
+    pub fn match_parts(
+        &self,
+        rules: &[Rule],
+        http: &Http<'_>,
+        parts: &mut Parts,
+        first: usize,
+        hits: &mut Vec<Hit>,
+    ) -> bool {
         let Parts { texts, marks, innocent } = parts;
+        let mut tell_digits = false;
         for (target, views, text) in texts.all() {
             marks.rules.clear();
             self.mark(target, text, marks);
@@ -104,12 +113,15 @@ impl Screen {
                     && views.contains(view)
                     && rule.spec.applies_to(http)
                     && !hits[first..].iter().any(|hit| hit.rule == index)
-                    && is_match(rule, index, target, text, innocent)
                 {
-                    hits.push(Hit { rule: index, target });
+                    if is_match(rule, index, target, text, innocent) {
+                        hits.push(Hit { rule: index, target });
+                    }
+                    tell_digits |= rule.tells_digits();
                 }
             }
         }
+        tell_digits
     }
 
     /// Adds the rules that may match `text`, which is `target` or a part of it, to `marks`. Returns
