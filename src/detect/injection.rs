@@ -61,6 +61,12 @@ impl Grammar {
         is_quote(text.first()) || is_quote(text.last()) || places(text, is_sign, |_| {})
     }
 
+    /// Whether it may read another text otherwise that differs in digits alone: to it all numbers are the
+    /// same, but for the first digit of `0x` and `0b`.
+    pub fn tells_digits(text: &[u8]) -> bool {
+        text.array_windows().any(|[digit, base]| digit.is_ascii_digit() && matches!(base, b'x' | b'X' | b'b' | b'B'))
+    }
+
     /// The first piece of `text` that is an attack.
     pub fn find(self, target: Target, text: &[u8]) -> Option<Injection<'_>> {
         let piece = |piece| {

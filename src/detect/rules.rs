@@ -232,11 +232,13 @@ impl Pattern {
 }
 
 impl Rule {
-    /// Whether texts that differ in their digits alone may differ in whether it matches, as far as it
-    /// was asked about any.
-    pub fn tells_digits(&self) -> bool {
-        self.spec.grammar.is_some()
-            || self.pattern.get().is_some_and(|it| it.as_ref().is_some_and(|it| it.tells_digits))
+    /// Whether `text`, about which it was asked, and one that differs from it in digits alone may differ in
+    /// whether it matches.
+    pub fn tells_digits(&self, text: &[u8]) -> bool {
+        match self.spec.grammar {
+            Some(_) => Grammar::tells_digits(text),
+            None => self.pattern.get().is_none_or(|pattern| pattern.as_ref().is_some_and(|it| it.tells_digits)),
+        }
     }
 
     /// Whether it matches `text`, which is a `target`.

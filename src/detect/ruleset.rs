@@ -169,7 +169,7 @@ impl Ruleset {
             if recalled.clean {
                 continue;
             }
-            let exactly = clean.recall_to_the_letter(text, recalled);
+            let exactly = clean.recall_to_the_letter(text, 0, recalled);
             if exactly.clean {
                 continue;
             }

@@ -21,12 +21,13 @@ pub struct Screen {
 pub struct Parts {
     pub texts: Texts,
     marks: Marks,
-    /// For parts that grammars were asked about.
+    /// Parts that no rule matches, or one grammar does not.
     innocent: CleanMemo,
 }
 
-/// Parts of texts that grammars were asked about lately.
-const INNOCENT: usize = 1024;
+/// Parts of texts of which is remembered that no rule matches them, or one grammar does not: names and
+/// values of parameters come again in other company.
+const INNOCENT: usize = 2048;
 
 impl Default for Parts {
     fn default() -> Parts {
@@ -88,9 +89,9 @@ impl Screen {
         !marks.rules.is_empty()
     }
 
-    /// Runs the pattern of each rule on each text that it looks at and one of its literals is in.
-    /// A rule counts once a line: `first` is where the line's hits begin. Returns whether any that was asked
-    /// [tells digits](Rule::tells_digits).
+    /// Runs the pattern of each rule on each text that it looks at and one of its literals is in, unless
+    /// the text is known to be innocent. A rule counts once a line: `first` is where the line's hits begin.
+    /// Returns whether any that was asked [tells digits](Rule::tells_digits).
     pub fn match_parts(
         &self,
         rules: &[Rule],
@@ -102,23 +103,40 @@ impl Screen {
         let Parts { texts, marks, innocent } = parts;
         let mut tell_digits = false;
         for (target, views, text) in texts.all() {
+            let way = views.iter().fold((target as u64) << 8, |way, &view| way | 1 << view as u64);
+            let known = innocent.recall_as(text, way);
+            if known.clean {
+                continue;
+            }
+            let exactly = innocent.recall_to_the_letter(text, way, known);
+            if exactly.clean {
+                tell_digits = true;
+                continue;
+            }
             marks.rules.clear();
             self.mark(target, text, marks);
             marks.rules.sort_unstable();
             marks.rules.dedup();
+            let (mut is_innocent, mut by_digits) = (true, false);
             for &index in &marks.rules {
                 let rule = &rules[usize::from(index)];
                 let RuleSpec { target: wanted, view, .. } = &rule.spec;
-                if wanted.contains(&target)
-                    && views.contains(view)
-                    && rule.spec.applies_to(http)
-                    && !hits[first..].iter().any(|hit| hit.rule == index)
-                {
-                    if is_match(rule, index, target, text, innocent) {
-                        hits.push(Hit { rule: index, target });
-                    }
-                    tell_digits |= rule.tells_digits();
+                if !wanted.contains(&target) || !views.contains(view) {
+                    continue;
                 }
+                if !rule.spec.applies_to(http) || hits[first..].iter().any(|hit| hit.rule == index) {
+                    is_innocent = false;
+                    continue;
+                }
+                if is_match(rule, index, target, text, innocent) {
+                    hits.push(Hit { rule: index, target });
+                    is_innocent = false;
+                }
+                by_digits |= rule.tells_digits(text);
+            }
+            tell_digits |= by_digits;
+            if is_innocent {
+                innocent.remember(if by_digits { exactly } else { known });
             }
         }
         tell_digits
@@ -140,19 +158,20 @@ impl Screen {
     }
 }
 
-/// Whether a rule matches a text. A grammar, which takes long to ask, is asked once about a text, whatever
-/// its digits: to it all numbers are the same, but for the first digit of `0x` and `0b`.
+/// Whether a rule matches a text. A grammar, which takes long to ask, is asked once about a text.
 fn is_match(rule: &Rule, index: u16, target: Target, text: &[u8], innocent: &mut CleanMemo) -> bool {
     if rule.spec.grammar.is_none() {
         return rule.is_match(target, text);
     }
-    let known = innocent.recall_as(text, u64::from(index) << 8 | target as u64);
-    if known.clean {
+    let way = 1 << 32 | u64::from(index) << 8 | target as u64;
+    let known = innocent.recall_as(text, way);
+    let exactly = innocent.recall_to_the_letter(text, way, known);
+    if known.clean || exactly.clean {
         return false;
     }
     let matches = rule.is_match(target, text);
     if !matches {
-        innocent.remember(known);
+        innocent.remember(if rule.tells_digits(text) { exactly } else { known });
     }
     matches
 }
