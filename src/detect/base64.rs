@@ -116,6 +116,15 @@ mod tests {
         ] {
             assert_eq!(may_be_in(uri.as_bytes()), expected, "{uri}");
         }
+        for (uri, expected) in [
+            ("/?q=PHNjcmlwdD5hbGVydCgxKTw", true),
+            ("/?q=PHN%6acmlwdD5hbGVydCgxKTw", true),
+            ("/?q=PHNj+mlwdD5hbGVydCgxKTw", true),
+            ("/?q=a1b2c3d4e5f60718", false),
+            ("/?fields=id,name,price&sort=name", false),
+        ] {
+            assert_eq!(may_be_text_in(uri.as_bytes()), expected, "{uri}");
+        }
     }
 
     proptest::proptest! {

@@ -185,6 +185,12 @@ mod tests {
     }
 
     #[test]
+    fn only_numbers_with_another_base_tell_digits_apart() {
+        assert!(["1x2f", "a=0B1", "0x"].iter().all(|text| Grammar::tells_digits(text.as_bytes())));
+        assert!(!["12 or 1=1", "x1", "", "a 0 x"].iter().any(|text| Grammar::tells_digits(text.as_bytes())));
+    }
+
+    #[test]
     fn the_parts_of_a_text_are_looked_at_by_themselves() {
         assert_eq!(sql_of(Target::Path, "/1 union select 2,3--/x").as_deref(), Some("1UE1c"));
         assert_eq!(sql_of(Target::Path, "/1'/union/select/2--"), None);

@@ -375,6 +375,8 @@ mod tests {
             ("GET", "/?a=select 7", "select 7", 1),
             ("GET", "/?a=select 3", "select 7", 1),
             ("GET", "/?a=select 7", "select 3", 1),
+            ("GET", "/?b=select 3&c=1", "", 0),
+            ("GET", "/?b=select 7&c=1", "", 1),
             ("GET", "/?a=update 7", "", 0),
             ("POST", "/?a=update 7", "", 1),
         ] {
