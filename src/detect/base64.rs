@@ -13,11 +13,14 @@ pub fn may_be_in(uri: &[u8]) -> bool {
     })
 }
 
-/// Whether the first signs of any such value are text.
+/// Whether the first signs of any such value are text, as far as they are written as themselves.
 pub fn may_be_text_in(uri: &[u8]) -> bool {
     values(uri).any(|value| {
-        let head = value.iter().position(|byte| !is_sign(byte) || *byte == b'%').unwrap_or(value.len()).min(MIN_BYTES);
-        value.len() >= MIN_BYTES && value[..head].as_chunks::<4>().0.iter().all(|group| text(group).is_some())
+        let Some(head) = value.get(..MIN_BYTES) else { return false };
+        let plain = head.iter().position(|byte| !is_sign(byte) || *byte == b'%').unwrap_or(MIN_BYTES);
+        // What else stands there is no sign of base64 once it is decoded, but for these.
+        head.get(plain).is_none_or(|byte| matches!(byte, b'%' | b'+' | b'\\'))
+            && head[..plain].as_chunks::<4>().0.iter().all(|group| text(group).is_some())
     })
 }
 
@@ -112,6 +115,15 @@ mod tests {
             ("/?q=", false),
         ] {
             assert_eq!(may_be_in(uri.as_bytes()), expected, "{uri}");
+        }
+        for (uri, expected) in [
+            ("/?q=PHNjcmlwdD5hbGVydCgxKTw", true),
+            ("/?q=PHN%6acmlwdD5hbGVydCgxKTw", true),
+            ("/?q=PHNj+mlwdD5hbGVydCgxKTw", true),
+            ("/?q=a1b2c3d4e5f60718", false),
+            ("/?fields=id,name,price&sort=name", false),
+        ] {
+            assert_eq!(may_be_text_in(uri.as_bytes()), expected, "{uri}");
         }
     }
 

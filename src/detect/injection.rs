@@ -25,6 +25,15 @@ pub struct Injection<'t> {
     pub fingerprint: String,
 }
 
+/// Whether a byte may be part of a sign that [`Grammar::may_match`] looks for.
+#[inline]
+pub fn is_sign(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'\'' | b'"' | b'`' | b'(' | b')' | b'{' | b'<' | b'>' | b';' | b'#' | b'*' | b'|' | b'@' | b'-' | b'&'
+    )
+}
+
 impl Grammar {
     /// Whether `text` has a sign without which it cannot leave the place that it was put into. Cheap,
     /// and false for almost all text.
@@ -50,6 +59,12 @@ impl Grammar {
         // The first has none before it, the last a letter after it.
         let is_quote = |end: Option<&u8>| matches!(end, Some(b'\'' | b'"' | b'`'));
         is_quote(text.first()) || is_quote(text.last()) || places(text, is_sign, |_| {})
+    }
+
+    /// Whether it may read another text otherwise that differs in digits alone: to it all numbers are the
+    /// same, but for the first digit of `0x` and `0b`.
+    pub fn tells_digits(text: &[u8]) -> bool {
+        text.array_windows().any(|[digit, base]| digit.is_ascii_digit() && matches!(base, b'x' | b'X' | b'b' | b'B'))
     }
 
     /// The first piece of `text` that is an attack.
@@ -159,6 +174,20 @@ mod tests {
         for text in ["'", "x'", "'x", "1'or", "x'or'1'='1", "x'or 1--", "a&&b", "f(x", "1;2", "0123456789abcdef'1"] {
             assert!(may_match(text), "{text}");
         }
+    }
+
+    #[test]
+    fn every_sign_is_one_by_its_byte() {
+        for byte in 0..=255u8 {
+            let may_match = |grammar: Grammar| grammar.may_match(Target::Args, &[b'1', byte, byte, b'1']);
+            assert_eq!(may_match(Grammar::Sql) || may_match(Grammar::Html), is_sign(byte), "{byte}");
+        }
+    }
+
+    #[test]
+    fn only_numbers_with_another_base_tell_digits_apart() {
+        assert!(["1x2f", "a=0B1", "0x"].iter().all(|text| Grammar::tells_digits(text.as_bytes())));
+        assert!(!["12 or 1=1", "x1", "", "a 0 x"].iter().any(|text| Grammar::tells_digits(text.as_bytes())));
     }
 
     #[test]

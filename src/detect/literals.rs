@@ -75,6 +75,27 @@ pub fn required(pattern: &Hir) -> Option<Vec<Vec<u8>>> {
     Some(set.iter().map(|literal| literal.text().to_vec()).collect())
 }
 
+/// Whether the pattern tells one digit from another: texts that differ in their digits alone may then
+/// differ in whether it matches.
+pub fn tells_digits(pattern: &Hir) -> bool {
+    match pattern.kind() {
+        HirKind::Empty | HirKind::Look(_) => false,
+        HirKind::Literal(literal) => literal.0.iter().any(u8::is_ascii_digit),
+        HirKind::Class(class) => {
+            let has = |digit: &u8| match class {
+                Class::Bytes(class) => class.iter().any(|range| (range.start()..=range.end()).contains(digit)),
+                Class::Unicode(class) => {
+                    class.iter().any(|range| (range.start()..=range.end()).contains(&char::from(*digit)))
+                }
+            };
+            !matches!((b'0'..=b'9').filter(has).count(), 0 | 10)
+        }
+        HirKind::Repetition(repetition) => tells_digits(&repetition.sub),
+        HirKind::Capture(capture) => tells_digits(&capture.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().any(tells_digits),
+    }
+}
+
 /// The most telling set of literals of which each match contains one.
 fn best(hir: &Hir) -> Option<Set> {
     match hir.kind() {
@@ -274,6 +295,7 @@ fn is_fit(set: &[Literal]) -> bool {
 const SELDOM_BITS: f32 = 28.0;
 /// So many more literals may be taken for half as many false candidates.
 const LITERALS_PER_BIT: f32 = 32.0;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -315,6 +337,16 @@ mod tests {
             (r"(?:and|or)[ '(]+[^a]", "and  and' and( or  or' or("),
         ] {
             assert_eq!(literals(pattern), expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn what_tells_digits_apart() {
+        for pattern in [r"select\s+\d+", r"\bunion\b[^a]*\w{4}", "[0-9a-f]{2}|(x|y)?", "."] {
+            assert!(!tells_digits(&parse(pattern).unwrap()), "{pattern}");
+        }
+        for pattern in ["or 1=1", "sleep[(][1-9]", "(?:a|b(?:c[^0])?)+", "x|8", "(a1)"] {
+            assert!(tells_digits(&parse(pattern).unwrap()), "{pattern}");
         }
     }
 }

@@ -6,6 +6,8 @@ use std::hash::BuildHasher;
 use wide::u8x16;
 
 const WAYS: usize = 4;
+/// Spreads the number of a way to look at a text over a hash.
+const WAY: u64 = 0x9e37_79b9_7f4a_7c15;
 /// The bits in which digits differ.
 const DIGITS: u8 = 0x0f;
 
@@ -14,7 +16,7 @@ const DIGITS: u8 = 0x0f;
 ///
 /// Prefilters take all digits for the same, so texts that differ in their digits alone and have no
 /// rule's literal are clean together, by their *shape*: a page under any number is known once. A
-/// text with a literal that its pattern does not match is clean *to the letter*: patterns see digits.
+/// text with a literal whose pattern tells digits apart, and does not match, is clean *to the letter*.
 /// So is a text with a `%`, a `\` or a `#`, where digits may spell other bytes.
 pub struct CleanMemo {
     /// Of each set, the latest first; 0 is none.
@@ -56,23 +58,32 @@ impl CleanMemo {
     /// wait for the memory of several texts at once.
     #[inline]
     pub fn recall(&self, text: &[u8]) -> Recalled {
-        if self.by == By::Letter {
-            return self.look_up(self.mix::<0>(text).0, true, text);
-        }
-        let (shape, digits_spell) = self.mix::<DIGITS>(text);
-        let hash = if digits_spell { self.mix::<0>(text).0 } else { shape };
-        self.look_up(hash, digits_spell, text)
+        let (hash, to_the_letter) = self.hash(text);
+        self.look_up(hash, to_the_letter, text)
     }
 
     /// What is known of `text` where it is looked at in more ways than one.
     pub fn recall_as(&self, text: &[u8], way: u64) -> Recalled {
-        let Recalled { hash, to_the_letter, .. } = self.recall(text);
-        self.look_up(hash ^ way.wrapping_mul(0x9e37_79b9_7f4a_7c15), to_the_letter, text)
+        let (hash, to_the_letter) = self.hash(text);
+        self.look_up(hash ^ way.wrapping_mul(WAY), to_the_letter, text)
     }
 
-    /// What is known of `text` to the letter, of which [`recall`](Self::recall) gave `recalled`.
-    pub fn recall_to_the_letter(&self, text: &[u8], recalled: Recalled) -> Recalled {
-        if recalled.to_the_letter { recalled } else { self.look_up(self.mix::<0>(text).0, true, text) }
+    /// The hash that the text is known by, and whether it is that of the text to the letter.
+    #[inline]
+    fn hash(&self, text: &[u8]) -> (u64, bool) {
+        if self.by == By::Letter {
+            return (self.mix::<0>(text).0, true);
+        }
+        let (shape, digits_spell) = self.mix::<DIGITS>(text);
+        (if digits_spell { self.mix::<0>(text).0 } else { shape }, digits_spell)
+    }
+
+    /// What is known of `text` to the letter, of which [`recall_as`](Self::recall_as) gave `recalled`.
+    pub fn recall_to_the_letter(&self, text: &[u8], way: u64, recalled: Recalled) -> Recalled {
+        if recalled.to_the_letter {
+            return recalled;
+        }
+        self.look_up(self.mix::<0>(text).0 ^ way.wrapping_mul(WAY), true, text)
     }
 
     #[inline]
@@ -187,7 +198,7 @@ mod tests {
     #[test]
     fn what_is_clean_to_the_letter_says_nothing_of_other_digits() {
         let mut memo = CleanMemo::new(64, By::Shape);
-        let exactly = |memo: &CleanMemo, text: &[u8]| memo.recall_to_the_letter(text, memo.recall(text));
+        let exactly = |memo: &CleanMemo, text: &[u8]| memo.recall_to_the_letter(text, 0, memo.recall(text));
         for text in [&b"select 0"[..], b"a text of more than 16 bytes, and %30"] {
             memo.remember(exactly(&memo, text));
             assert!(exactly(&memo, text).clean);

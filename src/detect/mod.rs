@@ -21,6 +21,7 @@ mod prefilter;
 mod record;
 mod rules;
 mod ruleset;
+mod screen;
 mod snapshot;
 mod table;
 mod texts;

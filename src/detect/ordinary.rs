@@ -7,7 +7,7 @@ use foldhash::fast::FixedState;
 use wide::u8x16;
 
 use super::decode::{Plus, decode};
-use super::lanes::{places, within};
+use super::lanes::{LANES, places, within};
 
 /// Ordinary requests, one a line, some with a tab and a user agent: what rules must not match, and
 /// what literals are rare in.
@@ -23,14 +23,20 @@ pub const fn fold(byte: u8) -> u8 {
 /// Appends `text`, [folded](fold), to `out`.
 #[inline]
 pub fn fold_into(text: &[u8], out: &mut Vec<u8>) {
-    let (chunks, rest) = text.as_chunks();
-    for chunk in chunks {
-        let bytes = u8x16::new(*chunk);
+    let fold = |bytes: [u8; LANES]| {
+        let bytes = u8x16::new(bytes);
         let upper = within(bytes, b'A', b'Z') & u8x16::splat(0x20);
         let digits = within(bytes, b'0', b'9') & u8x16::splat(0x0f);
-        out.extend_from_slice(&((bytes | upper) & !digits).to_array());
+        ((bytes | upper) & !digits).to_array()
+    };
+    let (chunks, rest) = text.as_chunks();
+    out.reserve(text.len() + LANES);
+    for chunk in chunks {
+        out.extend_from_slice(&fold(*chunk));
     }
-    out.extend(rest.iter().map(|&byte| fold(byte)));
+    let mut last = [0; LANES];
+    last[..rest.len()].copy_from_slice(rest);
+    out.extend_from_slice(&fold(last)[..rest.len()]);
 }
 
 /// The chance to see the [folded](fold) `text` at some place of ordinary text, roughly.

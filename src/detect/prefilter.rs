@@ -5,6 +5,7 @@
 //! the first cache tells almost everywhere that nothing of that hash is wanted. An automaton over
 //! thousands of literals asks memory, and waits for the answer, at every byte.
 
+use super::injection;
 use super::lanes::LANES;
 use super::ordinary::{commonness, fold_into, is_odd, odd_places};
 use super::rules::{Rule, Target};
@@ -25,7 +26,7 @@ pub struct Prefilter {
 pub struct Marks {
     /// Rules, one of whose literals was in them, possibly several times.
     pub rules: Vec<u16>,
-    /// Reused memory.
+    /// Reused memory: the text, folded, between zeros.
     folded: Vec<u8>,
 }
 
@@ -56,24 +57,25 @@ impl Prefilter {
     pub fn mark(&self, text: &[u8], marks: &mut Marks) -> Oddness {
         let Marks { rules, folded } = marks;
         folded.clear();
+        folded.push(0);
         fold_into(text, folded);
-        folded.extend_from_slice(&[0; LANES]);
-        let text = &folded[..text.len()];
-        let mut at = 0;
-        while let Some(four) = text[at..].first_chunk() {
-            let four = u32::from_le_bytes(*four);
-            self.long.mark(folded, at, four, rules);
-            self.short.mark(folded, at, four & THREE, rules);
-            at += 2;
-        }
-        if let Some(&[a, b, c]) = text.get(at..) {
-            self.short.mark(folded, at, u32::from_le_bytes([a, b, c, 0]), rules);
+        let end = folded.len();
+        folded.extend_from_slice(&[0; 2 * LANES]);
+        let mut at = 1;
+        while at < end {
+            let eight = u64::from_le_bytes(*folded[at..].first_chunk().unwrap_or(&[0; 8]));
+            for (at, four) in [(at, eight as u32), (at + 2, (eight >> 16) as u32)] {
+                self.long.mark(folded, at, four, rules);
+                self.short.mark(folded, at, four & THREE, rules);
+            }
+            at += 4;
         }
         let mut oddness = Oddness::None;
-        odd_places(text, |at| {
-            oddness = oddness.max(Oddness::of(text[at]));
-            for (gram, (before, _)) in odd_grams(text, at).into_iter().zip(FORMS) {
-                self.odd.mark(folded, at.wrapping_sub(before), gram, rules);
+        odd_places(&folded[1..end], |before| {
+            oddness = oddness.max(Oddness::of(folded[before + 1]));
+            let grams = odd_grams(*folded[before..].first_chunk().unwrap_or(&[0; 4]));
+            for (gram, (less, _)) in grams.into_iter().zip(FORMS) {
+                self.odd.mark(folded, before + 1 - less, gram, rules);
             }
         });
         oddness
@@ -84,16 +86,16 @@ impl Prefilter {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Oddness {
     None,
-    /// Spaces and letters of other alphabets alone.
+    /// Nothing that a grammar looks for.
     Words,
-    /// Signs that a language's grammar may need.
+    /// [Signs](injection::is_sign) of a grammar.
     Signs,
 }
 
 impl Oddness {
     #[inline]
     fn of(byte: u8) -> Oddness {
-        if byte == b' ' || byte >= 0x80 { Oddness::Words } else { Oddness::Signs }
+        if injection::is_sign(byte) { Oddness::Signs } else { Oddness::Words }
     }
 }
 
@@ -111,19 +113,21 @@ fn rarest<const N: usize>(literal: &[u8], parity: usize) -> (usize, u32) {
 /// literal may begin or end there.
 const FORMS: [(usize, usize); 4] = [(1, 3), (0, 3), (1, 2), (0, 2)];
 
-/// The gram of each of [`FORMS`] at an odd place: its bytes, and which it is.
+/// The gram of each of [`FORMS`] at an odd place, given the byte before it, its own and the next two: its
+/// bytes, and which it is.
 #[inline]
-fn odd_grams(text: &[u8], at: usize) -> [u32; 4] {
-    let byte = |index: usize| text.get(index).copied().unwrap_or(0);
-    let four = u32::from_le_bytes([byte(at.wrapping_sub(1)), byte(at), byte(at + 1), byte(at + 2)]);
+fn odd_grams(around: [u8; 4]) -> [u32; 4] {
+    let four = u32::from_le_bytes(around);
     [four & THREE, four >> 8 | 1 << 24, four & 0xffff | 2 << 24, four >> 8 & 0xffff | 3 << 24]
 }
 
 /// The rarest bytes at an odd place of an odd literal: where, and their gram.
 fn rarest_odd(literal: &[u8]) -> (usize, u32) {
     let (mut best, mut rarest) = ((0, 0), f32::INFINITY);
+    let byte = |index: usize| literal.get(index).copied().unwrap_or(0);
     odd_places(literal, |at| {
-        for (gram, (before, len)) in odd_grams(literal, at).into_iter().zip(FORMS) {
+        let grams = odd_grams([byte(at.wrapping_sub(1)), byte(at), byte(at + 1), byte(at + 2)]);
+        for (gram, (before, len)) in grams.into_iter().zip(FORMS) {
             let Some(bytes) = at.checked_sub(before).and_then(|from| literal.get(from..from + len)) else { continue };
             let commonness = commonness(bytes);
             if commonness < rarest {
@@ -138,10 +142,8 @@ fn rarest_odd(literal: &[u8]) -> (usize, u32) {
 struct Sieve<const WORDS: usize> {
     /// A bit for each hash of a gram.
     wanted: Box<[u64; WORDS]>,
-    /// The bits before each word: the n-th bit is of the n-th bucket.
-    before: Box<[u32; WORDS]>,
-    /// Where each bucket's literals begin.
-    buckets: Vec<u32>,
+    /// Where the literals of each byte of `wanted` begin.
+    starts: Vec<u32>,
     literals: Vec<Literal>,
 }
 
@@ -173,19 +175,17 @@ impl Literal {
 impl<const WORDS: usize> Sieve<WORDS> {
     fn over(mut literals: Vec<Literal>) -> Self {
         literals.sort_by_key(|literal| place::<WORDS>(literal.gram));
-        let (mut wanted, mut before, mut buckets) = (Box::new([0u64; WORDS]), Box::new([0; WORDS]), vec![]);
-        for (index, literal) in literals.iter().enumerate() {
+        let mut wanted = Box::new([0u64; WORDS]);
+        let mut starts = vec![0; 8 * WORDS + 1];
+        for literal in &literals {
             let (word, bit) = place::<WORDS>(literal.gram);
-            if wanted[word] & 1 << bit == 0 {
-                wanted[word] |= 1 << bit;
-                buckets.push(index as u32);
-            }
+            wanted[word] |= 1 << bit;
+            starts[8 * word + bit as usize / 8 + 1] += 1;
         }
-        buckets.push(literals.len() as u32);
-        for word in 1..WORDS {
-            before[word] = before[word - 1] + wanted[word - 1].count_ones();
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
         }
-        Sieve { wanted, before, buckets, literals }
+        Sieve { wanted, starts, literals }
     }
 
     /// Appends the rules of the literals that are in `text` with `gram` at `at`. [`LANES`] bytes must
@@ -201,12 +201,14 @@ impl<const WORDS: usize> Sieve<WORDS> {
     #[inline(never)]
     fn compare(&self, text: &[u8], at: usize, gram: u32, rules: &mut Vec<u16>) {
         let (word, bit) = place::<WORDS>(gram);
-        let in_word = self.wanted[word] & ((1 << bit) - 1);
-        let bucket = (self.before[word] + in_word.count_ones()) as usize;
-        for literal in &self.literals[self.buckets[bucket] as usize..self.buckets[bucket + 1] as usize] {
+        let byte = 8 * word + bit as usize / 8;
+        for literal in &self.literals[self.starts[byte] as usize..self.starts[byte + 1] as usize] {
+            if literal.gram != gram {
+                continue;
+            }
             let from = at.checked_sub(usize::from(literal.at));
             let begin = from.and_then(|from| text.get(from..)?.first_chunk());
-            if literal.gram == gram && begin.is_some_and(|begin| literal.begins(begin)) {
+            if begin.is_some_and(|begin| literal.begins(begin)) {
                 rules.push(literal.rule);
             }
         }
@@ -254,11 +256,10 @@ mod tests {
 
     #[test]
     fn any_number_of_literals_is_told_apart() {
-        // More than a bucket number of 16 bits could tell.
+        // More than 16 bits could number.
         let gram = |n: u32| n.wrapping_mul(0x9e37_79b1).rotate_left(7) ^ n << 20;
         let all = (0..100_000).map(|n| Literal::new(&gram(n).to_le_bytes(), n as u16, 0, gram(n)));
         let sieve: Sieve<2048> = Sieve::over(all.collect());
-        assert!(sieve.buckets.len() > 66_000);
         for n in (0..100_000).step_by(997) {
             let mut found = vec![];
             let text = [gram(n).to_le_bytes(), [0; 4], [0; 4], [0; 4]].concat();

@@ -214,12 +214,33 @@ pub struct Rule {
     pub id: Arc<str>,
     pub spec: RuleSpec,
     /// Compiled when it is first needed: most rules of a day never are.
-    regex: OnceLock<Option<Regex>>,
+    pattern: OnceLock<Option<Pattern>>,
     /// Lower-case literals, at least one of which every match contains; none where the rule has a grammar.
     pub literals: Vec<Vec<u8>>,
 }
 
+/// A compiled pattern.
+struct Pattern {
+    regex: Regex,
+    tells_digits: bool,
+}
+
+impl Pattern {
+    fn compile(hir: &Hir) -> Result<Pattern, String> {
+        Ok(Pattern { regex: build(hir)?, tells_digits: literals::tells_digits(hir) })
+    }
+}
+
 impl Rule {
+    /// Whether `text`, about which it was asked, and one that differs from it in digits alone may differ in
+    /// whether it matches.
+    pub fn tells_digits(&self, text: &[u8]) -> bool {
+        match self.spec.grammar {
+            Some(_) => Grammar::tells_digits(text),
+            None => self.pattern.get().is_none_or(|pattern| pattern.as_ref().is_some_and(|it| it.tells_digits)),
+        }
+    }
+
     /// Whether it matches `text`, which is a `target`.
     pub fn is_match(&self, target: Target, text: &[u8]) -> bool {
         match self.spec.grammar {
@@ -242,7 +263,8 @@ impl Rule {
     /// Its pattern, if it has one. That it compiles was checked when it was loaded, or by the tests for a
     /// built-in rule.
     fn regex(&self) -> Option<&Regex> {
-        self.regex.get_or_init(|| build(&literals::parse(&self.spec.pattern).ok()?).ok()).as_ref()
+        let compiled = || Pattern::compile(&literals::parse(&self.spec.pattern).ok()?).ok();
+        self.pattern.get_or_init(compiled).as_ref().map(|pattern| &pattern.regex)
     }
 }
 
@@ -328,7 +350,7 @@ pub fn without_examples(spec: RuleSpec, trust: Trust) -> Result<Rule, String> {
     }
     let id: Arc<str> = spec.id.as_str().into();
     match (&spec.grammar, spec.pattern.is_empty()) {
-        (Some(_), true) => return Ok(Rule { id, spec, regex: OnceLock::new(), literals: vec![] }),
+        (Some(_), true) => return Ok(Rule { id, spec, pattern: OnceLock::new(), literals: vec![] }),
         (Some(_), false) => return Err("has a pattern and a grammar: one of them".into()),
         (None, _) => {}
     }
@@ -336,16 +358,16 @@ pub fn without_examples(spec: RuleSpec, trust: Trust) -> Result<Rule, String> {
         && let Ok(at) = LITERALS.binary_search_by_key(&spec.id.as_str(), |(id, _)| id)
     {
         let literals = LITERALS[at].1.iter().map(|literal| literal.to_vec()).collect();
-        return Ok(Rule { id, spec, regex: OnceLock::new(), literals });
+        return Ok(Rule { id, spec, pattern: OnceLock::new(), literals });
     }
-    let pattern = literals::parse(&spec.pattern)?;
-    if pattern.properties().minimum_len() == Some(0) {
+    let hir = literals::parse(&spec.pattern)?;
+    if hir.properties().minimum_len() == Some(0) {
         return Err("the pattern matches the empty text".into());
     }
-    let regex = OnceLock::from(Some(build(&pattern)?));
-    let literals = literals::required(&pattern)
+    let pattern = OnceLock::from(Some(Pattern::compile(&hir)?));
+    let literals = literals::required(&hir)
         .ok_or("no literal of at least four bytes must be in every match (fewer, with unusual signs), so it would run on every line")?;
-    Ok(Rule { id, spec, regex, literals })
+    Ok(Rule { id, spec, pattern, literals })
 }
 
 /// The literals of the built-in rules, by id, found when this was built.

@@ -3,14 +3,12 @@
 
 use super::audit;
 use super::base64;
-use super::decode::{Plus, is_encoded, is_foldable};
 use super::exclusion::{ExclusionConfig, Exclusions};
-use super::injection::Grammar;
 use super::legacy;
 use super::memo::{By, CleanMemo, Recalled};
-use super::prefilter::{Marks, Oddness, Prefilter};
 use super::record::{Detail, Record};
 use super::rules::{self, Loaded, Rule, RuleError, RuleSpec, Target, Targets, Trust};
+use super::screen::{Parts, Screen};
 use super::texts::Texts;
 use super::watched::Watched;
 use super::window::{Standing, WindowRule};
@@ -29,40 +27,6 @@ pub struct Ruleset {
     referer: Screen,
     method: Screen,
     message: Screen,
-}
-
-/// Finds the rules that may match a text: those with a literal in it, and those with a grammar that
-/// has signs in it.
-struct Screen {
-    prefilter: Prefilter,
-    grammars: Vec<(u16, Grammar)>,
-}
-
-impl Screen {
-    fn new(rules: &[Rule], targets: &[Target]) -> Screen {
-        let here = |rule: &Rule| rule.spec.target.iter().any(|target| targets.contains(target));
-        let with_grammar =
-            |(index, rule): (usize, &Rule)| Some((index as u16, rule.spec.grammar.filter(|_| here(rule))?));
-        Screen {
-            prefilter: Prefilter::new(rules, targets),
-            grammars: rules.iter().enumerate().filter_map(with_grammar).collect(),
-        }
-    }
-
-    /// Adds the rules that may match `text`, which is `target` or a part of it, to `marks`. Returns
-    /// what its odd places are.
-    #[inline]
-    fn mark(&self, target: Target, text: &[u8], marks: &mut Marks) -> Oddness {
-        let oddness = self.prefilter.mark(text, marks);
-        if oddness == Oddness::Signs {
-            for (index, grammar) in &self.grammars {
-                if grammar.may_match(target, text) {
-                    marks.rules.push(*index);
-                }
-            }
-        }
-        oddness
-    }
 }
 
 /// A rule matched a part of a request.
@@ -205,22 +169,22 @@ impl Ruleset {
             if recalled.clean {
                 continue;
             }
-            let exactly = clean.recall_to_the_letter(text, recalled);
+            let exactly = clean.recall_to_the_letter(text, 0, recalled);
             if exactly.clean {
                 continue;
             }
             let holds_base64 = target == Target::Uri && base64::may_be_in(text);
-            if may_match(screen, text, target, holds_base64, parts) {
+            if screen.may_match(text, target, holds_base64, parts) {
                 // No part has a literal that the whole has not: only what these rules look at matters.
-                let candidates = parts.marks.rules.iter().map(|&index| &self.rules[usize::from(index)].spec);
+                let candidates = parts.candidates(&self.rules).map(|rule| &rule.spec);
                 let here = |wanted: &&Target| **wanted == target || target == Target::Uri && Targets::URI.has(**wanted);
                 let wanted = candidates.clone().flat_map(|rule| &rule.target).filter(here).copied().collect();
                 let unconditional = candidates.into_iter().all(RuleSpec::is_unconditional);
                 parts.texts.split(http, wanted);
-                self.match_parts(screen, http, parts, first, hits);
+                let tell_digits = screen.match_parts(&self.rules, http, parts, first, hits);
                 // What was found in another text is not looked for in this one.
                 if unconditional && hits.len() == first {
-                    clean.remember(exactly);
+                    clean.remember(if tell_digits || holds_base64 { exactly } else { recalled });
                 }
             } else {
                 // Digits of base64 spell other bytes.
@@ -242,10 +206,10 @@ impl Ruleset {
     fn match_text(&self, http: &Http<'_>, text: &[u8], target: Target, scratch: &mut Scratch, hits: &mut Vec<Hit>) {
         let screen = if target == Target::Method { &self.method } else { &self.message };
         let Scratch { parts, .. } = scratch;
-        if may_match(screen, text, target, false, parts) {
+        if screen.may_match(text, target, false, parts) {
             parts.texts.split_text(text, target);
             let first = hits.len();
-            self.match_parts(screen, http, parts, first, hits);
+            screen.match_parts(&self.rules, http, parts, first, hits);
         }
     }
 
@@ -284,79 +248,10 @@ impl Ruleset {
         };
         hits.iter().filter_map(explain).collect()
     }
-
-    /// Runs the pattern of each rule on each text that it looks at and one of its literals is in.
-    /// A rule counts once a line: `first` is where the line's hits begin.
-    fn match_parts(&self, screen: &Screen, http: &Http<'_>, parts: &mut Parts, first: usize, hits: &mut Vec<Hit>) {
-        let Parts { texts, marks, innocent } = parts;
-        for (target, views, text) in texts.all() {
-            marks.rules.clear();
-            screen.mark(target, text, marks);
-            marks.rules.sort_unstable();
-            marks.rules.dedup();
-            for &index in &marks.rules {
-                let rule = &self.rules[usize::from(index)];
-                let RuleSpec { target: wanted, view, .. } = &rule.spec;
-                if wanted.contains(&target)
-                    && views.contains(view)
-                    && rule.spec.applies_to(http)
-                    && !hits[first..].iter().any(|hit| hit.rule == index)
-                    && is_match(rule, index, target, text, innocent)
-                {
-                    hits.push(Hit { rule: index, target });
-                }
-            }
-        }
-    }
-}
-
-/// Whether a rule matches a text. A grammar, which takes long to ask, is asked once about a text, whatever
-/// its digits: to it all numbers are the same, but for the first digit of `0x` and `0b`.
-fn is_match(rule: &Rule, index: u16, target: Target, text: &[u8], innocent: &mut CleanMemo) -> bool {
-    if rule.spec.grammar.is_none() {
-        return rule.is_match(target, text);
-    }
-    let known = innocent.recall_as(text, u64::from(index) << 8 | target as u64);
-    if known.clean {
-        return false;
-    }
-    let matches = rule.is_match(target, text);
-    if !matches {
-        innocent.remember(known);
-    }
-    matches
 }
 
 /// The targets that are parts of the URI.
 const URI_TARGETS: [Target; 4] = [Target::Uri, Target::Path, Target::Query, Target::Args];
-
-/// Whether any literal is in any view of `raw`, which is the URI or the text of `target`.
-#[inline]
-fn may_match(screen: &Screen, raw: &[u8], target: Target, holds_base64: bool, parts: &mut Parts) -> bool {
-    let Parts { texts, marks, .. } = parts;
-    marks.rules.clear();
-    let plus = if target == Target::Uri { Plus::SpaceInQuery } else { Plus::Literal };
-    let whole = if is_encoded(raw) { texts.decoded(raw, plus) } else { raw };
-    // Whatever folding changes is odd.
-    if screen.mark(target, whole, marks) != Oddness::None && is_foldable(whole) {
-        // Folding joins text within a part, never across parts: look at each by itself.
-        if target == Target::Uri {
-            texts.split_uri(raw, Targets::URI);
-        } else {
-            texts.split_text(raw, target);
-        }
-        for text in texts.folded() {
-            screen.mark(target, text, marks);
-        }
-    }
-    if holds_base64 && base64::may_be_text_in(raw) {
-        texts.split_uri(raw, Targets::from_iter([Target::Args]));
-        for (target, _, text) in texts.all() {
-            screen.mark(target, text, marks);
-        }
-    }
-    !marks.rules.is_empty()
-}
 
 /// Whether `rule` matches `event`, without any prefilter: for trying a rule by itself.
 pub fn matches(rule: &Rule, event: &Event<'_>, scratch: &mut Scratch) -> bool {
@@ -394,29 +289,14 @@ pub struct Scratch {
     plain: Vec<u8>,
 }
 
-/// A text taken apart, and what was found in it.
-struct Parts {
-    texts: Texts,
-    marks: Marks,
-    /// For parts that grammars were asked about.
-    innocent: CleanMemo,
-}
-
 /// Texts of each kind of which a thread remembers that they are clean: 8 bytes each, together less
 /// than a core's second cache.
 const REMEMBERED: [(usize, By); 3] = [(16_384, By::Shape), (4096, By::Letter), (4096, By::Shape)];
 
-/// Parts of texts that grammars were asked about lately.
-const INNOCENT: usize = 1024;
-
 impl Default for Scratch {
     fn default() -> Scratch {
         Scratch {
-            parts: Parts {
-                texts: Texts::default(),
-                marks: Marks::default(),
-                innocent: CleanMemo::new(INNOCENT, By::Shape),
-            },
+            parts: Parts::default(),
             clean: REMEMBERED.map(|(texts, by)| CleanMemo::new(texts, by)),
             plain: vec![],
         }
@@ -441,7 +321,7 @@ impl Scratch {
     /// Forgets what was found clean by other rules.
     pub fn rules_changed(&mut self) {
         self.clean.iter_mut().for_each(CleanMemo::clear);
-        self.parts.innocent.clear();
+        self.parts.rules_changed();
     }
 }
 
@@ -495,6 +375,8 @@ mod tests {
             ("GET", "/?a=select 7", "select 7", 1),
             ("GET", "/?a=select 3", "select 7", 1),
             ("GET", "/?a=select 7", "select 3", 1),
+            ("GET", "/?b=select 3&c=1", "", 0),
+            ("GET", "/?b=select 7&c=1", "", 1),
             ("GET", "/?a=update 7", "", 0),
             ("POST", "/?a=update 7", "", 1),
         ] {

@@ -146,19 +146,16 @@ fn word<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 fn ends_of_quoted(text: &[u8]) -> Option<[usize; 3]> {
     const QUOTES: usize = 5;
     let (mut quotes, mut count) = ([0; 2 * QUOTES], 0);
+    let mut backslashes = u8x16::default();
     let mut next = 0;
     while count < QUOTES && next < text.len() {
         // The last ones again, where fewer are left.
         let start = next.min(text.len().checked_sub(64)?);
-        let (mut at_quotes, mut at_backslashes) = (0u64, 0u64);
+        let mut at_quotes = 0u64;
         for (n, part) in text[start..start + 64].as_chunks().0.iter().enumerate() {
             let bytes = u8x16::new(*part);
-            let is = |sign: u8| u64::from(bytes.simd_eq(u8x16::splat(sign)).to_bitmask()) << (16 * n);
-            at_quotes |= is(b'"');
-            at_backslashes |= is(b'\\');
-        }
-        if at_backslashes != 0 {
-            return None;
+            at_quotes |= u64::from(bytes.simd_eq(u8x16::splat(b'"')).to_bitmask()) << (16 * n);
+            backslashes |= bytes.simd_eq(u8x16::splat(b'\\'));
         }
         at_quotes &= u64::MAX << (next - start);
         for _ in 0..QUOTES {
@@ -168,7 +165,7 @@ fn ends_of_quoted(text: &[u8]) -> Option<[usize; 3]> {
         }
         next += 64;
     }
-    (count >= QUOTES).then_some([quotes[0], quotes[2], quotes[4]])
+    (count >= QUOTES && backslashes.none()).then_some([quotes[0], quotes[2], quotes[4]])
 }
 
 /// Takes the text up to the closing quote and the quote.
