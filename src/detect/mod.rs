@@ -17,6 +17,7 @@ mod network;
 mod ordinary;
 mod paths;
 mod prefilter;
+mod prose;
 mod record;
 mod rules;
 mod ruleset;
