@@ -14,6 +14,7 @@ mod legacy;
 mod literals;
 mod memo;
 mod network;
+mod normalize;
 mod ordinary;
 mod paths;
 mod prefilter;

@@ -103,7 +103,7 @@ fn word(piece: &[u8]) -> Word {
     });
     let is_joined = |c: char| matches!(c, '\'' | '-' | '\u{2019}');
     let letters = bare.chars().filter(|c| !is_joined(*c)).count();
-    if letters < 2 || !bare.chars().all(|c| c.is_alphabetic() || is_mark(c) || is_joined(c)) {
+    if letters < 2 || !bare.chars().all(|c| c.is_alphabetic() && !is_full_width(c) || is_mark(c) || is_joined(c)) {
         return if text.chars().filter(|c| is_foreign(*c)).count() > 1 { Word::Common } else { Word::None };
     }
     if bare.chars().filter(|c| is_foreign(*c)).count() > 1 {
@@ -127,7 +127,7 @@ fn is_foreign(c: char) -> bool {
 }
 
 fn is_full_width(c: char) -> bool {
-    matches!(c, '\u{ff00}'..='\u{ffef}')
+    matches!(c, '\u{ff01}'..='\u{ff5e}')
 }
 
 fn is_quotation(c: char) -> bool {

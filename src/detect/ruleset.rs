@@ -8,6 +8,7 @@ use super::exclusion::{ExclusionConfig, Exclusions};
 use super::injection::Grammar;
 use super::legacy;
 use super::memo::{By, CleanMemo, Recalled};
+use super::normalize::leads_elsewhere;
 use super::prefilter::{Marks, Oddness, Prefilter};
 use super::prose;
 use super::record::{Detail, Record};
@@ -349,6 +350,11 @@ fn is_match(rule: &Rule, index: u16, target: Target, text: &[u8], innocent: &mut
 /// The targets that are parts of the URI.
 const URI_TARGETS: [Target; 4] = [Target::Uri, Target::Path, Target::Query, Target::Args];
 
+/// The path of a decoded URI, and no less: an encoded `?` does not end it.
+fn path_of(uri: &[u8]) -> &[u8] {
+    memchr::memrchr(b'?', uri).map_or(uri, |at| &uri[..at])
+}
+
 /// Whether any literal is in any view of `raw`, which is the URI or the text of `target`.
 #[inline]
 fn may_match(screen: &Screen, raw: &[u8], target: Target, holds_base64: bool, parts: &mut Parts) -> bool {
@@ -357,14 +363,15 @@ fn may_match(screen: &Screen, raw: &[u8], target: Target, holds_base64: bool, pa
     let plus = if target == Target::Uri { Plus::SpaceInQuery } else { Plus::Literal };
     let whole = if is_encoded(raw) { texts.decoded(raw, plus) } else { raw };
     // Whatever folding changes is odd.
-    if screen.mark(target, whole, marks) != Oddness::None && is_foldable(whole) {
+    let is_odd = screen.mark(target, whole, marks) != Oddness::None;
+    if is_odd && is_foldable(whole) || target == Target::Uri && leads_elsewhere(path_of(whole)) {
         // Folding joins text within a part, never across parts: look at each by itself.
         if target == Target::Uri {
             texts.split_uri(raw, Targets::URI);
         } else {
             texts.split_text(raw, target);
         }
-        for text in texts.folded() {
+        for text in texts.changed() {
             screen.mark(target, text, marks);
         }
     }
