@@ -344,6 +344,8 @@ fn single_reference(rest: &[u8]) -> Option<(u8, usize)> {
     if rest.get(1) == Some(&b'#') {
         let hexadecimal = matches!(rest.get(2), Some(b'x' | b'X'));
         let (from, radix) = if hexadecimal { (3, 16) } else { (2, 10) };
+        // Any number of zeros may come first.
+        let from = from + rest[from..].iter().take_while(|byte| **byte == b'0').count();
         let digits = rest[from..].iter().take(8).take_while(|&&byte| (byte as char).is_digit(radix)).count();
         let code = u32::from_str_radix(std::str::from_utf8(&rest[from..from + digits]).ok()?, radix).ok()?;
         let end = from + digits + usize::from(rest.get(from + digits) == Some(&b';'));

@@ -71,6 +71,7 @@ fn folding_joins_what_was_split() {
         ("\\141\\154\\145rt \\999", "alert \\999"),
         ("j\\61 v\\000061script \\3c", "javascript <"),
         ("&amp;lt;a&amp;amp;#x3e; &amp; &AMP;b", "<a> & &b"),
+        ("&#00000000000000123;&#x00000000000007d;&#0;", "{}&#0;"),
         ("&lsqb;&nbsp;&rsqb;", "[ ]"),
         ("\u{ff1c}\u{ff53}vg\u{ff5e} \u{2032}\u{2033}\u{2bc}", "<svg~ '\"'"),
         ("1\u{ff1d}1 日本\u{2019}", "1=1 日本\u{2019}"),
