@@ -174,8 +174,8 @@ pub fn user(text: &[u8]) -> &[u8] {
 /// Whether a word behind `user` or `for` can be a name.
 fn is_name(word: &[u8]) -> bool {
     const NO_NAMES: &[&str] = &[
-        "action",
         "a",
+        "action",
         "an",
         "and",
         "at",
