@@ -153,7 +153,7 @@ impl Ruleset {
     }
 
     /// The rules that match `event`, but for those that an exclusion drops, appended to `hits`; returns
-    /// the sum of their scores, at most 10. Allocates nothing once `scratch` has grown.
+    /// the sum of their scores, at most 10. Allocates nothing once `scratch` has grown, unless a rule matches.
     #[inline]
     pub fn examine(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &mut Vec<Hit>) -> u8 {
         let first = hits.len();
