@@ -6,6 +6,7 @@
 //! and runs of white space as one space, NULs dropped, HTML character references and the escapes of
 //! JavaScript (`\xHH`, `\uHHHH`, `\u{H}`, octal) and of styles (`\HH`) resolved, and signs that are
 //! taken for an ASCII one as that one.
+//! *normalized*: folded, and of a path where it leads, as servers resolve it: see [`normalize`](super::normalize).
 //!
 //! A parameter's value that is base64 of text is looked at both as it is and as that text, in both
 //! views: see [`base64`](super::base64).
@@ -207,25 +208,43 @@ fn hex(text: &[u8], digits: usize) -> Option<u32> {
     text.get(..digits)?.iter().try_fold(0, |value, &byte| Some(value << 4 | (byte as char).to_digit(16)?))
 }
 
-/// Two-byte forms of ASCII characters (`%c0%af` for `/`), which decoders of old accepted.
+/// Two-byte forms of ASCII characters, which decoders of old accepted: `%c0%af` for `/`, and those that some
+/// make of signs that they do not check (`%c0%2f`, `%c1%1c`) or of their code page (`%c1%af`).
 fn overlong(out: &mut Vec<u8>, start: usize) {
     let Some(first) = memchr::memchr2(0xc0, 0xc1, &out[start..]) else { return };
     let (mut read, mut write) = (start + first, start + first);
     while read < out.len() {
         let lead = out[read];
-        match out.get(read + 1) {
-            Some(&next) if matches!(lead, 0xc0 | 0xc1) && next & 0x80 != 0 => {
-                out[write] = (lead & 1) << 6 | next & 0x3f;
-                read += 2;
-            }
-            _ => {
-                out[write] = lead;
-                read += 1;
-            }
-        }
+        let short = match (lead, out.get(read + 1).copied()) {
+            (0xc0, Some(sign @ (b'.' | b'/' | b'\\'))) => Some(sign),
+            (0xc1, Some(0xaf)) => Some(b'/'),
+            (0xc1, Some(0x1c)) => Some(b'\\'),
+            (0xc0 | 0xc1, Some(next)) if next & 0x80 != 0 => Some((lead & 1) << 6 | next & 0x3f),
+            _ => None,
+        };
+        out[write] = short.unwrap_or(lead);
+        read += 1 + usize::from(short.is_some());
         write += 1;
     }
     out.truncate(write);
+}
+
+/// The ASCII character of a form of three to six bytes, and its length. These are in no text: rules see them in
+/// the decoded view as they are.
+fn overlong_form(rest: &[u8]) -> Option<(u8, usize)> {
+    let len = match rest.first()? {
+        0xe0 => 3,
+        0xf0 => 4,
+        0xf8 => 5,
+        0xfc => 6,
+        _ => return None,
+    };
+    match rest.get(1..len)? {
+        [zeros @ .., high @ (0x80 | 0x81), low @ 0x80..=0xbf] if zeros.iter().all(|byte| *byte == 0x80) => {
+            Some(((high & 1) << 6 | low & 0x3f, len))
+        }
+        _ => None,
+    }
 }
 
 /// Whether [`fold`] can change anything. An `&` counts where a character reference may follow.
@@ -234,7 +253,8 @@ pub fn is_foldable(decoded: &[u8]) -> bool {
     let is_suspect = |[bytes, ..]: [u8x16; 3]| {
         let is = |sign: u8| bytes.simd_eq(u8x16::splat(sign));
         let signs = is(b' ') | is(b'*') | is(b'\\') | is(b'#') | is(b';');
-        is(0) | within(bytes, b'\t', b'\r') | signs | is(0xca) | is(0xe2) | is(0xef)
+        let leads = is(0xca) | is(0xe0) | is(0xe2) | is(0xef) | is(0xf0) | is(0xf8) | is(0xfc);
+        is(0) | within(bytes, b'\t', b'\r') | signs | leads
     };
     let mut foldable = false;
     places(decoded, is_suspect, |at| {
@@ -283,7 +303,7 @@ pub fn fold(decoded: &[u8], out: &mut Vec<u8>) {
 }
 
 /// The ASCII character that databases and servers take a Unicode one for, where the character set
-/// that they speak has no other (best fit): of full-width forms and of primes.
+/// that they speak has no other (best fit): of full-width forms, of primes and of overlong forms.
 fn lookalike(rest: &[u8]) -> Option<(u8, usize)> {
     match *rest {
         [0xef, 0xbc, low @ 0x81..=0xbf, ..] => Some((low - 0x60, 3)),
@@ -292,7 +312,7 @@ fn lookalike(rest: &[u8]) -> Option<(u8, usize)> {
         [0xe2, 0x80, 0xb3, ..] => Some((b'"', 3)),
         [0xca, 0xb9 | 0xbc, ..] => Some((b'\'', 2)),
         [0xca, 0xba, ..] => Some((b'"', 2)),
-        _ => None,
+        _ => overlong_form(rest),
     }
 }
 
@@ -324,6 +344,8 @@ fn single_reference(rest: &[u8]) -> Option<(u8, usize)> {
     if rest.get(1) == Some(&b'#') {
         let hexadecimal = matches!(rest.get(2), Some(b'x' | b'X'));
         let (from, radix) = if hexadecimal { (3, 16) } else { (2, 10) };
+        // Any number of zeros may come first.
+        let from = from + rest[from..].iter().take_while(|byte| **byte == b'0').count();
         let digits = rest[from..].iter().take(8).take_while(|&&byte| (byte as char).is_digit(radix)).count();
         let code = u32::from_str_radix(std::str::from_utf8(&rest[from..from + digits]).ok()?, radix).ok()?;
         let end = from + digits + usize::from(rest.get(from + digits) == Some(&b';'));

@@ -103,7 +103,7 @@ fn sql(text: &[u8]) -> Option<String> {
     }
     let mut state = SqliState::new(text, SqliFlags::FLAG_NONE);
     let fingerprint = state.detect().then(|| state.fingerprint_string())?;
-    (is_telling(fingerprint.as_bytes()) && !is_prose(text)).then_some(fingerprint)
+    (is_telling(fingerprint.as_bytes()) && !is_prose(text) && !is_arithmetic(text)).then_some(fingerprint)
 }
 
 /// Whether ordinary text has no such fingerprint. Prose, formulas and filters of APIs begin with a
@@ -134,6 +134,25 @@ fn is_prose(text: &[u8]) -> bool {
     words(text) > 1 || comment.is_some_and(|at| words(&text[at..]) > 1)
 }
 
+/// Whether a text is a sum and no more: numbers, variables of one letter, operators and brackets that close
+/// in it.
+fn is_arithmetic(text: &[u8]) -> bool {
+    let (mut open, mut in_name) = (0usize, false);
+    for pair in text.iter().zip(text[1..].iter().chain(b" ")) {
+        match pair {
+            (b'-', b'-') | (b'/', b'*') => return false,
+            (b'(', _) => open += 1,
+            (b')', _) if open == 0 => return false,
+            (b')', _) => open -= 1,
+            (byte, _) if byte.is_ascii_alphabetic() && !in_name => {}
+            (b'0'..=b'9' | b'+' | b'-' | b'*' | b'/' | b'%' | b'^' | b'.' | b',' | b'=' | b' ', _) => {}
+            _ => return false,
+        }
+        in_name = pair.0.is_ascii_alphabetic();
+    }
+    open == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +179,11 @@ mod tests {
             ("what does ' or 1=1-- do", None),
             ("' or 1=1-- is the oldest trick", None),
             ("x' or 1=1-- abc", Some("s&1c")),
+            ("(3+4)*2/7", None),
+            ("5*(n-1)/2", None),
+            ("1)*(2", Some("1)o(1")),
+            ("1)or(1=1", Some("1)&(1")),
+            ("1-(@@version)", Some("1o(v)")),
         ] {
             assert_eq!(sql_of(Target::Args, text).as_deref(), expected, "{text}");
         }

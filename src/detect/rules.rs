@@ -171,6 +171,7 @@ pub enum View {
     Decoded,
     #[default]
     Folded,
+    Normalized,
 }
 
 /// A request that a rule is tried on: a URI as a log shows it, or any of a request's fields.

@@ -6,6 +6,7 @@ use super::base64;
 use super::exclusion::{ExclusionConfig, Exclusions};
 use super::legacy;
 use super::memo::{By, CleanMemo, Recalled};
+use super::prose;
 use super::record::{Detail, Record};
 use super::rules::{self, Loaded, Rule, RuleError, RuleSpec, Target, Targets, Trust};
 use super::screen::{Parts, Screen};
@@ -35,6 +36,8 @@ pub struct Hit {
     /// Index into [`Ruleset::rules`].
     pub rule: u16,
     pub target: Target,
+    /// The rule matches in prose alone: see [`prose`].
+    pub quoted: bool,
 }
 
 impl Ruleset {
@@ -113,7 +116,7 @@ impl Ruleset {
     }
 
     /// The rules that match `event`, but for those that an exclusion drops, appended to `hits`; returns
-    /// the sum of their scores, at most 10. Allocates nothing once `scratch` has grown.
+    /// the sum of their scores, at most 10. Allocates nothing once `scratch` has grown, unless a rule matches.
     #[inline]
     pub fn examine(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &mut Vec<Hit>) -> u8 {
         let first = hits.len();
@@ -121,6 +124,7 @@ impl Ruleset {
         if hits.len() == first {
             return 0;
         }
+        self.mark_quoted(event, scratch, &mut hits[first..]);
         if !self.exclusions.is_empty() {
             let excluded = self.exclusions.holding(event, &mut scratch.parts.texts);
             let mut kept = first;
@@ -150,7 +154,7 @@ impl Ruleset {
 
     /// [`examine`](Ruleset::examine) without exclusions.
     #[inline]
-    fn find(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &mut Vec<Hit>) {
+    pub(super) fn find(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &mut Vec<Hit>) {
         let Some(http) = event.http() else { return self.find_in_message(event, scratch, hits) };
         let recalled = scratch.recall(http);
         let odd_method = http.method.len() > COMMON_METHOD_BYTES;
@@ -215,8 +219,22 @@ impl Ruleset {
 
     /// What the hits of a line with this status count together, at most 10.
     fn sum(&self, hits: &[Hit], status: Option<u16>) -> u8 {
-        let scores = hits.iter().map(|hit| u32::from(self.rules[usize::from(hit.rule)].spec.score_of(status)));
-        scores.sum::<u32>().min(10) as u8
+        self.scores(hits, status).map(u32::from).sum::<u32>().min(10) as u8
+    }
+
+    /// What each hit of a line with this status counts: in prose together no more than [`prose::most`].
+    fn scores(&self, hits: &[Hit], status: Option<u16>) -> impl Iterator<Item = u8> {
+        let mut left = [prose::QUOTED, prose::REPEATED];
+        hits.iter().map(move |hit| {
+            let score = self.rules[usize::from(hit.rule)].spec.score_of(status);
+            if !hit.quoted {
+                return score;
+            }
+            let left = &mut left[usize::from(hit.target == Target::Referer)];
+            let counts = score.min(*left);
+            *left -= counts;
+            counts
+        })
     }
 
     /// What counting may ask of `event`.
@@ -234,7 +252,7 @@ impl Ruleset {
 
     /// What matched, where, for people: one piece of evidence a rule.
     pub fn evidence(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &[Hit]) -> Vec<Evidence> {
-        let explain = |hit: &Hit| {
+        let explain = |(hit, score): (&Hit, u8)| {
             let rule = &self.rules[usize::from(hit.rule)];
             split(event, hit.target, scratch);
             let mut texts = scratch.parts.texts.of(hit.target, rule.spec.view);
@@ -243,10 +261,11 @@ impl Ruleset {
                 rule_id: rule.id.clone(),
                 target: hit.target.as_str().into(),
                 matched: printable(&matched, 200),
-                score: rule.spec.score_of(event.http().and_then(|http| http.status)),
+                score,
             })
         };
-        hits.iter().filter_map(explain).collect()
+        let status = event.http().and_then(|http| http.status);
+        hits.iter().zip(self.scores(hits, status)).filter_map(explain).collect()
     }
 }
 

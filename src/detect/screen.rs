@@ -4,6 +4,7 @@ use super::base64;
 use super::decode::{Plus, is_encoded, is_foldable};
 use super::injection::Grammar;
 use super::memo::{By, CleanMemo};
+use super::normalize::leads_elsewhere;
 use super::prefilter::{Marks, Oddness, Prefilter};
 use super::rules::{Rule, RuleSpec, Target, Targets};
 use super::ruleset::Hit;
@@ -69,14 +70,15 @@ impl Screen {
         let plus = if target == Target::Uri { Plus::SpaceInQuery } else { Plus::Literal };
         let whole = if is_encoded(raw) { texts.decoded(raw, plus) } else { raw };
         // Whatever folding changes is odd.
-        if self.mark(target, whole, marks) != Oddness::None && is_foldable(whole) {
+        let is_odd = self.mark(target, whole, marks) != Oddness::None;
+        if is_odd && is_foldable(whole) || target == Target::Uri && leads_elsewhere(path_of(whole)) {
             // Folding joins text within a part, never across parts: look at each by itself.
             if target == Target::Uri {
                 texts.split_uri(raw, Targets::URI);
             } else {
                 texts.split_text(raw, target);
             }
-            for text in texts.folded() {
+            for text in texts.changed() {
                 self.mark(target, text, marks);
             }
         }
@@ -129,7 +131,7 @@ impl Screen {
                     continue;
                 }
                 if is_match(rule, index, target, text, innocent) {
-                    hits.push(Hit { rule: index, target });
+                    hits.push(Hit { rule: index, target, quoted: false });
                     is_innocent = false;
                 }
                 by_digits |= rule.tells_digits(text);
@@ -156,6 +158,11 @@ impl Screen {
         }
         oddness
     }
+}
+
+/// The path of a decoded URI, and no less: an encoded `?` does not end it.
+fn path_of(uri: &[u8]) -> &[u8] {
+    memchr::memrchr(b'?', uri).map_or(uri, |at| &uri[..at])
 }
 
 /// Whether a rule matches a text. A grammar, which takes long to ask, is asked once about a text.

@@ -1,7 +1,8 @@
-//! The texts of one request that rules look at, in both views of `decode`.
+//! The texts of one request that rules look at, in all views of `decode`.
 
 use super::base64;
 use super::decode::{Plus, decode, fold, is_foldable, split_once};
+use super::normalize::normalize;
 use super::rules::{Target, Targets, View};
 use crate::event::Http;
 
@@ -14,12 +15,13 @@ pub struct Texts {
     spare: Vec<u8>,
 }
 
-/// One text, in both views, as ranges of the arena: the same range where they are the same.
+/// One text, in all views, as ranges of the arena: the same range where they are the same.
 #[derive(Clone, Copy)]
 struct Part {
     target: Target,
     decoded: (usize, usize),
     folded: (usize, usize),
+    normalized: (usize, usize),
 }
 
 impl Texts {
@@ -81,18 +83,26 @@ impl Texts {
 
     /// Every text, with the views that it is.
     pub fn all(&self) -> impl Iterator<Item = (Target, &'static [View], &[u8])> {
-        self.parts.iter().flat_map(|part| {
-            let same = part.folded == part.decoded;
-            let decoded: &[View] = if same { &[View::Decoded, View::Folded] } else { &[View::Decoded] };
-            let folded: Option<(Target, &[View], _)> =
-                (!same).then(|| (part.target, [View::Folded].as_slice(), self.text(part.folded)));
-            std::iter::once((part.target, decoded, self.text(part.decoded))).chain(folded)
-        })
+        const VIEWS: [View; 3] = [View::Decoded, View::Folded, View::Normalized];
+        let all = self.parts.iter().flat_map(|part| {
+            let ranges = [part.decoded, part.folded, part.normalized];
+            // The first view of each text, and how many more it is.
+            let first = (0..3).filter(move |&at| at == 0 || ranges[at] != ranges[at - 1]);
+            first.map(move |at| {
+                let more = (at + 1..3).take_while(|&next| ranges[next] == ranges[at]).count();
+                (part.target, &VIEWS[at..=at + more], ranges[at])
+            })
+        });
+        all.map(|(target, views, range)| (target, views, self.text(range)))
     }
 
-    /// The folded views that differ from the decoded ones.
-    pub fn folded(&self) -> impl Iterator<Item = &[u8]> {
-        self.parts.iter().filter(|part| part.folded != part.decoded).map(|part| self.text(part.folded))
+    /// The folded and normalized views that differ from the decoded ones.
+    pub fn changed(&self) -> impl Iterator<Item = &[u8]> {
+        self.parts.iter().flat_map(|part| {
+            let folded = (part.folded != part.decoded).then_some(part.folded);
+            let normalized = (part.normalized != part.folded).then_some(part.normalized);
+            folded.into_iter().chain(normalized).map(|range| self.text(range))
+        })
     }
 
     fn text(&self, (from, to): (usize, usize)) -> &[u8] {
@@ -134,7 +144,14 @@ impl Texts {
             self.arena.extend_from_slice(&self.spare);
             folded = (decoded.1, self.arena.len());
         }
-        self.parts.push(Part { target, decoded, folded });
+        let mut normalized = folded;
+        self.spare.clear();
+        if target == Target::Path && normalize(&self.arena[folded.0..folded.1], &mut self.spare) {
+            let from = self.arena.len();
+            self.arena.extend_from_slice(&self.spare);
+            normalized = (from, self.arena.len());
+        }
+        self.parts.push(Part { target, decoded, folded, normalized });
     }
 }
 
@@ -147,6 +164,9 @@ pub fn views(uri: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         views.push((part.target.as_str(), texts.text(part.decoded).to_vec()));
         if part.folded != part.decoded {
             views.push(("folded", texts.text(part.folded).to_vec()));
+        }
+        if part.normalized != part.folded {
+            views.push(("normalized", texts.text(part.normalized).to_vec()));
         }
     }
     views

@@ -347,7 +347,7 @@ mod tests {
     }
 
     /// The labelled cases of each family: nine attacks of ten are found, one ordinary request of twenty is
-    /// flagged at most, and none is blocked. `tests/tidy.rs` sees that no file is forgotten.
+    /// flagged at most (of those that quote an attack, any), and none is blocked. `tests/tidy.rs` sees that no file is forgotten.
     #[test]
     fn labelled_cases_are_told_apart() {
         macro_rules! families {
@@ -357,7 +357,7 @@ mod tests {
         }
         let families = families!(
             "code" "exploit" "ldap" "lfi" "messages" "nosqli" "ordinary" "protocol" "prototype"
-            "rce" "redirect" "scanner" "sqli" "ssrf" "ssti" "xml" "xss"
+            "quoted" "rce" "redirect" "scanner" "sqli" "ssrf" "ssti" "xml" "xss"
         );
         let rules = Ruleset::new(&[], &[]).unwrap();
         let mut scratch = Scratch::new();
@@ -373,7 +373,7 @@ mod tests {
             let (benign, disturbed, blocked) = flagged(text, "benign");
             assert!(found * 100 >= attacks * 90, "{family}: {found} of {attacks} attacks");
             assert!(
-                disturbed * 100 <= benign * 5 && blocked == 0,
+                (family == "quoted" || disturbed * 100 <= benign * 5) && blocked == 0,
                 "{family}: {disturbed} of {benign}, {blocked} blocked"
             );
         }

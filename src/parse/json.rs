@@ -49,7 +49,7 @@ pub fn of_pairs<'a>(
 
 /// The number of the key called `name` in the line's own object, and what it says.
 pub fn column(name: &[u8]) -> Option<(usize, Part)> {
-    find(Within::Line, name).map(|index| (index, KEYS[index].2))
+    find(Within::Line, name).map(|index| (index, KEYS[index].2)).filter(|(_, part)| *part != Part::Message)
 }
 
 /// The request that a record tells of, whose columns are these keys by their number.
@@ -127,9 +127,11 @@ pub enum Part {
     Forwarded,
     /// Who wrote the line.
     Logger,
+    /// What a program says: without a status that is what the line is about, not the request meanwhile.
+    Message,
 }
 
-const PARTS: usize = Part::Logger as usize + 1;
+const PARTS: usize = Part::Message as usize + 1;
 
 struct Key(Within, &'static str, Part);
 
@@ -280,6 +282,9 @@ const KEYS: &[Key] = &[
     Key(Within::Line, "request_ip", Part::Forwarded),
 
     Key(Within::Line, "logger", Part::Logger),
+
+    Key(Within::Line, "message", Part::Message),
+    Key(Within::Line, "msg", Part::Message),
 ];
 
 /// Where the request line is among the keys.
@@ -526,6 +531,7 @@ struct Fields<'a> {
     request: &'a [u8],
     query: &'a [u8],
     logger: &'a [u8],
+    message: &'a [u8],
     /// A bit for each of [`KEYS`] that was there.
     seen: u128,
     /// A bit for each part that was there as a text, if an empty one.
@@ -585,6 +591,7 @@ impl<'a> Fields<'a> {
             Part::Host => &mut self.http.host,
             Part::Forwarded => &mut self.http.forwarded,
             Part::Logger => &mut self.logger,
+            Part::Message => &mut self.message,
         };
         let (Value::Text(value) | Value::Head(value)) = value else { return false };
         self.stated |= 1 << part as u16;
@@ -600,6 +607,11 @@ impl<'a> Fields<'a> {
         // Caddy and others write all they have to say as JSON. Of Caddy only `http.log.access` and
         // those below it tell of requests that were answered.
         if !self.logger.is_empty() && memchr::memmem::find(self.logger, b"access").is_none() {
+            return Err(NO_REQUEST);
+        }
+        // Nextcloud and others log what they say beside the request that they said it at.
+        let says = !self.message.is_empty() && self.client.is_some() && !self.http.method.is_empty();
+        if whole && says && self.http.status.is_none() {
             return Err(NO_REQUEST);
         }
         let stated = |part: Part| self.stated >> part as u16 & 1 == 1;

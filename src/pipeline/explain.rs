@@ -105,9 +105,11 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
     };
     let hits = batch.hits_of(record);
     let evidence = rules.evidence(&event, &mut scratch, hits);
-    let details = evidence
-        .iter()
-        .map(|piece| format!("{} +{}: {} has {:?}", piece.rule_id, piece.score, piece.target, piece.matched));
+    let is_quoted = |id: &str| hits.iter().any(|hit| hit.quoted && &*rules.rules[usize::from(hit.rule)].id == id);
+    let details = evidence.iter().map(|piece| {
+        let quoted = if is_quoted(&piece.rule_id) { ", quoted in prose" } else { "" };
+        format!("{} +{}: {} has {:?}{quoted}", piece.rule_id, piece.score, piece.target, piece.matched)
+    });
     let details: Vec<String> = details.collect();
     let said = format!("{} rules match, {} of 10 together", details.len(), record.score);
     step("detect", said, details.into_iter().chain(rules.excluded(&event, record, &mut scratch)).collect());

@@ -20,6 +20,7 @@ fn decoding_undoes_what_attackers_do() {
         ("%25252e", "."),
         ("%2525252e", "%2e"),
         ("..%c0%af..%c0%ae", "../..."),
+        ("..%c1%af%c0%2e%c0%2f%c1%1c%c1%9c%c0%5c", r".././\\\"),
         ("%u003cscript%u003e%uff1c", "<script><"),
         ("%25u003c", "<"),
         ("\\x22 \\\" \\\\ \\x5Cx22", "\" \" \\ \\x22"),
@@ -70,6 +71,7 @@ fn folding_joins_what_was_split() {
         ("\\141\\154\\145rt \\999", "alert \\999"),
         ("j\\61 v\\000061script \\3c", "javascript <"),
         ("&amp;lt;a&amp;amp;#x3e; &amp; &AMP;b", "<a> & &b"),
+        ("&#00000000000000123;&#x00000000000007d;&#0;", "{}&#0;"),
         ("&lsqb;&nbsp;&rsqb;", "[ ]"),
         ("\u{ff1c}\u{ff53}vg\u{ff5e} \u{2032}\u{2033}\u{2bc}", "<svg~ '\"'"),
         ("1\u{ff1d}1 日本\u{2019}", "1=1 日本\u{2019}"),
@@ -95,5 +97,20 @@ proptest::proptest! {
         assert!(view.len() <= out.len());
         if !is_encoded(&raw) && memchr::memchr2(0xc0, 0xc1, &raw).is_none() { assert_eq!(out, raw); }
         if !is_foldable(&out) { assert_eq!(view, out); }
+    }
+}
+
+#[test]
+fn overlong_forms_are_what_they_mean() {
+    for (text, expected) in [
+        (&b"\xe0\x80\xae\xf0\x80\x80\xae\xe0\x81\x9c\xf8\x80\x80\x80\xafx"[..], &b"..\\/x"[..]),
+        (b"\xfc\x80\x80\x80\x81\x81", b"A"),
+        (b"\xe0\x80", b"\xe0\x80"),
+        (b"\xe0\xa4\xa8\xf0\x9f\x98\x80\xe0\x80A", b"\xe0\xa4\xa8\xf0\x9f\x98\x80\xe0\x80A"),
+    ] {
+        let mut out = vec![];
+        fold(text, &mut out);
+        assert_eq!(out, expected);
+        assert_eq!(is_foldable(text), text != expected);
     }
 }

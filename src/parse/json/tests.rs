@@ -133,6 +133,10 @@ fn what_tells_of_no_request_says_so() {
             "no request",
         ),
         (r#"{"ts":1,"logger":"admin.api","method":"GET","uri":"/","remote_ip":"203.0.113.7"}"#, "no request"),
+        (
+            r#"{"time":"2026-01-05T12:30:45Z","remoteAddr":"203.0.113.7","method":"POST","url":"/login","message":"Login failed: x"}"#,
+            "no request",
+        ),
         (r#"{"method":"GET","url":"/","x_forwarded_for":"unknown","real_ip":"203.0.113.7"}"#, "no client address"),
         (r#"{"method":"GET","url":"/","ip":"203.0.113.7, 198.51.100.1"}"#, "no client address"),
         (r#"{"method":"GET","url":"/","ip":["203.0.113.7"]}"#, "no client address"),
@@ -152,6 +156,8 @@ fn what_tells_of_no_request_says_so() {
     }
     let junk = r#"{"remote_addr":"203.0.113.7","request":"\u0016\u0003\u0001","status":400}"#;
     assert_eq!(shown(junk), r"- 203.0.113.7 |\u0016\u0003\u0001| 400 None ref= ua= user= host=");
+    let said = r#"{"remote_addr":"203.0.113.7","method":"GET","url":"/","msg":"handled","status":200}"#;
+    assert_eq!(shown(said), "- 203.0.113.7 GET|/| 200 None ref= ua= user= host=");
     let parts = r#"{"remote_addr":"203.0.113.7","request_method":"","request_uri":"","status":400}"#;
     assert_eq!(shown(parts), "- 203.0.113.7 || 400 None ref= ua= user= host=");
 }

@@ -175,6 +175,7 @@ pub fn user(text: &[u8]) -> &[u8] {
 fn is_name(word: &[u8]) -> bool {
     const NO_NAMES: &[&str] = &[
         "a",
+        "action",
         "an",
         "and",
         "at",

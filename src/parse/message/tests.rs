@@ -73,6 +73,11 @@ fn messages_in_whatever_dress() {
         ),
         (
             "",
+            r#"{"time":"2026-01-05T12:30:45Z","level":1,"app":"core","remoteAddr":"203.0.113.7","method":"POST","url":"/login","message":"Bruteforce attempt from \"203.0.113.7\" detected for action \"login\"."}"#,
+            r#"2026-01-05T12:30:45.000Z 203.0.113.7 auth failure program=core level=1 user= Bruteforce attempt from "203.0.113.7" detected for action "login"."#,
+        ),
+        (
+            "",
             r#"{"t":{"$date":"2026-01-05T12:30:45Z"},"msg":"Authentication failed","attr":{"principalName":"alice","remote":"203.0.113.7:4071"}}"#,
             "2026-01-05T12:30:45.000Z 203.0.113.7 auth failure program= level= user=alice Authentication failed",
         ),

@@ -93,7 +93,7 @@ impl Words {
         self.login |=
             is(LOGIN, word) || signed_in || word == "in" && matches!(before, "log" | "sign" | "logging" | "signing");
         self.user |= is(USER, word);
-        self.failed |= is(FAILED, word);
+        self.failed |= is(FAILED, word) || word == "attempt" && matches!(before, "bruteforce" | "force");
         self.wrong |= is(WRONG, word)
             || before == "not" && is(NOT, word)
             || before == "such" && is(USER, word)

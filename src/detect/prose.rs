@@ -1,0 +1,267 @@
+//! Attacks that are quoted in prose: what people type into search and message fields about attacks. A rule
+//! that matches nowhere but in such a text tells little, unless the text leaves the place that it is put into.
+
+use super::decode::{Plus, decode, split_once};
+use super::ruleset::{Hit, Ruleset, Scratch};
+use crate::event::{Event, Http, Kind};
+
+/// What all rules count together that match in prose alone: enough for a finding, never for a block.
+pub const QUOTED: u8 = 5;
+/// The same in a referrer: browsers repeat with each picture of a page what was asked for once.
+pub const REPEATED: u8 = 2;
+
+impl Ruleset {
+    /// Marks the hits of rules that match no longer once the prose is taken out of the parameters of
+    /// the URI and the referrer.
+    pub(super) fn mark_quoted(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &mut [Hit]) {
+        let Some(http) = event.http() else { return };
+        let (mut uri, mut referer) = (vec![], vec![]);
+        let is_changed = [(http.uri, &mut uri), (http.referer, &mut referer)]
+            .into_iter()
+            .map(|(text, out)| without_prose(text, out))
+            .fold(false, |any, changed| any | changed);
+        if !is_changed {
+            return;
+        }
+        let bare = Event::of(Kind::Http(Http { uri: &uri, referer: &referer, ..*http }));
+        let mut outside = vec![];
+        self.find(&bare, scratch, &mut outside);
+        for hit in hits {
+            hit.quoted = !outside.iter().any(|other| other.rule == hit.rule);
+        }
+    }
+}
+
+/// Appends `uri` to `out` without the values of parameters that are prose; whether there are any.
+fn without_prose(uri: &[u8], out: &mut Vec<u8>) -> bool {
+    let Some((_, query)) = split_once(uri, b'?') else {
+        out.extend_from_slice(uri);
+        return false;
+    };
+    out.extend_from_slice(&uri[..uri.len() - query.len()]);
+    let (mut is_changed, mut rest, mut text) = (false, Some(query), vec![]);
+    while let Some(pairs) = rest {
+        let (pair, after) = split_once(pairs, b'&').map_or((pairs, None), |(pair, after)| (pair, Some(after)));
+        let (name, value) = split_once(pair, b'=').unwrap_or((pair, b""));
+        text.clear();
+        decode(name, Plus::Space, &mut text);
+        let name_len = text.len();
+        decode(value, Plus::Space, &mut text);
+        let is_quoting = is_prose(&text[..name_len], &text[name_len..]);
+        is_changed |= is_quoting;
+        let (kept, end) = (pair.len() - if is_quoting { value.len() } else { 0 }, after.map_or(0, <[u8]>::len));
+        out.extend_from_slice(&pairs[..kept]);
+        out.extend_from_slice(&pairs[pair.len()..pairs.len() - end]);
+        rest = after;
+    }
+    is_changed
+}
+
+/// Whether the value of a parameter, both decoded, is prose, and neither leaves the place that it is put
+/// into nor comments out what follows. In a parameter for typing, few words are enough.
+fn is_prose(name: &[u8], value: &[u8]) -> bool {
+    let (mut pieces, mut ordinary, mut common) = (0, 0, false);
+    let (mut leading, mut trailing, mut follows_code) = (0, 0, false);
+    for piece in value.split(u8::is_ascii_whitespace).filter(|piece| !piece.is_empty()) {
+        pieces += 1;
+        let kind = word(piece);
+        common |= kind == Word::Common;
+        // What follows a word of SQL or of a shell may be its object.
+        if kind == Word::Common || kind == Word::Ordinary && !follows_code {
+            (ordinary, trailing) = (ordinary + 1, trailing + 1);
+        } else {
+            trailing = 0;
+        }
+        follows_code = kind == Word::Code;
+        if ordinary == pieces {
+            leading = pieces;
+        }
+    }
+    let is_enough = if is_typed(name) {
+        common && ordinary > 1 || leading > 1 || trailing > 0
+    } else {
+        common && ordinary > 3 && 2 * ordinary >= pieces
+    };
+    is_enough && !breaks_out(value) && !ends_in_comment(value, leading > 1)
+}
+
+/// What a piece of text between spaces is to a reader.
+#[derive(Clone, Copy, PartialEq)]
+enum Word {
+    /// One that every sentence has: an article, a pronoun, a question word; any word in a script of its own.
+    Common,
+    Ordinary,
+    /// A word of SQL and of shells, which English has too.
+    Code,
+    None,
+}
+
+fn word(piece: &[u8]) -> Word {
+    let Ok(text) = std::str::from_utf8(piece) else { return Word::None };
+    let bare = text.trim_matches(|c: char| {
+        matches!(c, '(' | ')' | '"' | '\'' | ',' | '.' | ';' | ':' | '?' | '!' | '-') || is_quotation(c)
+    });
+    let is_joined = |c: char| matches!(c, '\'' | '-' | '\u{2019}');
+    let letters = bare.chars().filter(|c| !is_joined(*c)).count();
+    if letters < 2 || !bare.chars().all(|c| c.is_alphabetic() && !is_full_width(c) || is_mark(c) || is_joined(c)) {
+        return if text.chars().filter(|c| is_foreign(*c)).count() > 1 { Word::Common } else { Word::None };
+    }
+    if bare.chars().filter(|c| is_foreign(*c)).count() > 1 {
+        return Word::Common;
+    }
+    match bare.as_bytes() {
+        bare if is_in(COMMON, bare) => Word::Common,
+        bare if is_in(CODE, bare) => Word::Code,
+        _ => Word::Ordinary,
+    }
+}
+
+/// Vowel signs and the like, which are no letters by themselves.
+fn is_mark(c: char) -> bool {
+    c as u32 >= 0x300 && !c.is_whitespace() && !c.is_ascii_punctuation() && !is_quotation(c) && !is_full_width(c)
+}
+
+/// A letter of a script other than Latin. Full-width forms are letters in disguise.
+fn is_foreign(c: char) -> bool {
+    c as u32 >= 0x370 && c.is_alphabetic() && !is_full_width(c)
+}
+
+fn is_full_width(c: char) -> bool {
+    matches!(c, '\u{ff01}'..='\u{ff5e}')
+}
+
+fn is_quotation(c: char) -> bool {
+    matches!(
+        c,
+        '\u{2018}'
+            ..='\u{201f}'
+                | '\u{ab}'
+                | '\u{bb}'
+                | '\u{bf}'
+                | '\u{a1}'
+                | '\u{300c}'
+                | '\u{300d}'
+                | '\u{3001}'
+                | '\u{3002}'
+                | '\u{ff1f}'
+    )
+}
+
+/// Whether text leaves the place that it is put into: after one word or number at most comes what ends a
+/// string, a bracket, a tag or a command. A quotation or an apostrophe ends nothing.
+fn breaks_out(value: &[u8]) -> bool {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    let first = value.iter().take_while(|byte| is_name(**byte)).count();
+    let after = value[first..].trim_ascii_start();
+    match after {
+        [quote @ (b'\'' | b'"'), rest @ ..] => !(is_quotation_of(*quote, rest) || first > 0 && is_apostrophe(rest)),
+        [b'`' | b')' | b']' | b'}' | b';' | b'|' | b'&' | b'>' | b'#' | b'\\' | 0, ..] => true,
+        [b'$', b'(', ..] | [b'-', b'-', ..] | [b'/', b'*', ..] | [b'*', b')', ..] => true,
+        // Trimmed above where it stands alone.
+        _ => value[first..]
+            .iter()
+            .take_while(|byte| byte.is_ascii_whitespace())
+            .any(|byte| matches!(byte, b'\n' | b'\r')),
+    }
+}
+
+/// Whether what follows an opening quote is a text and its end.
+fn is_quotation_of(quote: u8, rest: &[u8]) -> bool {
+    let Some(end) = memchr::memchr(quote, rest) else { return false };
+    let begins = rest
+        .first()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'<' | b'$' | b'{' | b'/' | b'.'));
+    let ends =
+        rest.get(end + 1).is_none_or(|byte| byte.is_ascii_whitespace() || matches!(byte, b',' | b'.' | b'?' | b'!'));
+    begins && ends && !rest[..end].ends_with(b" ")
+}
+
+/// Whether what follows a quote inside a word is the rest of the word, and no word of SQL.
+fn is_apostrophe(rest: &[u8]) -> bool {
+    let end = rest.iter().position(|byte| !(byte.is_ascii_alphabetic() || *byte >= 0x80)).unwrap_or(rest.len());
+    end > 0 && !matches!(word(&rest[..end]), Word::Code) && !matches!(rest.get(end), Some(b'\'' | b'"' | b'('))
+}
+
+/// Whether what follows the text would be a comment: it ends with the mark of one, or with a made-up word
+/// after it where it does not begin with words.
+fn ends_in_comment(value: &[u8], begins_with_words: bool) -> bool {
+    let text = value.trim_ascii_end();
+    let text = text.strip_suffix(b"-- -").map_or(text, |rest| &value[..rest.len() + 2]);
+    let last = text.iter().rposition(u8::is_ascii_whitespace).map_or(0, |at| at + 1);
+    let (before, end) = (text[..last].trim_ascii_end(), &text[last..]);
+    match end {
+        // C# and F# are languages.
+        [letter, b'#'] if letter.is_ascii_alphabetic() => false,
+        [.., b'-', b'-'] | [.., b'#' | 0] | [.., b'/', b'*'] | [.., b'-', b'-', b'+'] => true,
+        _ => !begins_with_words && before.ends_with(b"--") && word(end) != Word::Common,
+    }
+}
+
+/// Whether a parameter's name says that a person types into it; of a name like `form[message]` one part does.
+fn is_typed(name: &[u8]) -> bool {
+    name.split(|byte| !byte.is_ascii_alphanumeric()).any(|part| is_in(TYPED, part))
+}
+
+/// Whether a list that is in order has a word, in small letters or large. No listed word is longer than 16 bytes.
+fn is_in(list: &[&str], word: &[u8]) -> bool {
+    let mut lower = [0; 16];
+    let Some(lower) = lower.get_mut(..word.len()) else { return false };
+    lower.copy_from_slice(word);
+    lower.make_ascii_lowercase();
+    list.binary_search_by_key(&&*lower, |word| word.as_bytes()).is_ok()
+}
+
+/// Names of parameters for searches and messages, in several languages.
+#[rustfmt::skip]
+const TYPED: &[&str] = &[
+    "about", "ask", "asunto", "begriff", "bericht", "betreff", "body", "busca", "buscador", "buscar", "busqueda",
+    "caption", "cerca", "comentario", "comment", "commentaire", "comments", "content", "desc", "description",
+    "domanda", "feedback", "find", "frage", "fraza", "haku", "headline", "k", "keyword", "keywords", "kommentar",
+    "kw", "kwd", "lookup", "mensaje", "message", "messages", "motcle", "mots", "msg", "nachricht", "note", "notes",
+    "palabra", "palabras", "parola", "phrase", "pregunta", "q", "qs", "query", "question", "recherche",
+    "rechercher", "reply", "requete", "review", "ricerca", "s", "search", "searchphrase", "searchquery",
+    "searchstring", "searchterm", "searchtext", "searchword", "sok", "stichwort", "subject", "suchbegriff", "suche",
+    "suchen", "suchwort", "sujet", "szukaj", "term", "terms", "testo", "text", "texte", "texto", "title", "titolo",
+    "titulo", "topic", "txt", "vraag", "w", "wd", "word", "words", "zoek", "zoeken", "zoekterm",
+];
+
+/// Words that hold sentences together: English, German, French, Spanish, Italian, Portuguese, Dutch, Polish,
+/// Scandinavian languages, Turkish. No word that code has, too.
+#[rustfmt::skip]
+const COMMON: &[&str] = &[
+    "about", "al", "am", "are", "att", "au", "auch", "auf", "aus", "aux", "avec", "because", "bedeutet", "been",
+    "bei", "being", "bir", "bu", "c'est", "can", "ce", "cela", "ces", "cette", "che", "chi", "co", "comment",
+    "como", "cosa", "could", "cuando", "cuál", "czy", "cómo", "da", "dans", "das", "dein", "del", "della", "delle",
+    "dem", "den", "der", "des", "det", "deze", "di", "did", "die", "dit", "dlaczego", "does", "dos", "dove", "du",
+    "dónde", "een", "ein", "eine", "einem", "einen", "einer", "eines", "el", "elles", "em", "er", "es", "est",
+    "esta", "este", "et", "fuer", "för", "für", "gli", "had", "has", "have", "he", "her", "here", "het", "him",
+    "his", "hoe", "how", "hur", "hvad", "hvordan", "ich", "ihr", "ikke", "il", "ils", "im", "inte", "isso", "ist",
+    "it", "its", "için", "jak", "je", "jego", "jest", "kann", "la", "las", "le", "les", "lo", "los", "ma", "man",
+    "may", "me", "mein", "meine", "meinem", "meinen", "mes", "meu", "mi", "mich", "might", "mijn", "mikä", "mine",
+    "minha", "mio", "mir", "mit", "miten", "moim", "mon", "muy", "my", "más", "na", "naar", "nao", "nasıl", "ne",
+    "nedir", "nel", "nella", "nicht", "nie", "niet", "noch", "nos", "nous", "nur", "não", "och", "oder", "of", "og",
+    "onko", "os", "ou", "our", "ours", "par", "para", "pas", "pela", "pelo", "per", "perché", "please", "plus",
+    "por", "porque", "pour", "pourquoi", "przez", "qu'est-ce", "quando", "que", "quel", "quelle", "quelles",
+    "quels", "questa", "questo", "qui", "quién", "quoi", "qué", "sans", "se", "sein", "shall", "she", "should",
+    "sie", "sind", "się", "som", "son", "sono", "sont", "su", "sur", "sus", "são", "są", "than", "that", "the",
+    "their", "theirs", "them", "there", "these", "they", "this", "those", "tu", "um", "uma", "un", "una", "unas",
+    "und", "une", "uno", "unos", "uns", "vad", "ve", "very", "vom", "von", "voor", "vous", "waarom", "wann",
+    "warum", "was", "wat", "we", "welche", "welcher", "welches", "wenn", "wer", "werden", "were", "what", "which",
+    "who", "whom", "whose", "why", "wie", "wij", "will", "wir", "wird", "with", "wo", "would", "wurde", "you",
+    "your", "yours", "zijn", "zu", "zum", "zur", "är",
+];
+
+/// Words of SQL and of shells that are words of English, too, or stand among them.
+#[rustfmt::skip]
+const CODE: &[&str] = &[
+    "all", "alter", "analyse", "and", "as", "bash", "benchmark", "by", "case", "cast", "cat", "chmod",
+    "convert", "create", "curl", "declare", "delay", "delete", "distinct", "div", "do", "done", "drop", "echo",
+    "elif", "else", "end", "eval", "exec", "execute", "false", "fi", "for", "from", "function", "group", "having",
+    "if", "in", "insert", "into", "is", "join", "let", "like", "limit", "mod", "nc", "not", "null", "offset", "on",
+    "or", "order", "outfile", "ping", "print", "procedure", "regexp", "return", "rlike", "rm", "select", "set",
+    "sh", "sleep", "sudo", "system", "table", "then", "true", "union", "update", "values", "var", "waitfor", "wget",
+    "when", "where", "while", "xor",
+];
+
+#[cfg(test)]
+mod tests;
