@@ -22,12 +22,18 @@ pub struct Prefilter {
 }
 
 /// What was found in texts.
-#[derive(Default)]
 pub struct Marks {
     /// Rules, one of whose literals was in them, possibly several times.
     pub rules: Vec<u16>,
     /// Reused memory: the text, folded, between zeros.
     folded: Vec<u8>,
+}
+
+impl Default for Marks {
+    /// With memory for all texts but long ones.
+    fn default() -> Marks {
+        Marks { rules: Vec::with_capacity(256), folded: Vec::with_capacity(4096) }
+    }
 }
 
 impl Prefilter {

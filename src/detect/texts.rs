@@ -7,12 +7,22 @@ use super::rules::{Target, Targets, View};
 use crate::event::Http;
 
 /// The texts of the request that was split last. Its memory is used again.
-#[derive(Default)]
 pub struct Texts {
     arena: Vec<u8>,
     parts: Vec<Part>,
     /// A copy of what cannot be borrowed while the arena grows.
     spare: Vec<u8>,
+}
+
+/// Bytes and texts of nearly all requests: memory grows for others alone.
+const BYTES: usize = 8192;
+const TEXTS: usize = 128;
+
+impl Default for Texts {
+    fn default() -> Texts {
+        let (arena, spare) = (Vec::with_capacity(BYTES), Vec::with_capacity(BYTES));
+        Texts { arena, parts: Vec::with_capacity(TEXTS), spare }
+    }
 }
 
 /// One text, in all views, as ranges of the arena: the same range where they are the same.

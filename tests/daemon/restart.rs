@@ -73,9 +73,13 @@ fn finding(row: &Value, reason: &str) -> (String, Value) {
 fn is_recorded(home: &Home, log: &[u8]) {
     let (findings, blocks) = scanned(home, log);
     // Not `eventually`: what is missing is of interest.
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while home.findings().len() < findings.len() && Instant::now() < deadline {
+    let (mut progress, mut known) = (Instant::now(), 0);
+    while known < findings.len() && progress.elapsed() < Duration::from_secs(30) {
         std::thread::sleep(Duration::from_millis(50));
+        let now = home.findings().len();
+        if now != known {
+            (progress, known) = (Instant::now(), now);
+        }
     }
     let (found, decided) = recorded(home);
     let less: BTreeMap<_, _> = findings.iter().filter(|(uri, _)| !found.contains_key(*uri)).collect();

@@ -48,7 +48,7 @@ benign = ["/?q=doubtful"]
 
 const FIVE: &str = "GET /item?id=7&q=doubtfulfive'+or+secretword";
 const EIGHT: &str = "GET /item?id=7&q=doubtfuleight'+or+secretword";
-const CERTAIN: &str = "GET /item?q=withoutadoubt";
+const CERTAIN: &str = "GET /item?id=withoutadoubt";
 
 /// Log-probabilities by which the label is malicious with this probability.
 fn label(probability: f64) -> Answer {
