@@ -86,6 +86,14 @@ pub fn status(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
                 writeln!(out, "      not understood: {}", text(sample))?;
             }
         }
+        if status["memory"]["kind"] == "redis" {
+            let waiting = &status["memory"]["waiting"];
+            writeln!(
+                out,
+                "  memory in Redis: {}, {waiting} changes on their way",
+                if status["memory"]["healthy"] == true { "well" } else { "away" }
+            )?;
+        }
         for tier in status["triage"]["tiers"].as_array().into_iter().flatten() {
             writeln!(
                 out,

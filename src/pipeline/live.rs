@@ -116,7 +116,9 @@ pub async fn run(
     let (commands, commands_taken) = mpsc::channel::<Request>(64);
     let listener = listen(&config.socket).await?;
     let memory = memory::open(&config.memory);
-    let triage = open_triage(&config, &rules, &store, memory.clone()).await?;
+    let (thresholds, thresholds_seen) = watch::channel(config.thresholds.clone());
+    let (sureness, sureness_seen) = watch::channel(sureness(&config));
+    let triage = open_triage(&config, &rules, &store, memory.clone(), sureness_seen).await?;
     if let Some(triage) = &triage {
         tokio::spawn(triage.check_models());
     }
@@ -124,6 +126,7 @@ pub async fn run(
     let mut decider = Decider::new(Given {
         responder: responder(&config)?,
         config: config.clone(),
+        thresholds: thresholds_seen,
         store: store.clone(),
         memory,
         triage,
@@ -175,6 +178,8 @@ pub async fn run(
                 look_again.notify_one();
                 match reload().and_then(|config| Ok((replay::load_rules(&config)?, config))) {
                 Ok((rules, config)) => {
+                    thresholds.send_replace(config.thresholds.clone());
+                    sureness.send_replace(self::sureness(&config));
                     // The reader may be about to end.
                     let _ = controls.send(Control::Reload(Box::new(config), Arc::new(rules)));
                     waker.wake();
@@ -208,12 +213,17 @@ pub async fn run(
     Ok(())
 }
 
+fn sureness(config: &Config) -> Sureness {
+    Sureness { act: config.thresholds.act, monitor: config.thresholds.monitor }
+}
+
 /// The models' desk, if any tier is configured.
 async fn open_triage(
     config: &Config,
     rules: &Ruleset,
     store: &Store,
     memory: Arc<dyn Memory>,
+    sureness: watch::Receiver<Sureness>,
 ) -> anyhow::Result<Option<Triage>> {
     let now = Timestamp::now();
     let day = now.0.div_euclid(DAY_MILLIS);
@@ -227,7 +237,6 @@ async fn open_triage(
             ..today
         })
     };
-    let sureness = Sureness { act: config.thresholds.act, monitor: config.thresholds.monitor };
     let rules: Vec<&[u8]> =
         rules.rules.iter().flat_map(|rule| [rule.spec.id.as_bytes(), rule.spec.pattern.as_bytes()]).collect();
     let version = digest(&rules);

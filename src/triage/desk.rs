@@ -64,7 +64,7 @@ struct Shared {
     toolbox: Toolbox,
     memory: Arc<dyn Memory>,
     config: TriageConfig,
-    sureness: Sureness,
+    sureness: watch::Receiver<Sureness>,
     /// What verdicts depend on beside the view: prompts, models and rules.
     depends_on: Vec<String>,
 }
@@ -91,7 +91,7 @@ impl Triage {
     /// Starts the desk. `rules` stands for the rules in force: verdicts do not outlive them.
     pub fn start(
         config: &TriageConfig,
-        sureness: Sureness,
+        sureness: watch::Receiver<Sureness>,
         tiers: Vec<Tier>,
         toolbox: Toolbox,
         memory: Arc<dyn Memory>,
@@ -182,6 +182,7 @@ impl Shared {
     /// Asks one tier after the other until one is sure enough.
     async fn ask(&self, case: &Case, known: &Known) -> Outcome {
         let mut outcome = Outcome::default();
+        let Sureness { act, monitor } = *self.sureness.borrow();
         let key = self.key(&case.view);
         let key_of_known = known.key(&key, None);
         let key_of_client = known.key(&key, Some(case.client));
@@ -234,8 +235,8 @@ impl Shared {
                     outcome.said = Some(answered.said);
                     outcome.by = if index == 0 { DecidedBy::Tier1 } else { DecidedBy::Tier2 };
                     let decided = class != VerdictClass::Uncertain;
-                    let watched = confidence >= self.sureness.monitor && !known.is_known;
-                    if case.score == 0 || decided && (confidence >= self.sureness.act || watched) {
+                    let watched = confidence >= monitor && !known.is_known;
+                    if case.score == 0 || decided && (confidence >= act || watched) {
                         break;
                     }
                 }

@@ -17,6 +17,7 @@ mod view;
 use std::sync::Arc;
 
 use anyhow::Context;
+use tokio::sync::watch;
 
 pub use calibrate::{Fit, fit};
 pub use config::{Ask, Privacy, Provider, ReputationConfig, TierConfig, TriageConfig};
@@ -57,7 +58,7 @@ pub fn open(
     config: &TriageConfig,
     tier_configs: &[TierConfig],
     reputation: &ReputationConfig,
-    sureness: Sureness,
+    sureness: watch::Receiver<Sureness>,
     memory: Arc<dyn Memory>,
     used: UsedToday<'_>,
     rules: &str,

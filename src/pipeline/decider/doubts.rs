@@ -85,7 +85,7 @@ impl Decider {
     /// Records a sample that a model takes for an attack.
     fn judged_sample(&mut self, finding: Finding, judged: &Judged, done: &mut Done) {
         let Some(said) = judged.said.as_ref().filter(|said| said.class == VerdictClass::Malicious) else { return };
-        if said.confidence < self.given.config.thresholds.monitor {
+        if said.confidence < self.given.thresholds.borrow().monitor {
             return;
         }
         tracing::warn!(
@@ -118,7 +118,7 @@ impl Decider {
                 offender,
                 ill_reputed,
             };
-            let (combined, action) = decide::combine(&grounds, &self.given.config.thresholds);
+            let (combined, action) = decide::combine(&grounds, &self.given.thresholds.borrow());
             let (class, confidence) = said
                 .as_ref()
                 .map_or((VerdictClass::Malicious, finding.score.clamp(1, 10)), |said| (said.class, said.confidence));

@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{Config, Mode};
-use crate::decide::{Blasts, Permit, Refusal, Surroundings, gate};
+use crate::decide::{Blasts, Permit, Refusal, Surroundings, Thresholds, gate};
 use crate::event::{
     Action, Decision, DecisionState, FileMark, Finding, Judgement, ModelCall, Proposal, Proposer, Status, Timestamp,
     VerdictClass, shown,
@@ -58,6 +58,8 @@ struct Done {
 /// What a [`Decider`] works with.
 pub struct Given {
     pub config: Config,
+    /// As they are after the last reload.
+    pub thresholds: watch::Receiver<Thresholds>,
     pub store: Arc<Store>,
     pub memory: Arc<dyn Memory>,
     pub responder: Box<dyn Responder>,

@@ -80,7 +80,8 @@ fn desk(scripts: Vec<Script>, config: TriageConfig) -> Bench {
         tiers.push(Tier::new(config, Box::new(provider), Today::default()));
     }
     let toolbox = Toolbox::new(&ReputationConfig::default(), memory.clone(), &|_| Today::default()).unwrap();
-    let triage = Triage::start(&config, Sureness { act: 8, monitor: 4 }, tiers, toolbox, memory.clone(), "rules");
+    let sureness = watch::channel(Sureness { act: 8, monitor: 4 }).1;
+    let triage = Triage::start(&config, sureness, tiers, toolbox, memory.clone(), "rules");
     Bench { triage, memory, asked, let_through, under_way }
 }
 
