@@ -26,8 +26,8 @@ benign if it is what an ordinary visitor or program sends.";
 /// Examples that it is shown, as masked requests and labels.
 pub const SHOTS: &[(&str, &str)] = &[
     (
-        "request: GET /search\nanswer: served\nparameter q = how to drop a table in word\nagent: browser\n\
-         rule: sql-words in args: drop a table\nlooks like: sqli",
+        "request: GET /search\nanswer: served\nparameter q = w to drop w table in word\nagent: browser\n\
+         rule: sql-words in args: drop w table\nlooks like: sqli",
         BENIGN,
     ),
     (
@@ -36,7 +36,7 @@ pub const SHOTS: &[(&str, &str)] = &[
         MALICIOUS,
     ),
     (
-        "request: GET /docs/commands/exec.html\nanswer: served\nagent: browser\n\
+        "request: GET /docs/word/exec.html\nanswer: served\nagent: browser\n\
          rule: exec-name in path: exec\nlooks like: command_injection",
         BENIGN,
     ),
@@ -46,8 +46,8 @@ pub const SHOTS: &[(&str, &str)] = &[
         MALICIOUS,
     ),
     (
-        "request: POST /api/v1/posts\nanswer: served\nparameter redirect = https://word.w/page\nagent: browser\n\
-         rule: redirect-elsewhere in args: https://word.w\nlooks like: open_redirect",
+        "request: POST /api/v1/posts\nanswer: served\nparameter redirect = https://<host>/page\nagent: browser\n\
+         rule: redirect-elsewhere in args: https://<host>\nlooks like: open_redirect",
         BENIGN,
     ),
     (
