@@ -1,3 +1,5 @@
+mod privacy;
+
 use proptest::prelude::*;
 
 use super::*;
