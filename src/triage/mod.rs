@@ -6,6 +6,7 @@ mod calibrate;
 mod config;
 mod desk;
 mod geoip;
+pub mod injection;
 mod limits;
 mod prompt;
 pub mod provider;
