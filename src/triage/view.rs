@@ -26,8 +26,8 @@ const EVIDENCE: usize = 6;
 const REPEATS: usize = 3;
 /// Masked words in a row that say no more than that there is text.
 const PROSE: usize = 4;
-/// The rule of text that speaks to models.
-const ADDRESSES_MODEL: &str = "model-address";
+/// The rule that finds text which speaks to a model: what it hits no model may excuse.
+pub const ADDRESSES_MODEL: &str = "model-address";
 
 /// What a model sees of a finding.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,7 +55,6 @@ impl View {
         hits.sort();
         hits.dedup();
         lines.extend(hits.iter().take(EVIDENCE).map(|(_, hit)| format!("rule: {hit}")));
-        lines.push(format!("looks like: {}", finding.category));
         View(lines.join("\n"))
     }
 
@@ -234,7 +233,9 @@ fn tokens(text: &str) -> Vec<Token> {
                 rest = &rest[used..];
                 continue;
             }
-            tokens.push(word(piece, after));
+            // A control token's name.
+            let named = matches!(&tokens[..], [.., open, bar] if open.text == "< " && bar.text == "|");
+            tokens.push(if named { Token::word("word") } else { word(piece, after) });
         } else if first.is_whitespace() {
             if tokens.last().is_none_or(|last: &Token| last.text != " ") {
                 tokens.push(Token::plain(" "));
@@ -323,7 +324,8 @@ fn host(text: &str) -> Option<usize> {
 fn prose(tokens: Vec<Token>) -> Vec<Token> {
     let is_unknown = |token: &Token| matches!(&*token.text, "w" | "word" | "longword");
     let is_known = |token: &Token| token.is_word && words().of_prose.contains(&*token.text);
-    let is_between = |token: &Token| matches!(&*token.text, " " | "," | "." | "-" | "!" | "?" | ":");
+    let is_between =
+        |token: &Token| matches!(&*token.text, " " | "," | "." | "-" | "!" | "?" | ":" | "N" | "<address>");
     let mut out: Vec<Token> = vec![];
     let mut rest = &tokens[..];
     while let Some(first) = rest.first() {
