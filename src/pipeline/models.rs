@@ -170,13 +170,13 @@ pub fn trials(config: &Config, rules: &Arc<Ruleset>, requests: &[Labelled], coun
         of_label(label).map(|(request, _)| (request, finding(&config, rules, request, &mut scratch))).collect()
     };
     let (attacks, honest) = (seen(true), seen(false));
-    let mut trial = |at: usize| {
+    let trial = |at: usize| {
         // A prime: each comes once, and neighbours differ in all that they are made of.
         let injection = injections.get(at * 1009 % injections.len())?.clone();
         let is_attack = match injection.goal {
             Goal::Hide => true,
             Goal::Frame => false,
-            Goal::Break => at % 2 == 0,
+            Goal::Break => at.is_multiple_of(2),
         };
         let fitting = if is_attack { &attacks } else { &honest };
         let (request, before) = fitting.get(at.checked_rem(fitting.len())?)?;

@@ -17,7 +17,9 @@ pub const VERSION: &str = "1";
 
 /// Of one text so many tokens are shown and so many bytes; of a longer one its beginning and its end.
 const TEXT_TOKENS: usize = 48;
-const TEXT_BYTES: usize = 200;
+const TEXT_BYTES: usize = 176;
+/// Bytes of a parameter's name.
+const NAME_BYTES: usize = 48;
 /// Parameters that are shown.
 const PARTS: usize = 8;
 /// Pieces of evidence that are shown.
@@ -100,7 +102,7 @@ fn request(method: &str, uri: &[u8], status: u16) -> Vec<String> {
     let mut lines = vec![format!("request: {method} {}", mask(&path)), format!("answer: {answer}")];
     // A parameter that says nothing is only counted, lest many of them hide the one that does.
     let shown = |name: &[u8], value: &[u8]| {
-        let (name, value) = (mask(name), mask(value));
+        let (name, value) = (mask_within(name, NAME_BYTES), mask(value));
         (!is_plain(&name) || !is_plain(&value)).then(|| format!("parameter {name} = {value}"))
     };
     let mut telling: Vec<String> = parameters.iter().filter_map(|(name, value)| shown(name, value)).collect();
@@ -166,6 +168,10 @@ const LIBRARIES: &[&str] =
 
 /// `text`, decoded, as the masked tokens that stand for it.
 pub fn mask(text: &[u8]) -> String {
+    mask_within(text, TEXT_BYTES)
+}
+
+fn mask_within(text: &[u8], max_bytes: usize) -> String {
     let text = String::from_utf8_lossy(text);
     let tokens = fold_repeats(prose(tokens(&text)));
     let mut out = String::new();
@@ -177,11 +183,11 @@ pub fn mask(text: &[u8]) -> String {
             out.push_str(&token.text);
         }
     };
-    let head = fitting(tokens.iter());
-    if tokens.len() <= TEXT_TOKENS && fitting(tokens.iter().skip(head)) == tokens.len() - head {
+    let head = fitting(tokens.iter(), max_bytes);
+    if tokens.len() <= TEXT_TOKENS && fitting(tokens.iter().skip(head), max_bytes) == tokens.len() - head {
         put(&tokens);
     } else {
-        let tail = fitting(tokens.iter().skip(head).rev());
+        let tail = fitting(tokens.iter().skip(head).rev(), max_bytes);
         put(&tokens[..head]);
         put(&[Token::plain(" [cut] ")]);
         put(&tokens[tokens.len() - tail..]);
@@ -190,13 +196,13 @@ pub fn mask(text: &[u8]) -> String {
     out.trim().replace("|>", "| >")
 }
 
-/// How many of `tokens` are half of what is shown of a text.
-fn fitting<'a>(tokens: impl Iterator<Item = &'a Token>) -> usize {
+/// How many of `tokens` are half of what is shown of a text, and of `max_bytes`.
+fn fitting<'a>(tokens: impl Iterator<Item = &'a Token>, max_bytes: usize) -> usize {
     let mut bytes = 0;
     let fits = |token: &&Token| {
         // And the space before a word.
         bytes += token.text.len() + usize::from(token.is_word);
-        bytes <= TEXT_BYTES / 2
+        bytes <= max_bytes / 2
     };
     tokens.take(TEXT_TOKENS / 2).take_while(fits).count()
 }

@@ -96,9 +96,8 @@ fn no_word_of_an_injection_reaches_a_model() {
         }
         of_uri += 1;
         let own = words(&plain.to_lowercase());
-        let new: Vec<String> = (words(after).difference(&words(before)).cloned())
-            .filter(|word| word.len() > 2 && !MASKS.contains(&&**word) && own.contains(&word.to_lowercase()))
-            .collect();
+        let mut new = &words(after) - &words(before);
+        new.retain(|word| word.len() > 2 && !MASKS.contains(&&**word) && own.contains(&word.to_lowercase()));
         harmless += usize::from(!new.is_empty());
         if new.iter().any(|word| !HARMLESS.contains(&&**word)) {
             survivors.push(format!("{idea} {field:?} {new:?} {text:?}\n{after}"));

@@ -199,6 +199,36 @@ fn what_a_client_says_of_itself_changes_no_view() {
 }
 
 #[test]
+fn that_a_user_agent_attacks_is_told_without_its_text() {
+    let told = |target: &'static str, text: &str| {
+        let mut finding = finding("/item?q=1'", &[text]);
+        finding.evidence[0].target = target.into();
+        View::of(&finding).as_str().to_owned()
+    };
+    assert_eq!(told("user_agent", "' union select 1"), told("user_agent", "sleep(5) all from here"));
+    assert!(told("referer", "sleep(5)").ends_with("rule: rule-one in referer"));
+    assert!(told("args", "sleep(5)").contains("rule-one in args: sleep(N)"));
+}
+
+#[test]
+fn the_longest_view_is_short() {
+    let longest = ["call_user_func_array", "call_user_func", "getruntime", "file_put_contents", "create_function"];
+    let text: String = (0..60).map(|n| format!("{}'", longest[(n * n + n / 5) % 5])).collect();
+    let parameters: String = (0..40).map(|n| format!("{text}{n}={text}&")).collect();
+    let mut finding = finding(&format!("/{}?{parameters}", text.replace('\'', "/")), &[]);
+    finding.evidence = (0..20)
+        .map(|n| Evidence {
+            rule_id: format!("rule-with-a-really-long-name-{n}").into(),
+            target: "args".into(),
+            matched: text.clone(),
+            score: 5,
+        })
+        .collect();
+    let len = View::of(&finding).as_str().len();
+    assert!((MAX_VIEW_BYTES * 3 / 4..=MAX_VIEW_BYTES).contains(&len), "{len} bytes");
+}
+
+#[test]
 fn user_agents_are_of_few_classes() {
     for (user_agent, class) in [
         ("", "none"),
