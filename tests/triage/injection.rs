@@ -246,7 +246,7 @@ fn whatever_a_model_is_talked_into_stays_in_its_bounds() {
 
 #[test]
 fn a_bench_of_injections_says_what_they_did() {
-    // Who answers by the text alone is moved by nothing that does not change it; by every quote, this one.
+    // Prose makes this one think better of a request.
     let near = ollama(|request| {
         let body = request.json();
         let asked = body["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap().to_owned();
@@ -267,10 +267,6 @@ fn a_bench_of_injections_says_what_they_did() {
         "{}",
         human.stdout
     );
-    let nobody = home_of_nobody().palisade(&["bench", "injection", "--cases", "4"]);
+    let nobody = home("").palisade(&["bench", "injection", "--cases", "4"]);
     assert!(nobody.code == 1 && nobody.stderr.contains("no [[tier]]"), "{}", nobody.stderr);
-}
-
-fn home_of_nobody() -> Home {
-    home("")
 }
