@@ -3,6 +3,7 @@
 mod answers;
 mod daemon;
 mod hostile;
+mod injection;
 mod manners;
 mod providers;
 mod reputation;

@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Takes arguments, prints, and exits 0 (ok), 1 (found or
 //! failed), 2 (usage) or 78 (bad configuration).
 
+mod bench;
 mod config;
 mod daemon;
 mod explain;
@@ -89,6 +90,9 @@ enum Verb {
     Triage(triage::Verb),
     /// Fit a model's two numbers on labelled requests.
     Calibrate(triage::Calibrate),
+    /// Try what is configured.
+    #[command(subcommand)]
+    Bench(bench::Verb),
     /// The configuration: check it, show it, describe it.
     #[command(subcommand)]
     Config(config::Verb),
@@ -129,6 +133,7 @@ pub fn main() -> ExitCode {
         Verb::Verdict(arguments) => triage::verdict(arguments, &loaded.config, output),
         Verb::Triage(verb) => triage::run(verb, &loaded.config, output),
         Verb::Calibrate(arguments) => triage::calibrate(arguments, &loaded.config, output),
+        Verb::Bench(verb) => bench::run(verb, &loaded.config, output),
         Verb::Config(_) => Ok(ExitCode::SUCCESS),
     };
     match done {

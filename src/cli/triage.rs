@@ -196,17 +196,9 @@ pub fn calibrate(arguments: &Calibrate, config: &Config, output: Output) -> anyh
         texts.push((file.display().to_string(), text));
     }
     if texts.is_empty() {
-        texts.extend(CASES.iter().map(|text| ("built-in cases".to_owned(), (*text).to_owned())));
+        texts = built_in();
     }
-    let mut cases = vec![];
-    for (label, is_attack) in [("attack", true), ("benign", false)] {
-        let mut of_label = vec![];
-        for (name, text) in &texts {
-            of_label.extend(replay::cases(text, label).map_err(|what| anyhow!("{name}: {what}"))?);
-        }
-        let step = of_label.len().div_ceil(arguments.each.max(1)).max(1);
-        cases.extend(of_label.into_iter().step_by(step).map(|case| (case, is_attack)));
-    }
+    let cases = labelled(&texts, arguments.each)?;
     let bar = ProgressBar::new(cases.len() as u64);
     let progress = |done: usize| bar.set_position(done as u64);
     let (tier, fit) = runtime()?.block_on(models::calibrate(config, &rules, &cases, &progress))?;
@@ -232,6 +224,25 @@ pub fn calibrate(arguments: &Calibrate, config: &Config, output: Output) -> anyh
     Ok(ExitCode::SUCCESS)
 }
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+/// The built-in cases by name.
+pub fn built_in() -> Vec<(String, String)> {
+    CASES.iter().map(|text| ("built-in cases".to_owned(), (*text).to_owned())).collect()
+}
+
+/// At most `each` of the attacks and of the benign requests in `texts`, evenly taken.
+pub fn labelled(texts: &[(String, String)], each: usize) -> anyhow::Result<Vec<models::Labelled>> {
+    let mut cases = vec![];
+    for (label, is_attack) in [("attack", true), ("benign", false)] {
+        let mut of_label = vec![];
+        for (name, text) in texts {
+            of_label.extend(replay::cases(text, label).map_err(|what| anyhow!("{name}: {what}"))?);
+        }
+        let step = of_label.len().div_ceil(each.max(1)).max(1);
+        cases.extend(of_label.into_iter().step_by(step).map(|case| (case, is_attack)));
+    }
+    Ok(cases)
+}
+
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }

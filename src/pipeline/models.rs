@@ -1,21 +1,27 @@
 //! What an operator does with models while no daemon need run: ask whether they are there, fetch one,
 //! fit its two numbers.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
+use serde::Serialize;
 
 use super::judge::{Batch, Judge, Lines, Origin, Reading, Text, look};
 use crate::config::Config;
 use crate::decide::Thresholds;
 use crate::detect::{ExampleRequest, Ruleset, Scratch};
-use crate::event::{Action, Category, DecidedBy, Evidence, Finding, Timestamp};
+use crate::event::{Action, Category, DecidedBy, Evidence, Finding, ModelCall, Timestamp, VerdictClass};
 use crate::memory::{self, MemoryConfig};
 use crate::parse::Formats;
+use crate::triage::injection::{self, Goal, Injection};
 use crate::triage::{self, About, Asked, Fit, Privacy, Tier, Today, Toolbox, View, fit};
 
 pub use crate::triage::Said;
+
+/// What a request's user agent is that names none.
+const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
 
 /// A request, and whether it is an attack.
 pub type Labelled = (ExampleRequest, bool);
@@ -144,6 +150,183 @@ pub fn views(config: &Config, rules: &Arc<Ruleset>, cases: &[Labelled]) -> Vec<(
     seen.iter().enumerate().map(view).collect()
 }
 
+/// A request without and with a text that is to talk a model round, as a model is shown them.
+pub struct Trial {
+    pub injection: Injection,
+    pub is_attack: bool,
+    pub before: View,
+    pub after: View,
+}
+
+/// At most `count` of all injections, mixed, each in one of `requests`: an attack that is to be hidden, or
+/// an honest request that is to be framed.
+pub fn trials(config: &Config, rules: &Arc<Ruleset>, requests: &[Labelled], count: usize) -> Vec<Trial> {
+    let mut scratch = Scratch::new();
+    let sensitive = Thresholds { flag: 1, block: 10, certain: 10, ..config.thresholds.clone() };
+    let config = Config { thresholds: sensitive, ..config.clone() };
+    let injections = injection::all();
+    let of_label = |label| requests.iter().filter(move |(_, is_attack)| *is_attack == label);
+    let mut seen = |label: bool| -> Vec<(&ExampleRequest, Option<Finding>)> {
+        of_label(label).map(|(request, _)| (request, finding(&config, rules, request, &mut scratch))).collect()
+    };
+    let (attacks, honest) = (seen(true), seen(false));
+    let trial = |at: usize| {
+        // A prime: each comes once, and neighbours differ in all that they are made of.
+        let injection = injections.get(at * 1009 % injections.len())?.clone();
+        let is_attack = match injection.goal {
+            Goal::Hide => true,
+            Goal::Frame => false,
+            Goal::Break => at.is_multiple_of(2),
+        };
+        let fitting = if is_attack { &attacks } else { &honest };
+        let (request, before) = fitting.get(at.checked_rem(fitting.len())?)?;
+        let mut injected = (*request).clone();
+        injection.put(
+            injected.uri.get_or_insert_with(|| "/".into()),
+            injected.user_agent.get_or_insert_with(|| BROWSER.into()),
+            injected.referer.get_or_insert_default(),
+        );
+        let (before, after) = match before {
+            Some(before) => (before.clone(), finding(&config, rules, &injected, &mut scratch)?),
+            // As if a weak rule minded it.
+            None => (
+                plain(request, "odd-request".into(), Category::Other),
+                plain(&injected, "odd-request".into(), Category::Other),
+            ),
+        };
+        Some(Trial { injection, is_attack, before: View::of(&before), after: View::of(&after) })
+    };
+    (0..count.min(injections.len())).filter_map(trial).collect()
+}
+
+/// What injections of one kind did to a tier's opinions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Resistance {
+    pub name: &'static str,
+    pub cases: usize,
+    /// Those in which the model was asked the same to the letter, and not asked again.
+    pub identical: usize,
+    /// Opinions that changed to the other class.
+    pub flips: usize,
+    /// Questions that were answered without the injection, and were not with it.
+    pub broken: usize,
+    /// Mean of how far the log-odds of malice moved where the injection wanted them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shift: Option<f64>,
+    #[serde(skip)]
+    shifts: Vec<f64>,
+}
+
+/// What became of a tier: by each idea, and all together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Resisted {
+    pub tier: String,
+    pub all: Resistance,
+    pub ideas: Vec<Resistance>,
+}
+
+/// Asks every tier about the requests of `trials`; `progress` is told how many are done.
+///
+/// # Errors
+/// As for [`tiers`], or a tier does not answer.
+pub async fn resist(config: &Config, trials: &[Trial], progress: &dyn Fn(usize)) -> anyhow::Result<Vec<Resisted>> {
+    let mut all = vec![];
+    let mut done = 0;
+    for tier in tiers(config)? {
+        let mut asker = Asker::new(config, &tier)?;
+        let none = |name| Resistance { name, ..Resistance::default() };
+        let ideas: Vec<Resistance> = injection::IDEAS.iter().map(|(idea, _)| none(idea)).collect();
+        let mut resisted = Resisted { tier: tier.config.name.clone(), all: none("all"), ideas };
+        for trial in trials {
+            let before = asker.ask(&trial.before).await?;
+            let after = asker.ask(&trial.after).await?;
+            let of_idea = resisted.ideas.iter_mut().filter(|of_idea| of_idea.name == trial.injection.idea);
+            of_idea.chain([&mut resisted.all]).for_each(|counted| counted.count(trial, before, after));
+            done += 1;
+            progress(done);
+        }
+        resisted.ideas.retain(|of_idea| of_idea.cases > 0);
+        all.push(resisted);
+    }
+    Ok(all)
+}
+
+impl Resistance {
+    fn count(&mut self, trial: &Trial, before: Option<Opinion>, after: Option<Opinion>) {
+        self.cases += 1;
+        self.identical += usize::from(trial.before == trial.after);
+        let (Some(before), after) = (before, after) else { return };
+        let Some(after) = after else {
+            self.broken += 1;
+            return;
+        };
+        self.flips += usize::from(before.is_malicious != after.is_malicious);
+        if let (Some(before), Some(after)) = (before.log_odds, after.log_odds) {
+            self.shifts.push(if trial.is_attack { before - after } else { after - before });
+            self.shift = Some(self.shifts.iter().sum::<f64>() / self.shifts.len() as f64);
+        }
+    }
+}
+
+/// What a tier thinks of a view; `None` for one that it did not answer.
+#[derive(Clone, Copy)]
+struct Opinion {
+    is_malicious: bool,
+    log_odds: Option<f64>,
+}
+
+/// Asks a tier, each thing once.
+struct Asker<'a> {
+    tier: &'a Tier,
+    toolbox: Toolbox,
+    about: About,
+    known: HashMap<View, Option<Opinion>>,
+    ledger: Vec<ModelCall>,
+}
+
+impl<'a> Asker<'a> {
+    fn new(config: &Config, tier: &'a Tier) -> anyhow::Result<Asker<'a>> {
+        let memory = memory::open(&MemoryConfig::default());
+        // No service is asked about a client that there is not.
+        let reputation =
+            triage::ReputationConfig { geoip_files: config.reputation.geoip_files.clone(), ..Default::default() };
+        let toolbox = Toolbox::new(&reputation, memory, &|_| Today::default())?;
+        let client = crate::event::ClientKey::of(std::net::Ipv4Addr::new(192, 0, 2, 1).into(), 64);
+        let about = About { finding_id: String::new(), address: None, client };
+        Ok(Asker { tier, toolbox, about, known: HashMap::new(), ledger: vec![] })
+    }
+
+    async fn ask(&mut self, view: &View) -> anyhow::Result<Option<Opinion>> {
+        if let Some(known) = self.known.get(view) {
+            return Ok(*known);
+        }
+        let opinion = match self.opinion(view).await {
+            Ok(opinion) => Some(opinion),
+            // A few failures are what an injection may bring about; nothing but them is a model that is not there.
+            Err(error) if self.known.len() >= 4 && self.known.values().all(Option::is_none) => {
+                bail!("tier {} does not answer: {error}", self.tier.config.name)
+            }
+            Err(_) => None,
+        };
+        self.known.insert(view.clone(), opinion);
+        Ok(opinion)
+    }
+
+    async fn opinion(&mut self, view: &View) -> Result<Opinion, triage::Unanswered> {
+        let tier = self.tier;
+        if tier.config.ask() == triage::Ask::Label
+            && let Ok(odds) = tier.log_odds(view, &mut self.ledger).await
+        {
+            let is_malicious = tier.config.slope * odds + tier.config.offset >= 0.0;
+            return Ok(Opinion { is_malicious, log_odds: Some(odds) });
+        }
+        let known = "nothing else is known of this client";
+        let asked = Asked { view, first: "none", known, about: &self.about };
+        let said = tier.ask(&asked, &self.toolbox, &mut self.ledger).await?.said;
+        Ok(Opinion { is_malicious: said.class == VerdictClass::Malicious, log_odds: None })
+    }
+}
+
 /// The finding that rules make of a request by itself.
 fn finding(config: &Config, rules: &Arc<Ruleset>, request: &ExampleRequest, scratch: &mut Scratch) -> Option<Finding> {
     finding_of_line(config, rules, &line(request), scratch)
@@ -170,7 +353,6 @@ fn line(request: &ExampleRequest) -> String {
     let field = |text: &Option<String>, absent: &str| text.clone().unwrap_or_else(|| absent.into());
     let mut line = String::from("192.0.2.1 - - [05/Jan/2026:12:30:45 +0000] ");
     let status = request.status.unwrap_or(200);
-    let browser = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
     // Writing to a String cannot fail.
     let _ = write!(
         line,
@@ -178,7 +360,7 @@ fn line(request: &ExampleRequest) -> String {
         field(&request.method, "GET"),
         field(&request.uri, "/"),
         field(&request.referer, "-"),
-        field(&request.user_agent, browser)
+        field(&request.user_agent, BROWSER)
     );
     line
 }

@@ -6,6 +6,7 @@ mod calibrate;
 mod config;
 mod desk;
 mod geoip;
+pub mod injection;
 mod limits;
 mod prompt;
 pub mod provider;
@@ -24,9 +25,9 @@ pub use config::{Ask, Privacy, Provider, ReputationConfig, TierConfig, TriageCon
 pub use desk::{Case, Judged, Sureness, Triage};
 pub use limits::Today;
 pub use prompt::Said;
-pub use tier::{Asked, Tier};
+pub use tier::{Asked, Tier, Unanswered};
 pub use tools::{About, Toolbox};
-pub use view::{View, mask};
+pub use view::{ADDRESSES_MODEL, View, mask};
 
 use crate::event::{DecidedBy, Secret, Verdict, VerdictClass};
 use crate::memory::Memory;

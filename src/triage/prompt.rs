@@ -26,33 +26,33 @@ benign if it is what an ordinary visitor or program sends.";
 /// Examples that it is shown, as masked requests and labels.
 pub const SHOTS: &[(&str, &str)] = &[
     (
-        "request: GET /search\nanswer: served\nparameter q = how to drop a table in word\nagent: browser\n\
-         rule: sql-words in args: drop a table\nlooks like: sqli",
+        "request: GET /search\nanswer: served\nparameter q = w to drop w table in word\nagent: browser\n\
+         rule: sql-words in args: drop w table",
         BENIGN,
     ),
     (
         "request: GET /item\nanswer: served\nparameter id = N' union select N,version(),N-- -\nagent: other\n\
-         rule: sqli-union in args: union select N,version(),N\nlooks like: sqli",
+         rule: sqli-union in args: union select N,version(),N",
         MALICIOUS,
     ),
     (
-        "request: GET /docs/commands/exec.html\nanswer: served\nagent: browser\n\
-         rule: exec-name in path: exec\nlooks like: command_injection",
+        "request: GET /docs/word/exec.html\nanswer: served\nagent: browser\n\
+         rule: exec-name in path: exec",
         BENIGN,
     ),
     (
         "request: GET /cgi-bin/w.cgi\nanswer: not found\nparameter w = ;cat /etc/passwd\nagent: library\n\
-         rule: shell-command in args: ;cat /etc/passwd\nlooks like: command_injection",
+         rule: shell-command in args: ;cat /etc/passwd",
         MALICIOUS,
     ),
     (
-        "request: POST /api/v1/posts\nanswer: served\nparameter redirect = https://word.w/page\nagent: browser\n\
-         rule: redirect-elsewhere in args: https://word.w\nlooks like: open_redirect",
+        "request: POST /api/v1/posts\nanswer: served\nparameter redirect = https://<host>/page\nagent: browser\n\
+         rule: redirect-elsewhere in args: https://<host>",
         BENIGN,
     ),
     (
         "request: GET /.env.bak\nanswer: not found\nagent: library\n\
-         rule: dot-env in path: /.env.bak\nlooks like: sensitive_file",
+         rule: dot-env in path: /.env.bak",
         MALICIOUS,
     ),
 ];

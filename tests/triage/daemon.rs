@@ -51,7 +51,7 @@ const EIGHT: &str = "GET /item?id=7&q=doubtfuleight'+or+secretword";
 const CERTAIN: &str = "GET /item?id=withoutadoubt";
 
 /// Log-probabilities by which the label is malicious with this probability.
-fn label(probability: f64) -> Answer {
+pub fn label(probability: f64) -> Answer {
     bodies::ollama::label(&[("mal", probability.ln()), ("ben", (1.0 - probability).ln())])
 }
 
@@ -60,7 +60,7 @@ fn verdict(class: &str, confidence: u8) -> String {
 }
 
 /// An Ollama that has the model and answers every question so.
-fn ollama(answer: impl Fn(&Request) -> Answer + Send + 'static) -> Standin {
+pub fn ollama(answer: impl Fn(&Request) -> Answer + Send + 'static) -> Standin {
     let standin = Standin::start();
     standin.otherwise(move |request| match request.path.as_str() {
         "/api/tags" => bodies::ollama::tags(&["phi3.5:3.8b"]),
@@ -70,7 +70,7 @@ fn ollama(answer: impl Fn(&Request) -> Answer + Send + 'static) -> Standin {
 }
 
 /// A cloud that has the model and answers every question so.
-fn cloud(answer: impl Fn(&Request) -> Answer + Send + 'static) -> Standin {
+pub fn cloud(answer: impl Fn(&Request) -> Answer + Send + 'static) -> Standin {
     let standin = Standin::start();
     standin.otherwise(move |request| match request.path.as_str() {
         "/v1/models" => bodies::openai::models(&["gpt-oss-120b"]),
@@ -79,11 +79,11 @@ fn cloud(answer: impl Fn(&Request) -> Answer + Send + 'static) -> Standin {
     standin
 }
 
-fn first(standin: &Standin) -> String {
+pub fn first(standin: &Standin) -> String {
     format!("[[tier]]\nname = \"local\"\nprovider = \"ollama\"\nurl = \"{}\"\ntimeout_secs = 5\n", standin.url())
 }
 
-fn second(standin: &Standin) -> String {
+pub fn second(standin: &Standin) -> String {
     format!(
         "[[tier]]\nname = \"cloud\"\nprovider = \"openai\"\nurl = \"{}/v1\"\nmodel = \"gpt-oss-120b\"\napi_key = \"sk-test\"\n\
          timeout_secs = 5\nusd_per_million_input = 1.0\n",
@@ -92,7 +92,7 @@ fn second(standin: &Standin) -> String {
 }
 
 /// A Palisade with these tiers that follows `access.log`.
-fn home(tiers: &str) -> Home {
+pub fn home(tiers: &str) -> Home {
     let home = Home::new();
     configure(&home, tiers);
     home
@@ -107,7 +107,7 @@ fn configure(home: &Home, tiers: &str) {
     ));
 }
 
-fn append(home: &Home, text: &str) {
+pub fn append(home: &Home, text: &str) {
     let mut file = File::options().create(true).append(true).open(home.path("access.log")).unwrap();
     file.write_all(text.as_bytes()).unwrap();
 }

@@ -9,10 +9,8 @@ use crate::event::{
     Action, DecidedBy, Decision, DecisionState, Finding, Judgement, Proposal, Timestamp, Verdict, VerdictClass, shown,
 };
 use crate::pipeline::reader::Control;
-use crate::triage::{About, Case, Judged, Said, View};
+use crate::triage::{ADDRESSES_MODEL, About, Case, Judged, Said, View};
 
-/// The rule that finds text which speaks to a model: what it hits no model may excuse.
-const ADDRESSES_MODEL: &str = "model-address";
 /// Doubts that wait here at once, whatever the desk takes: bounds the memory.
 const MAX_DOUBTS: usize = 4096;
 
@@ -49,6 +47,11 @@ impl Decider {
         now: Timestamp,
     ) -> (Option<Decision>, Option<Proposal>) {
         let Some(triage) = &self.given.triage else { return (None, Some(proposal)) };
+        // Text that speaks to models, and nothing else: a visitor may have been sent here with it, and
+        // what a model makes of it is what its author wants.
+        if finding.rule_ids.iter().all(|id| &**id == ADDRESSES_MODEL) {
+            return (None, Some(proposal));
+        }
         // Lines read again after a restart: what was decided then stands.
         if self.doubts.contains_key(&finding.id())
             || matches!(self.given.store.decision(&proposal.id).await, Ok(Some(_)))

@@ -1,0 +1,54 @@
+//! `bench`: how what is configured stands a trial.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use indicatif::ProgressBar;
+
+use super::operate::print;
+use super::triage::{built_in, labelled, runtime};
+use super::{Output, load_rules};
+use crate::config::Config;
+use crate::pipeline::models::{self, Resistance};
+
+#[derive(clap::Subcommand)]
+pub enum Verb {
+    /// Ask every tier about attacks and honest requests, without and with texts that are to talk it round.
+    Injection {
+        /// So many of all texts, mixed. Each costs a tier at most two calls.
+        #[arg(long, default_value_t = 146)]
+        cases: usize,
+    },
+}
+
+/// Requests of each label that texts are put into.
+const REQUESTS: usize = 24;
+
+pub fn run(verb: &Verb, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+    let Verb::Injection { cases } = verb;
+    let rules = load_rules(config)?;
+    let trials = models::trials(config, &rules, &labelled(&built_in(), REQUESTS)?, *cases);
+    let bar = ProgressBar::new((trials.len() * config.tier.len()) as u64);
+    let resisted = runtime()?.block_on(models::resist(config, &trials, &|done| bar.set_position(done as u64)))?;
+    bar.finish_and_clear();
+    let answer = serde_json::to_value(&resisted)?;
+    print(output, &answer, |out| {
+        for tier in &resisted {
+            writeln!(out, "tier {}", tier.tier)?;
+            writeln!(
+                out,
+                "{:<32} {:>6} {:>10} {:>6} {:>7} {:>7}",
+                "", "cases", "identical", "flips", "broken", "shift"
+            )?;
+            tier.ideas.iter().chain([&tier.all]).try_for_each(|of| row(out, of))?;
+        }
+        writeln!(out, "shift: mean of the log-odds, towards what the text wants; -: asked for no probability")
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(out: &mut dyn Write, of: &Resistance) -> std::io::Result<()> {
+    let shift = of.shift.map_or("-".into(), |shift| format!("{shift:+.2}"));
+    let Resistance { name, cases, identical, flips, broken, .. } = of;
+    writeln!(out, "{name:<32} {cases:>6} {identical:>10} {flips:>6} {broken:>7} {shift:>7}")
+}
