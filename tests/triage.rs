@@ -5,6 +5,7 @@ mod daemon;
 mod hostile;
 mod manners;
 mod providers;
+mod real_model;
 mod reputation;
 mod servers;
 

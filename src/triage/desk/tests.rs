@@ -168,6 +168,21 @@ async fn what_looks_alike_is_asked_once() {
 }
 
 #[tokio::test]
+async fn who_answered_without_a_verdict_is_not_asked_the_same_again() {
+    let nothing = || -> Script { Box::new(|_| Reply { text: "I cannot tell".into(), ..Reply::default() }) };
+    let mut bench = desk(vec![nothing(), nothing()], TriageConfig::default());
+    let mut asked = vec![];
+    for client in 1..4 {
+        bench.submit(case(client, u64::from(client), "/item?id=1'", 6));
+        let judged = bench.judged().await;
+        assert_eq!((judged.by, judged.said), (DecidedBy::Rules, None));
+        assert!(judged.note.contains("no verdict"), "{}", judged.note);
+        asked.push((bench.asked[0].lock().unwrap().len(), bench.asked[1].lock().unwrap().len()));
+    }
+    assert!(asked[0].0 > 0 && asked[0].1 > 0 && asked[0] == asked[2], "{asked:?}");
+}
+
+#[tokio::test]
 async fn the_worst_goes_first_and_the_weakest_is_left_to_rules() {
     let config = TriageConfig { max_waiting: 2, ..TriageConfig::default() };
     let mut bench = desk(vec![Box::new(|_| label(0.999))], config);
