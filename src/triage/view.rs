@@ -12,7 +12,7 @@ use crate::detect::PlainUri;
 use crate::event::{Finding, digest};
 
 /// Changes whenever the same finding gets another text.
-pub const VERSION: &str = "1";
+pub const VERSION: &str = "2";
 
 /// Tokens of one text that are shown; of a longer one its beginning and its end.
 const TEXT_TOKENS: usize = 48;
@@ -30,21 +30,27 @@ pub struct View(String);
 impl View {
     pub fn of(finding: &Finding) -> View {
         let mut lines = vec![];
-        let uri = finding.uri.as_bytes();
-        if finding.method.is_empty() && !uri.starts_with(b"/") {
-            lines.push(format!("message: {}", mask(uri)));
-        } else {
-            lines.extend(request(&finding.method, uri, finding.status));
-            lines.push(format!("agent: {}", agent(&finding.user_agent)));
-        }
-        // Found again in any order; what rules matched may lie beyond what is shown above.
+        // Found again in any order; what rules matched may lie beyond what is shown of the request.
         let mut hits: Vec<String> = (finding.evidence.iter())
             .filter(|piece| piece.score > 0)
             .map(|piece| format!("{} in {}: {}", piece.rule_id, piece.target, mask(piece.matched.as_bytes())))
             .collect();
         let matched: HashSet<&str> = finding.evidence.iter().map(|piece| &*piece.rule_id).collect();
         let windows = finding.rule_ids.iter().filter(|id| !matched.contains(&***id));
-        hits.extend(windows.map(|id| format!("{id}, counted over many lines")));
+        let windows: Vec<String> = windows.map(|id| format!("{id}, counted over many lines")).collect();
+        // What was counted is no matter of the line on which it became too much: all its lines look alike.
+        let is_one_of_many = hits.is_empty() && !windows.is_empty();
+        hits.extend(windows);
+        let uri = finding.uri.as_bytes();
+        if finding.method.is_empty() && !uri.starts_with(b"/") {
+            lines.push(format!("message: {}", mask(uri)));
+        } else if is_one_of_many {
+            lines.push("request: one of many".into());
+            lines.push(format!("agent: {}", agent(&finding.user_agent)));
+        } else {
+            lines.extend(request(&finding.method, uri, finding.status));
+            lines.push(format!("agent: {}", agent(&finding.user_agent)));
+        }
         hits.sort();
         hits.dedup();
         lines.extend(hits.iter().take(EVIDENCE).map(|hit| format!("rule: {hit}")));
