@@ -379,11 +379,15 @@ fn text_that_speaks_to_a_model_moves_it_next_to_nothing() {
         let plain = view(uri);
         let by_agent = INJECTIONS.iter().map(|text| ((*uri).to_owned(), format!("{BROWSER} {text}")));
         for injected in views(by_agent) {
-            // The one thing that may be said of an agent that speaks to a model is that it does.
-            let of_request = |view: &View| -> Vec<String> {
-                view.as_str().lines().filter(|line| !line.contains("model-address")).map(String::from).collect()
+            // All that is said of an agent that speaks to a model is that it does.
+            let others = |view: &View| -> Vec<String> {
+                view.as_str()
+                    .lines()
+                    .filter(|line| !line.starts_with("rule: model-address"))
+                    .map(String::from)
+                    .collect()
             };
-            assert_eq!(of_request(&injected), of_request(&plain));
+            assert_eq!(others(&injected), others(&plain));
         }
         let before = odds(&plain);
         let by_query = INJECTIONS.iter().map(|text| (format!("{uri}&note={}", escaped(text)), BROWSER.to_owned()));
