@@ -379,15 +379,15 @@ fn text_that_speaks_to_a_model_moves_it_next_to_nothing() {
         let plain = view(uri);
         let by_agent = INJECTIONS.iter().map(|text| ((*uri).to_owned(), format!("{BROWSER} {text}")));
         for injected in views(by_agent) {
-            // All that is said of an agent that speaks to a model is that it does.
-            let others = |view: &View| -> Vec<String> {
-                view.as_str()
-                    .lines()
-                    .filter(|line| !line.starts_with("rule: model-address"))
-                    .map(String::from)
-                    .collect()
-            };
-            assert_eq!(others(&injected), others(&plain));
+            if !injected.as_str().contains("rule: model-address") {
+                assert_eq!(injected, plain);
+                continue;
+            }
+            // All that is said of an agent that speaks to a model is that it does; that takes a place.
+            let says_so = |line: &&str| line.starts_with("rule: model-address") || line.starts_with("looks like: ");
+            for line in injected.as_str().lines().filter(|line| !says_so(line)) {
+                assert!(plain.as_str().lines().any(|known| known == line), "{line}");
+            }
         }
         let before = odds(&plain);
         let by_query = INJECTIONS.iter().map(|text| (format!("{uri}&note={}", escaped(text)), BROWSER.to_owned()));
