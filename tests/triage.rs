@@ -6,6 +6,7 @@ mod hostile;
 mod injection;
 mod manners;
 mod providers;
+mod real_model;
 mod reputation;
 mod servers;
 

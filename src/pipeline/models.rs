@@ -350,7 +350,7 @@ fn finding_of_line(config: &Config, rules: &Arc<Ruleset>, line: &str, scratch: &
 
 /// A request as nginx logs it.
 fn line(request: &ExampleRequest) -> String {
-    let field = |text: &Option<String>, absent: &str| text.clone().unwrap_or_else(|| absent.into());
+    let field = |text: &Option<String>, absent: &str| text.as_deref().map_or_else(|| absent.into(), escaped);
     let mut line = String::from("192.0.2.1 - - [05/Jan/2026:12:30:45 +0000] ");
     let status = request.status.unwrap_or(200);
     // Writing to a String cannot fail.
@@ -363,6 +363,21 @@ fn line(request: &ExampleRequest) -> String {
         field(&request.user_agent, BROWSER)
     );
     line
+}
+
+/// As nginx writes what would end a field or a line.
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' | ..b' ' | 0x7f.. => {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\x{byte:02X}");
+            }
+            _ => out.push(char::from(byte)),
+        }
+    }
+    out
 }
 
 /// A request as if `rule_id` had hit it weakly.

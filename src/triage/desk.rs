@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::prompt::{self, Said};
-use super::tier::{Answered, Asked, Tier, TierStats};
+use super::tier::{Answered, Asked, Tier, TierStats, Unanswered};
 use super::tools::{About, Toolbox};
 use super::{TriageConfig, View};
 use crate::event::{ClientKey, DecidedBy, ModelCall, VerdictClass, digest};
@@ -72,7 +72,8 @@ struct Shared {
 /// An opinion as it is remembered.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct KnownVerdict {
-    class: VerdictClass,
+    /// `None` where the answer held no verdict: the same question would get the same answer.
+    class: Option<VerdictClass>,
     confidence: u8,
     /// The tier that had it, counted from 0.
     tier: usize,
@@ -170,9 +171,9 @@ impl Shared {
 
     async fn remember(&self, key: &str, remembered: &KnownVerdict, ttl: Duration) {
         let drawer = match remembered.class {
-            VerdictClass::Malicious => Drawer::Malicious,
-            VerdictClass::Benign => Drawer::Benign,
-            VerdictClass::Uncertain => Drawer::Escalations,
+            Some(VerdictClass::Malicious) => Drawer::Malicious,
+            Some(VerdictClass::Benign) => Drawer::Benign,
+            Some(VerdictClass::Uncertain) | None => Drawer::Escalations,
         };
         // Numbers and texts always serialise.
         let text = serde_json::to_string(remembered).unwrap_or_default();
@@ -203,18 +204,18 @@ impl Shared {
             let answered = match remembered {
                 Some(remembered) => {
                     outcome.note = "as decided before".into();
-                    Ok(remembered.into())
+                    remembered.again()
                 }
                 None => {
                     let answered = tier.ask(&asked, &self.toolbox, &mut outcome.calls).await;
-                    if let Ok(answered) = &answered {
-                        outcome.note.clear();
-                        let key = match index {
-                            0 => &key,
-                            _ if answered.of_client => &key_of_client,
-                            _ => &key_of_known,
-                        };
-                        self.remember(key, &KnownVerdict::of(answered, index), ttl).await;
+                    outcome.note.clear();
+                    let key = match (index, &answered) {
+                        (0, _) => &key,
+                        (_, Ok(Answered { of_client: true, .. })) => &key_of_client,
+                        _ => &key_of_known,
+                    };
+                    if let Some(known) = KnownVerdict::of(&answered, index) {
+                        self.remember(key, &known, ttl).await;
                     }
                     answered
                 }
@@ -445,15 +446,21 @@ impl Desk {
 }
 
 impl KnownVerdict {
-    fn of(answered: &Answered, tier: usize) -> KnownVerdict {
-        let Said { class, confidence, reasoning, .. } = answered.said.clone();
-        KnownVerdict { class, confidence, tier, reasoning, ill_reputed: answered.ill_reputed }
+    /// What asking again would come to; `None` where it may come to something else.
+    fn of(answered: &Result<Answered, Unanswered>, tier: usize) -> Option<KnownVerdict> {
+        let (class, confidence, reasoning, ill_reputed) = match answered {
+            Ok(Answered { said, ill_reputed, .. }) => {
+                (Some(said.class), said.confidence, said.reasoning.clone(), *ill_reputed)
+            }
+            Err(Unanswered::NoVerdict) => (None, 0, String::new(), false),
+            Err(Unanswered::Barred(_) | Unanswered::Failed(_)) => return None,
+        };
+        Some(KnownVerdict { class, confidence, tier, reasoning, ill_reputed })
     }
-}
 
-impl From<KnownVerdict> for Answered {
-    fn from(remembered: KnownVerdict) -> Answered {
-        let KnownVerdict { class, confidence, reasoning, ill_reputed, .. } = remembered;
-        Answered { said: Said { class, confidence, threat: None, reasoning }, of_client: false, ill_reputed }
+    fn again(self) -> Result<Answered, Unanswered> {
+        let KnownVerdict { class, confidence, reasoning, ill_reputed, .. } = self;
+        let class = class.ok_or(Unanswered::NoVerdict)?;
+        Ok(Answered { said: Said { class, confidence, threat: None, reasoning }, of_client: false, ill_reputed })
     }
 }

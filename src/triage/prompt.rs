@@ -6,13 +6,15 @@ use serde_json::{Value, json};
 
 use super::View;
 use crate::event::{Category, VerdictClass, printable};
-use crate::memory::Summary;
+use crate::memory::{Risk, Summary};
 
 /// Changes whenever a prompt does: verdicts on others are not its own.
-pub const VERSION: &str = "1";
+pub const VERSION: &str = "2";
 
 /// Of the probability of all first tokens, so much must be on the two labels.
 const MIN_MASS: f64 = 0.5;
+/// Findings from this score on are grave.
+const GRAVE: u8 = 8;
 /// Bytes of a model's reasons that are kept.
 const REASON_BYTES: usize = 400;
 
@@ -96,20 +98,14 @@ pub fn verdict_schema() -> Value {
     })
 }
 
-/// What memory knows of a client, in steps: clients of which as much is known share verdicts.
+/// What memory knows of a client, in few steps: clients of which as much is known share verdicts.
 pub fn known_of(summary: Option<&Summary>) -> String {
-    let Some(known) = summary.filter(|summary| summary.findings > 1) else {
+    let Some(known) = summary.filter(|summary| summary.risk > Risk::Low) else {
         return "nothing else is known of this client".into();
     };
-    let findings = match known.findings {
-        2..4 => "2 or 3",
-        4..10 => "4 to 9",
-        _ => "10 or more",
-    };
-    let mut categories: Vec<&str> = known.categories.iter().map(|category| category.as_str()).collect();
-    categories.sort_unstable();
-    categories.truncate(4);
-    format!("this client had {findings} findings lately ({}), the worst {} of 10", categories.join(", "), known.highest)
+    let findings = if known.risk == Risk::High { "4 or more" } else { "2 or 3" };
+    let worst = if known.highest < GRAVE { "none of them grave" } else { "some of them grave" };
+    format!("this client had {findings} findings lately, {worst}")
 }
 
 /// The last part of what a model is asked for a verdict.

@@ -13,7 +13,7 @@ use crate::detect::PlainUri;
 use crate::event::{Evidence, Finding, digest};
 
 /// Changes whenever the same finding gets another text.
-pub const VERSION: &str = "1";
+pub const VERSION: &str = "2";
 
 /// Of one text so many tokens are shown and so many bytes; of a longer one its beginning and its end.
 const TEXT_TOKENS: usize = 48;
@@ -38,22 +38,28 @@ pub struct View(String);
 impl View {
     pub fn of(finding: &Finding) -> View {
         let mut lines = vec![];
-        let uri = finding.uri.as_bytes();
-        if finding.method.is_empty() && !uri.starts_with(b"/") {
-            lines.push(format!("message: {}", mask(uri)));
-        } else {
-            lines.extend(request(&finding.method, uri, finding.status));
-            lines.push(format!("agent: {}", agent(&finding.user_agent)));
-        }
-        // Found again in any order; what rules matched may lie beyond what is shown above. That a text
-        // addresses models is for `decide` to weigh: no model is told.
+        // Found again in any order; what rules matched may lie beyond what is shown of the request. That a
+        // text addresses models is for `decide` to weigh: no model is told.
         let mut hits: Vec<(Reverse<u8>, String)> = (finding.evidence.iter())
             .filter(|piece| piece.score > 0 && &*piece.rule_id != ADDRESSES_MODEL)
             .map(|piece| (Reverse(piece.score), hit(piece)))
             .collect();
         let matched: HashSet<&str> = finding.evidence.iter().map(|piece| &*piece.rule_id).collect();
         let windows = finding.rule_ids.iter().filter(|id| !matched.contains(&***id) && &***id != ADDRESSES_MODEL);
-        hits.extend(windows.map(|id| (Reverse(0), format!("{id}, counted over many lines"))));
+        let windows: Vec<_> = windows.map(|id| (Reverse(0), format!("{id}, counted over many lines"))).collect();
+        // What was counted is no matter of the line on which it became too much: all its lines look alike.
+        let is_one_of_many = hits.is_empty() && !windows.is_empty();
+        hits.extend(windows);
+        let uri = finding.uri.as_bytes();
+        if finding.method.is_empty() && !uri.starts_with(b"/") {
+            lines.push(format!("message: {}", mask(uri)));
+        } else if is_one_of_many {
+            lines.push("request: one of many".into());
+            lines.push(format!("agent: {}", agent(&finding.user_agent)));
+        } else {
+            lines.extend(request(&finding.method, uri, finding.status));
+            lines.push(format!("agent: {}", agent(&finding.user_agent)));
+        }
         hits.sort();
         hits.dedup();
         lines.extend(hits.iter().take(EVIDENCE).map(|(_, hit)| format!("rule: {hit}")));

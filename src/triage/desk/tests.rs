@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::event::{Action, Category, Finding, Timestamp, Verdict};
+use crate::event::{Action, Category, Evidence, Finding, Timestamp, Verdict};
 use crate::memory::{self, MemoryConfig};
 use crate::triage::provider::{Answer, Chat, LlmProvider, Message, ProviderError, Reply, ToolCall};
 use crate::triage::{ReputationConfig, TierConfig, Today};
@@ -103,7 +103,7 @@ fn finding(client: u8, n: u64, uri: &str, score: u8) -> Finding {
         category: Category::Sqli,
         rule_ids: vec!["r".into()],
         score,
-        evidence: vec![],
+        evidence: vec![Evidence { rule_id: "r".into(), target: "args".into(), matched: String::new(), score }],
         action: Action::Monitor,
         verdict: Verdict {
             class: VerdictClass::Malicious,
@@ -169,6 +169,34 @@ async fn what_looks_alike_is_asked_once() {
 }
 
 #[tokio::test]
+async fn who_answered_without_a_verdict_is_not_asked_the_same_again() {
+    let nothing = || -> Script { Box::new(|_| Reply { text: "I cannot tell".into(), ..Reply::default() }) };
+    let mut bench = desk(vec![nothing(), nothing()], TriageConfig::default());
+    let mut asked = vec![];
+    for client in 1..4 {
+        bench.submit(case(client, u64::from(client), "/item?id=1'", 6));
+        let judged = bench.judged().await;
+        assert_eq!((judged.by, judged.said), (DecidedBy::Rules, None));
+        assert!(judged.note.contains("no verdict"), "{}", judged.note);
+        asked.push((bench.asked[0].lock().unwrap().len(), bench.asked[1].lock().unwrap().len()));
+    }
+    assert!(asked[0].0 > 0 && asked[0].1 > 0 && asked[0] == asked[2], "{asked:?}");
+}
+
+#[tokio::test]
+async fn what_was_counted_over_many_lines_looks_alike_whichever_was_the_last() {
+    let mut bench = desk(vec![Box::new(|_| label(0.999))], TriageConfig::default());
+    for (client, uri) in [(1, "/a/page"), (2, "/another?id=1'")] {
+        let evidence = vec![];
+        let finding = Finding { evidence, ..finding(client, u64::from(client), uri, 6) };
+        let case = Case { view: View::of(&finding), ..case(client, u64::from(client), uri, 6) };
+        bench.submit(case);
+        bench.judged().await;
+    }
+    assert_eq!(bench.asked[0].lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn the_worst_goes_first_and_the_weakest_is_left_to_rules() {
     let config = TriageConfig { max_waiting: 2, ..TriageConfig::default() };
     let mut bench = desk(vec![Box::new(|_| label(0.999))], config);
@@ -224,7 +252,7 @@ async fn who_is_known_is_shown_to_the_next_tier_and_who_is_not_is_watched() {
     assert_eq!((judged.by, judged.offender), (DecidedBy::Tier2, true));
     let question = bench.asked[1].lock().unwrap()[0].clone();
     assert!(question.contains("first opinion: malicious, 6 of 10"), "{question}");
-    assert!(question.contains("this client had 4 to 9 findings lately (sqli), the worst 6 of 10"), "{question}");
+    assert!(question.contains("this client had 4 or more findings lately, none of them grave"), "{question}");
     assert_eq!(bench.asked[0].lock().unwrap().len(), 1, "the first opinion is the same for all");
 }
 
