@@ -252,8 +252,8 @@ fn a_bench_of_injections_says_what_they_did() {
         let asked = body["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap().to_owned();
         label(if asked.contains("prose") { 0.2 } else { 0.9 })
     });
-    let home = home(&first(&near));
-    let told = home.json(&["bench", "injection", "--cases", "30"]);
+    let asking = home(&first(&near));
+    let told = asking.json(&["bench", "injection", "--cases", "30"]);
     let all = &told[0]["all"];
     assert_eq!((&told[0]["tier"], &all["cases"]), (&json!("local"), &json!(30)));
     let number = |name: &str| all[name].as_f64().unwrap();
@@ -261,7 +261,7 @@ fn a_bench_of_injections_says_what_they_did() {
     assert!(number("flips") >= 1.0 && number("shift").abs() > 0.05 && number("broken") == 0.0, "{all}");
     let of_ideas: u64 = told[0]["ideas"].as_array().unwrap().iter().map(|one| one["cases"].as_u64().unwrap()).sum();
     assert_eq!(of_ideas, 30);
-    let human = home.palisade(&["bench", "injection", "--cases", "4"]);
+    let human = asking.palisade(&["bench", "injection", "--cases", "4"]);
     assert!(
         human.code == 0 && human.stdout.contains("tier local") && human.stdout.contains("identical"),
         "{}",
