@@ -10,7 +10,7 @@ use super::discover::ServerLogs;
 use super::judge::{Batch, Judge, Lines, Origin, Reading, Text, look, standing_refusal};
 use crate::config::Config;
 use crate::detect::{Detail, Record, Ruleset, Scratch, networks_of, path_classes, views, windows_of};
-use crate::event::{Event, Timestamp, printable};
+use crate::event::{Action, Event, Timestamp, printable};
 use crate::parse::{Extent, Formats, trim_line};
 use crate::triage::View;
 
@@ -146,7 +146,9 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
         let view = View::of(finding).as_str().lines().map(str::to_owned).collect();
         step("triage", format!("is in doubt: tier {} would be shown this before anything is done", tier.name), view);
     }
-    if let (Some(client), Some(secs)) = (finding.and_then(|finding| finding.client), settled.ban_secs) {
+    if let (Some(client), Some(secs)) =
+        (finding.and_then(|finding| finding.client), settled.ban_secs.filter(|_| settled.action == Action::Block))
+    {
         let said = match standing_refusal(client.network(), &config.client) {
             Some(refusal) => format!("would refuse to block {client}: {refusal}"),
             None => format!(

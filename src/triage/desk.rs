@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::prompt::{self, Said};
 use super::tier::{Answered, Asked, Tier, TierStats, Unanswered};
 use super::tools::{About, Toolbox};
-use super::{TriageConfig, View};
+use super::{Ask, TriageConfig, View};
 use crate::event::{ClientKey, DecidedBy, ModelCall, VerdictClass, digest};
 use crate::memory::{Drawer, Memory, Risk, Summary};
 
@@ -191,8 +191,9 @@ impl Shared {
         let mut first: Option<VerdictClass> = None;
         let mut said_first = "none".to_owned();
         for (index, tier) in self.tiers.iter().enumerate() {
-            // The first tier sees the view alone; a later one what is known of the client too.
-            let keys = if index == 0 { vec![&key] } else { vec![&key_of_known, &key_of_client] };
+            // Who is asked for a label sees the view alone; for a verdict, what is known of the client too.
+            let is_label = tier.config.ask() == Ask::Label;
+            let keys = if is_label { vec![&key] } else { vec![&key_of_known, &key_of_client] };
             let mut remembered = None;
             for key in keys {
                 remembered = self.recall(key).await.filter(|known| known.tier == index);
@@ -209,9 +210,9 @@ impl Shared {
                 None => {
                     let answered = tier.ask(&asked, &self.toolbox, &mut outcome.calls).await;
                     outcome.note.clear();
-                    let key = match (index, &answered) {
-                        (0, _) => &key,
-                        (_, Ok(Answered { of_client: true, .. })) => &key_of_client,
+                    let key = match &answered {
+                        _ if is_label => &key,
+                        Ok(Answered { of_client: true, .. }) => &key_of_client,
                         _ => &key_of_known,
                     };
                     if let Some(known) = KnownVerdict::of(&answered, index) {

@@ -221,6 +221,22 @@ fn what_the_first_model_leaves_in_doubt_the_second_judges_with_tools_that_take_n
 }
 
 #[test]
+fn whom_nobody_would_block_costs_no_call() {
+    let model = ollama(|_| label(0.99));
+    let home = home(&(first(&model) + "[client]\nallow = [\"203.0.113.0/24\"]\n"));
+    let daemon = home.start();
+    append(
+        &home,
+        &(line("203.0.113.8", EIGHT, 200) + &line("10.1.2.3", EIGHT, 200) + &line("198.51.100.8", FIVE, 200)),
+    );
+    decided(&home, "198.51.100.8", "tier1");
+    assert!(decision(&home, "203.0.113.8", "refused")["note"].as_str().unwrap().contains("allowlisted"));
+    decision(&home, "10.1.2.3", "refused");
+    assert_eq!(asked(&model).len(), 1);
+    stop(daemon);
+}
+
+#[test]
 fn requests_that_look_alike_cost_one_call() {
     let model = ollama(|_| label(0.01));
     let home = home(&first(&model));

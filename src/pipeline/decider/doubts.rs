@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use super::{Decider, Done};
+use crate::decide::gate::standing;
 use crate::decide::{self, Grounds, Opinion, Permit};
 use crate::event::{
     Action, DecidedBy, Decision, DecisionState, Finding, Judgement, Proposal, Timestamp, Verdict, VerdictClass, shown,
@@ -46,7 +47,14 @@ impl Decider {
         proposal: Proposal,
         now: Timestamp,
     ) -> (Option<Decision>, Option<Proposal>) {
-        let Some(triage) = &self.given.triage else { return (None, Some(proposal)) };
+        if self.given.triage.is_none() {
+            return (None, Some(proposal));
+        }
+        // Whom the gate would let go in any case is nobody's cost.
+        self.look_around();
+        if standing(proposal.target, &self.surroundings).is_err() {
+            return (None, Some(proposal));
+        }
         // Text that speaks to models, and nothing else: a visitor may have been sent here with it, and
         // what a model makes of it is what its author wants.
         if finding.rule_ids.iter().all(|id| &**id == ADDRESSES_MODEL) {
@@ -59,7 +67,8 @@ impl Decider {
             return (None, None);
         }
         let case = case(finding).filter(|_| self.doubts.len() < MAX_DOUBTS);
-        if !case.is_some_and(|case| triage.submit(case)) {
+        let submit = |case| self.given.triage.as_ref().is_some_and(|triage| triage.submit(case));
+        if !case.is_some_and(submit) {
             return (None, Some(proposal));
         }
         let is_recorded = finding.action == Action::Block;

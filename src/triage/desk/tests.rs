@@ -60,10 +60,14 @@ type Script = Box<dyn Fn(&Chat<'_>) -> Reply + Send + Sync>;
 
 /// A desk with a tier that gives labels and, maybe, one that gives verdicts.
 fn desk(scripts: Vec<Script>, config: TriageConfig) -> Bench {
+    desk_of(&["label", "verdict"], scripts, config)
+}
+
+/// A desk with tiers that are asked so.
+fn desk_of(asks: &[&str], scripts: Vec<Script>, config: TriageConfig) -> Bench {
     let memory = memory::open(&MemoryConfig::default());
     let (mut tiers, mut asked, mut let_through, mut under_way) = (vec![], vec![], vec![], vec![]);
-    for (index, answer) in scripts.into_iter().enumerate() {
-        let ask = if index == 0 { "label" } else { "verdict" };
+    for (index, (answer, ask)) in scripts.into_iter().zip(asks).enumerate() {
         let text = format!(
             "name = \"t{index}\"\nprovider = \"openai\"\nurl = \"http://127.0.0.1\"\nmodel = \"m\"\nask = \"{ask}\""
         );
@@ -265,6 +269,13 @@ async fn what_was_looked_up_of_one_client_is_of_no_other() {
         },
         true => Reply { text: "{\"verdict\": \"malicious\", \"confidence\": 9}".into(), ..Reply::default() },
     };
+    // A tier that is alone shares no more.
+    let mut alone = desk_of(&["verdict"], vec![Box::new(talk)], TriageConfig::default());
+    for client in [1, 2, 1] {
+        alone.submit(case(client, u64::from(client), "/a", 6));
+        assert_eq!(alone.judged().await.by, DecidedBy::Tier1);
+    }
+    assert_eq!(alone.asked[0].lock().unwrap().len(), 4);
     let mut bench = desk(vec![Box::new(|_| label(0.5)), Box::new(talk)], TriageConfig::default());
     bench.block();
     bench.submit(case(1, 1, "/a", 6));
