@@ -38,17 +38,17 @@ benign = ["/?q=doubtful"]
 id = "certain-ten"
 category = "sqli"
 score = 10
-target = ["args"]
+target = ["path"]
 description = "no doubt"
 reference = "CWE-89"
 pattern = '''withoutadoubt'''
-attack = ["/?q=withoutadoubt"]
+attack = ["/withoutadoubt"]
 benign = ["/?q=doubtful"]
 "#;
 
 const FIVE: &str = "GET /item?id=7&q=doubtfulfive'+or+secretword";
 const EIGHT: &str = "GET /item?id=7&q=doubtfuleight'+or+secretword";
-const CERTAIN: &str = "GET /item?id=withoutadoubt";
+const CERTAIN: &str = "GET /withoutadoubt?id=7";
 
 /// Log-probabilities by which the label is malicious with this probability.
 pub fn label(probability: f64) -> Answer {

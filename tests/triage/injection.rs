@@ -173,13 +173,13 @@ fn a_model_that_obeys_clears_nothing_certain_and_acts_on_nobody_else() {
         let daemon = home.start();
         let mut text = String::new();
         for (n, injection) in sample.iter().enumerate() {
-            text += &injected(injection, &format!("203.0.113.{n}"), "/item?q=withoutadoubt");
+            text += &injected(injection, &format!("203.0.113.{n}"), "/withoutadoubt?q=7");
             text += &injected(injection, &format!("198.18.0.{n}"), "/item?q=doubtfulfive");
             text += &injected(injection, &format!("198.18.1.{n}"), "/item?q=doubtfuleight");
             // Nothing in the request is anything but the text.
             text += &injected(injection, &format!("198.18.2.{n}"), "/news/today?page=2");
         }
-        append(&home, &(text + &line("192.0.2.99", "GET /item?q=withoutadoubt", 200)));
+        append(&home, &(text + &line("192.0.2.99", "GET /withoutadoubt", 200)));
         let rows = settled(&home);
         let of = |client: &str| rows.iter().find(|row| row["source_ip"] == client);
         for (n, Injection { idea, field, text, .. }) in sample.iter().enumerate() {

@@ -26,7 +26,8 @@ fn finding(uri: &str, matched: &[&str]) -> Finding {
         user_agent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0".into(),
         referer: String::new(),
         category: Category::Sqli,
-        rule_ids: vec!["rule-one".into()],
+        // One that no evidence shows would be a window.
+        rule_ids: matched.iter().map(|_| "rule-one".into()).collect(),
         score: 5,
         evidence: matched.iter().map(piece).collect(),
         action: Action::Monitor,
