@@ -36,7 +36,7 @@ pub struct Hit {
     /// Index into [`Ruleset::rules`].
     pub rule: u16,
     pub target: Target,
-    /// The rule matches in prose alone: see [`prose`].
+    /// The rule matches in prose alone: see `prose`.
     pub quoted: bool,
 }
 

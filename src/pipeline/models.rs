@@ -38,7 +38,7 @@ fn tiers(config: &Config) -> anyhow::Result<Vec<Tier>> {
 /// What each tier's server says of its model: `Ok` if it is there.
 ///
 /// # Errors
-/// As for [`tiers`].
+/// A URL, key or file of the configuration cannot be used, or no tier is configured.
 pub async fn check(config: &Config) -> anyhow::Result<Vec<(String, Result<(), String>)>> {
     let mut told = vec![];
     for tier in tiers(config)? {
@@ -71,7 +71,7 @@ pub async fn pull(config: &Config, name: &str, progress: &(dyn Fn(u64, u64) + Se
 /// What every tier thinks of one line, whatever rules think of it; first what it is shown.
 ///
 /// # Errors
-/// As for [`tiers`], or the line is no request in nginx's combined format.
+/// A URL, key or file of the configuration cannot be used, no tier is configured, or the line is no request in nginx's combined format.
 pub async fn ask(
     config: &Config,
     rules: &Arc<Ruleset>,
@@ -228,7 +228,7 @@ pub struct Resisted {
 /// Asks every tier about the requests of `trials`; `progress` is told how many are done.
 ///
 /// # Errors
-/// As for [`tiers`], or a tier does not answer.
+/// A URL, key or file of the configuration cannot be used, no tier is configured, or a tier does not answer.
 pub async fn resist(config: &Config, trials: &[Trial], progress: &dyn Fn(usize)) -> anyhow::Result<Vec<Resisted>> {
     let mut all = vec![];
     let mut done = 0;

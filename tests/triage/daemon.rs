@@ -261,6 +261,33 @@ fn requests_that_look_alike_cost_one_call() {
 }
 
 #[test]
+fn a_client_that_sends_ever_other_doubtful_requests_costs_few_calls_and_is_blocked_by_one() {
+    // The examples name it twice.
+    let model = ollama(|request| {
+        let is_sure = request.json().to_string().matches("etc").count() > 2;
+        label(if is_sure { 0.99 } else { 0.5 })
+    });
+    let home = home(&first(&model));
+    let daemon = home.start();
+    const WORDS: [&str; 12] =
+        ["select", "union", "script", "passwd", "php", "eval", "cat", "wget", "admin", "env", "bash", "ldap"];
+    let lines: String = (0..40)
+        .map(|n| {
+            let (one, other) = (WORDS[n % 12], WORDS[n / 12]);
+            line("203.0.113.5", &format!("GET /item?id=doubtfulfive'{one}({other})"), 200)
+        })
+        .collect();
+    append(&home, &lines);
+    eventually("all are findings", || (home.findings().len() == 40).then_some(()));
+    eventually("nothing waits", || (home.status()["triage"]["waiting"] == 0).then_some(()));
+    let calls = asked(&model).len();
+    assert!((1..=8).contains(&calls), "{calls} calls for one client's burst");
+    append(&home, &line("203.0.113.5", "GET /item?id=doubtfulfive'/etc/", 200));
+    decision(&home, "203.0.113.5", "active");
+    stop(daemon);
+}
+
+#[test]
 fn while_models_hang_rules_decide_and_the_certain_is_blocked_at_once() {
     let model = ollama(|_| label(0.5).manner(Manner::Hang));
     let home = home(&(first(&model) + "[triage]\nmax_wait_secs = 3\n"));

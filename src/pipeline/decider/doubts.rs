@@ -1,13 +1,16 @@
 //! Findings that rules leave in doubt: they go to the models' desk, and what comes back becomes a
 //! decision here. Where no model answers, rules decide as if there were none.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Instant;
 
 use super::{Decider, Done};
 use crate::decide::gate::standing;
 use crate::decide::{self, Grounds, Opinion, Permit};
 use crate::event::{
-    Action, DecidedBy, Decision, DecisionState, Finding, Judgement, Proposal, Timestamp, Verdict, VerdictClass, shown,
+    Action, ClientKey, DecidedBy, Decision, DecisionState, Finding, Judgement, Proposal, Timestamp, Verdict,
+    VerdictClass, shown,
 };
 use crate::pipeline::reader::Control;
 use crate::triage::{ADDRESSES_MODEL, About, Case, Judged, Said, View};
@@ -15,15 +18,60 @@ use crate::triage::{ADDRESSES_MODEL, About, Case, Judged, Said, View};
 /// Doubts that wait here at once, whatever the desk takes: bounds the memory.
 const MAX_DOUBTS: usize = 4096;
 
+/// Of one client: who sends ever other doubtful requests neither costs a call for each nor keeps others
+/// waiting. What comes beyond is recorded; what becomes of the client is being asked already.
+const MAX_DOUBTS_OF_CLIENT: u32 = 8;
 /// Samples that models are being asked about; more wait for nothing.
 const MAX_SAMPLES: usize = 16;
 
 /// A finding in doubt.
 pub(super) struct Doubt {
     finding: Finding,
-    pub proposal: Proposal,
+    proposal: Proposal,
     /// A block that waits is recorded: a restart must not forget it.
     is_recorded: bool,
+}
+
+/// All findings in doubt.
+#[derive(Default)]
+pub(super) struct Doubts {
+    by_finding: HashMap<String, Doubt>,
+    of_client: HashMap<ClientKey, u32>,
+}
+
+impl Doubts {
+    fn insert(&mut self, client: ClientKey, doubt: Doubt) {
+        *self.of_client.entry(client).or_default() += 1;
+        self.by_finding.insert(doubt.finding.id(), doubt);
+    }
+
+    fn remove(&mut self, finding_id: &str) -> Option<Doubt> {
+        let doubt = self.by_finding.remove(finding_id)?;
+        self.forget(&doubt);
+        Some(doubt)
+    }
+
+    /// Takes out those whose proposal is to go.
+    pub fn withdraw(&mut self, goes: impl Fn(&Proposal) -> bool) {
+        let gone: Vec<Doubt> =
+            self.by_finding.extract_if(|_, doubt| goes(&doubt.proposal)).map(|(_, doubt)| doubt).collect();
+        gone.iter().for_each(|doubt| self.forget(doubt));
+    }
+
+    pub fn proposals(&self) -> impl Iterator<Item = &Proposal> {
+        self.by_finding.values().map(|doubt| &doubt.proposal)
+    }
+
+    fn forget(&mut self, doubt: &Doubt) {
+        if let Some(client) = doubt.finding.client
+            && let Entry::Occupied(mut count) = self.of_client.entry(client)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
 }
 
 /// A finding as the desk takes it; none of nobody.
@@ -61,14 +109,20 @@ impl Decider {
             return (None, Some(proposal));
         }
         // Lines read again after a restart: what was decided then stands.
-        if self.doubts.contains_key(&finding.id())
+        if self.doubts.by_finding.contains_key(&finding.id())
             || matches!(self.given.store.decision(&proposal.id).await, Ok(Some(_)))
         {
             return (None, None);
         }
-        let case = case(finding).filter(|_| self.doubts.len() < MAX_DOUBTS);
+        let Some(case) = case(finding).filter(|_| self.doubts.by_finding.len() < MAX_DOUBTS) else {
+            return (None, Some(proposal));
+        };
+        let client = case.client;
+        if self.doubts.of_client.get(&client).is_some_and(|count| *count >= MAX_DOUBTS_OF_CLIENT) {
+            return (None, None);
+        }
         let submit = |case| self.given.triage.as_ref().is_some_and(|triage| triage.submit(case));
-        if !case.is_some_and(submit) {
+        if !submit(case) {
             return (None, Some(proposal));
         }
         let is_recorded = finding.action == Action::Block;
@@ -77,7 +131,7 @@ impl Decider {
             note: "waiting for a model's opinion".into(),
             ..self.decision(&proposal, now)
         });
-        self.doubts.insert(finding.id(), Doubt { finding: finding.clone(), proposal, is_recorded });
+        self.doubts.insert(client, Doubt { finding: finding.clone(), proposal, is_recorded });
         (decision, None)
     }
 

@@ -96,8 +96,8 @@ pub struct Decider {
     held: VecDeque<Proposal>,
     /// Those that wait until it is known whether the client is what it claims.
     doubtful: Vec<claims::Doubtful>,
-    /// Findings that models are asked about, by id.
-    doubts: HashMap<String, doubts::Doubt>,
+    /// Findings that models are asked about.
+    doubts: doubts::Doubts,
     /// Requests that no rule minds and models are shown, by id.
     samples: HashMap<String, Finding>,
     /// The newest surroundings, with the crawlers that were verified here.
@@ -133,7 +133,7 @@ impl Decider {
             pending: vec![],
             held: VecDeque::new(),
             doubtful: vec![],
-            doubts: HashMap::new(),
+            doubts: doubts::Doubts::default(),
             samples: HashMap::new(),
             surroundings,
             unrecorded: VecDeque::new(),

@@ -85,13 +85,13 @@ impl Decider {
         let touches = |held: &IpNet| target.is_none_or(|target| target.contains(held) || held.contains(&target));
         let lifted: Vec<IpNet> = self.active.keys().copied().filter(|held| touches(held)).collect();
         let waiting = self.held.iter().chain(self.doubtful.iter().map(|waiting| &waiting.proposal));
-        let waiting = waiting.chain(self.doubts.values().map(|doubt| &doubt.proposal));
+        let waiting = waiting.chain(self.doubts.proposals());
         let waiting = waiting.filter(|proposal| touches(&proposal.target)).map(|proposal| &*proposal.id);
         let in_force = lifted.iter().filter_map(|held| self.active.get(held)).map(Permit::id);
         let ids: Vec<String> = waiting.chain(in_force).map(str::to_owned).collect();
         self.held.retain(|proposal| !touches(&proposal.target));
         self.doubtful.retain(|waiting| !touches(&waiting.proposal.target));
-        self.doubts.retain(|_, doubt| !touches(&doubt.proposal.target));
+        self.doubts.withdraw(|proposal| touches(&proposal.target));
         self.pending.retain(|id| !ids.contains(id));
         // Also what is in the firewall without our knowledge, if it is named.
         let named = target.filter(|target| !lifted.contains(target));
