@@ -199,12 +199,13 @@ pub fn calibrate(arguments: &Calibrate, config: &Config, output: Output) -> anyh
         texts = built_in();
     }
     let cases = labelled(&texts, arguments.each)?;
-    let bar = ProgressBar::new(cases.len() as u64);
+    let corrections = corrections(config);
+    let bar = ProgressBar::new((cases.len() + corrections.len()) as u64);
     let progress = |done: usize| bar.set_position(done as u64);
-    let (tier, fit) = runtime()?.block_on(models::calibrate(config, &rules, &cases, &progress))?;
+    let (tier, fit) = runtime()?.block_on(models::calibrate(config, &rules, &cases, &corrections, &progress))?;
     bar.finish_and_clear();
     let answer = json!({
-        "tier": tier, "cases": cases.len(), "slope": fit.slope, "offset": fit.offset, "auc": fit.auc,
+        "tier": tier, "cases": cases.len(), "corrections": corrections.len(), "slope": fit.slope, "offset": fit.offset, "auc": fit.auc,
         "brier_before": fit.brier_before, "brier_after": fit.brier_after,
     });
     print(output, &answer, |out| {
@@ -241,6 +242,13 @@ pub fn labelled(texts: &[(String, String)], each: usize) -> anyhow::Result<Vec<m
         cases.extend(of_label.into_iter().step_by(step).map(|case| (case, is_attack)));
     }
     Ok(cases)
+}
+
+/// What operators said of findings, if the daemon runs: views and whether they are attacks.
+fn corrections(config: &Config) -> Vec<(String, bool)> {
+    let Ok(rows) = ask(&config.socket, "GET", "/api/v1/corrections", None) else { return vec![] };
+    let row = |row: &serde_json::Value| Some((row["view"].as_str()?.to_owned(), row["verdict"] == "malicious"));
+    rows.as_array().into_iter().flatten().filter_map(row).collect()
 }
 
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

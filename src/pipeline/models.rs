@@ -99,7 +99,7 @@ pub async fn ask(
     Ok((view, told))
 }
 
-/// Fits the first tier that is asked for labels on `cases`; `progress` is told how many are done.
+/// Fits the first tier that is asked for labels on `cases` and on the views that operators judged; `progress` is told how many are done.
 ///
 /// # Errors
 /// No tier is asked for labels, it does not answer, or the cases are all of one kind.
@@ -107,12 +107,14 @@ pub async fn calibrate(
     config: &Config,
     rules: &Arc<Ruleset>,
     cases: &[Labelled],
+    corrections: &[(String, bool)],
     progress: &dyn Fn(usize),
 ) -> anyhow::Result<(String, Fit)> {
     let tiers = tiers(config)?;
     let tier = tiers.iter().find(|tier| tier.config.ask() == triage::Ask::Label);
     let tier = tier.context("no tier is asked for a label: set ask = \"label\"")?;
-    let views = views(config, rules, cases);
+    let mut views = views(config, rules, cases);
+    views.extend(corrections.iter().map(|(view, is_attack)| (View::from_text(view.clone()), *is_attack)));
     let (mut odds, mut ledger, mut failed) = (vec![], vec![], 0);
     for (done, (view, is_attack)) in views.iter().enumerate() {
         match tier.log_odds(view, &mut ledger).await {

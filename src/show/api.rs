@@ -28,6 +28,7 @@ pub fn router(backend: Backend) -> Router {
         .route("/api/v1/findings", get(findings))
         .route("/api/v1/findings/{id}/verdict", axum::routing::post(verdict))
         .route("/api/v1/ledger", get(ledger))
+        .route("/api/v1/corrections", get(corrections))
         .route("/api/v1/verdicts", axum::routing::delete(forget_verdicts))
         .route("/api/v1/clients/{address}", get(client))
         .route("/api/v1/allow", get(allow_list).post(allow))
@@ -124,6 +125,11 @@ async fn verdict(
     let class = VerdictClass::parse(&request.verdict).filter(|class| *class != VerdictClass::Uncertain);
     let class = class.ok_or_else(|| Problem::Invalid("a verdict is \"benign\" or \"malicious\"".into()))?;
     tell(&backend, Command::Verdict { finding_id, class }).await
+}
+
+/// What operators said of findings, with what models were shown of them.
+async fn corrections(State(backend): State<Backend>) -> Answer {
+    Ok(Json(json!(backend.store.corrections().await?)))
 }
 
 async fn forget_verdicts(State(backend): State<Backend>) -> Answer {

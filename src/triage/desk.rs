@@ -230,6 +230,10 @@ impl Shared {
                             false => stats.disagreed += 1,
                         });
                     }
+                    if first.is_some() {
+                        let told = format!("the first tier said {said_first}");
+                        outcome.note = if outcome.note.is_empty() { told } else { format!("{}; {told}", outcome.note) };
+                    }
                     first = Some(class);
                     said_first = format!("{}, {confidence} of 10", class.as_str());
                     outcome.ill_reputed |= answered.ill_reputed;

@@ -460,3 +460,54 @@ fn samples_of_what_no_rule_minds_are_told_and_nothing_more() {
     assert!(home.decisions().is_empty(), "nobody is blocked by a model alone");
     stop(daemon);
 }
+
+#[test]
+fn what_a_service_knows_of_an_address_is_asked_once_and_counts_a_little() {
+    let service = Standin::start();
+    service.otherwise(|_| bodies::abuseipdb::check("9.9.9.9", 100));
+    let far = cloud(|request| {
+        let body = request.json();
+        let is_told = body["messages"].as_array().unwrap().iter().any(|one| one["role"] == "tool");
+        match is_told {
+            false => bodies::openai::call("check_abuseipdb", "{}"),
+            true => bodies::openai::chat(&verdict("malicious", 6)),
+        }
+    });
+    let reputation = format!("[reputation]\nabuseipdb_key = \"secretkey\"\nabuseipdb_url = \"{}\"\n", service.url());
+    let home = home(&(second(&far) + &reputation));
+    let daemon = home.start();
+    // 5, by 2 for a fairly sure opinion and by 1 for the reputation: on the edge.
+    append(&home, &(line("9.9.9.9", FIVE, 200) + &line("9.9.9.9", &FIVE.replace("item", "search"), 404)));
+    eventually("both are judged", || {
+        let rows = home.findings();
+        (rows.iter().filter(|row| row["decided_by"] == "tier1").count() == 2).then_some(())
+    });
+    assert_eq!(service.requests().len(), 1, "the answer is remembered");
+    let request = &service.requests()[0];
+    assert!(request.path.starts_with("/check?ipAddress=9.9.9.9") && request.header("key") == Some("secretkey"));
+    let rows = home.findings();
+    assert!(rows.iter().all(|row| row["decision"] == "block"), "{rows:#?}");
+    assert!(rows[0]["reasoning"].as_str().unwrap().ends_with("8 of 10"), "{}", rows[0]);
+    let told: Vec<String> =
+        asked(&far).iter().map(|request| String::from_utf8_lossy(&request.body).into_owned()).collect();
+    assert!(told.iter().all(|body| !body.contains("9.9.9.9") && !body.contains("comment")), "{told:?}");
+    let ledger = home.json(&["triage", "ledger"]);
+    let spent = ledger["services"].as_array().unwrap().iter().find(|one| one["service"] == "abuseipdb").unwrap();
+    assert_eq!((&spent["calls"], &spent["answered"]), (&json!(1), &json!(1)));
+    stop(daemon);
+}
+
+#[test]
+fn a_server_that_is_busy_for_a_moment_is_asked_again() {
+    let model = ollama(|_| label(0.99));
+    let home = home(&first(&model));
+    let daemon = home.start();
+    eventually("the model is warm", || model.requests().iter().any(|one| one.method == "POST").then_some(()));
+    model.then(bodies::ollama::error(503, "server busy, please try again.  maximum pending requests exceeded"));
+    append(&home, &line("203.0.113.5", FIVE, 200));
+    decided(&home, "203.0.113.5", "tier1");
+    assert_eq!(asked(&model).len(), 2);
+    let status = home.status();
+    assert_eq!((&status["triage"]["tiers"][0]["errors"], &status["healthy"]), (&json!(1), &json!(true)), "{status}");
+    stop(daemon);
+}

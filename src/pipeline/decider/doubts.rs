@@ -190,7 +190,7 @@ impl Decider {
                 .map_or((VerdictClass::Malicious, finding.score.clamp(1, 10)), |said| (said.class, said.confidence));
             let opinion = match &said {
                 Some(said) => {
-                    let from = if note.is_empty() { String::new() } else { format!(" {note}") };
+                    let from = if note.is_empty() { String::new() } else { format!(" ({note})") };
                     let why = if said.reasoning.is_empty() { String::new() } else { format!(" ({})", said.reasoning) };
                     format!("{}{from}: {}, {confidence} of 10{why}", by.as_str(), class.as_str())
                 }

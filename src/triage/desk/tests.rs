@@ -287,6 +287,19 @@ async fn what_was_looked_up_of_one_client_is_of_no_other() {
     }
     assert_eq!(bench.asked[1].lock().unwrap().len(), 4, "each was looked up");
     bench.submit(case(1, 3, "/a", 6));
-    assert_eq!(bench.judged().await.note, "as decided before");
+    assert_eq!(bench.judged().await.note, "as decided before; the first tier said malicious, 1 of 10");
     assert_eq!(bench.asked[1].lock().unwrap().len(), 4, "and is not again");
+}
+
+#[tokio::test]
+async fn a_label_without_its_probability_is_watched_and_never_acted_on() {
+    // A server that gives no log-probabilities is asked by a schema, in which there is no confidence.
+    let plain = |chat: &Chat<'_>| {
+        let text = if chat.schema.is_some() { "{ \"verdict\": \"malicious\" }" } else { "malicious" };
+        Reply { text: text.into(), ..Reply::default() }
+    };
+    let mut bench = desk(vec![Box::new(plain)], TriageConfig::default());
+    bench.submit(case(1, 1, "/a", 7));
+    let said = bench.judged().await.said.unwrap();
+    assert_eq!((said.class, said.confidence), (VerdictClass::Malicious, 5));
 }
