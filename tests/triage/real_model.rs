@@ -342,7 +342,7 @@ fn while_a_server_is_killed_in_the_middle_of_an_answer_rules_decide() {
     home.configure(&format!(
         "{slow}[detect]\nrules_dir = {rules:?}\n[[source]]\npath = {log:?}\nstart = \"beginning\"\n"
     ));
-    fs::write(&log, line("203.0.113.8", "GET /item?q=doubtfuleight", 200)).unwrap();
+    fs::write(&log, line("203.0.113.8", "GET /item?id=doubtfuleight", 200)).unwrap();
     let daemon = home.start();
     eventually("the model is busy", || (get(&model.openai, "/slots")[0]["is_processing"] == true).then_some(()));
     model.child.kill().unwrap();
