@@ -32,6 +32,13 @@ categories! {
     PrivilegeEscalation = "privilege_escalation", PortScan = "port_scan", Other = "other",
 }
 
+impl Category {
+    /// The category called `name`.
+    pub fn parse(name: &str) -> Option<Category> {
+        Category::ALL.iter().copied().find(|category| category.as_str() == name)
+    }
+}
+
 impl std::fmt::Display for Category {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())

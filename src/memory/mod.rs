@@ -85,6 +85,9 @@ pub enum Drawer {
 }
 
 impl Drawer {
+    /// Those that hold what models said of shapes.
+    pub const VERDICTS: [Drawer; 3] = [Drawer::Malicious, Drawer::Benign, Drawer::Escalations];
+
     pub const ALL: [Drawer; 4] = [Drawer::Malicious, Drawer::Benign, Drawer::Escalations, Drawer::Reputation];
 
     pub fn as_str(self) -> &'static str {

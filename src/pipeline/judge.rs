@@ -203,10 +203,7 @@ impl Judge {
             rules,
             counter: Counter::new(&config.detect, config.thresholds.flag),
             thresholds: config.thresholds.clone(),
-            durations: Durations {
-                first_secs: config.respond.block_duration_secs,
-                max_secs: config.respond.max_block_duration_secs,
-            },
+            durations: durations(config),
             reading: Reading::of(config),
             asks_models: false,
             time_secs: 0,
@@ -380,8 +377,12 @@ fn actionable(event: &Event<'_>) -> Option<IpAddr> {
 
 /// The ban that a finding starts, for the gate.
 pub fn proposal(finding: &Finding, settled: &Settled) -> Option<Proposal> {
-    let client = finding.client?;
-    Some(Proposal {
+    Some(proposal_of(finding, finding.client?, settled.ban_secs?, settled.counted.offences))
+}
+
+/// That `client`, who was banned `offences` times before, is banned because of a finding.
+pub fn proposal_of(finding: &Finding, client: ClientKey, duration_secs: u64, offences: u32) -> Proposal {
+    Proposal {
         id: finding.decision_id(client),
         target: client.network(),
         proposer: Proposer::Rules,
@@ -392,9 +393,14 @@ pub fn proposal(finding: &Finding, settled: &Settled) -> Option<Proposal> {
             reason: finding.verdict.reasoning.clone(),
         },
         at: finding.time,
-        duration_secs: settled.ban_secs?,
-        offences: settled.counted.offences,
-    })
+        duration_secs,
+        offences,
+    }
+}
+
+/// How long bans last.
+pub fn durations(config: &Config) -> Durations {
+    Durations { first_secs: config.respond.block_duration_secs, max_secs: config.respond.max_block_duration_secs }
 }
 
 /// What the gate would say of `target` knowing nothing of the host: for `scan` and `explain`.

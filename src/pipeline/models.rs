@@ -42,12 +42,7 @@ fn tiers(config: &Config) -> anyhow::Result<Vec<Tier>> {
 pub async fn check(config: &Config) -> anyhow::Result<Vec<(String, Result<(), String>)>> {
     let mut told = vec![];
     for tier in tiers(config)? {
-        let answer = match tier.missing().await {
-            Ok(None) => Ok(()),
-            Ok(Some(problem)) => Err(problem),
-            Err(error) => Err(format!("tier {}: {error}", tier.config.name)),
-        };
-        told.push((tier.config.name.clone(), answer));
+        told.push((tier.config.name.clone(), tier.problem().await.map_or(Ok(()), Err)));
     }
     if config.triage.privacy == Privacy::LocalOnly {
         let far = config.tier.iter().filter(|tier| !tier.is_near());
@@ -68,6 +63,12 @@ pub async fn pull(config: &Config, name: &str, progress: &(dyn Fn(u64, u64) + Se
     Ok(tier.pull(progress).await?)
 }
 
+/// The configuration under which whatever a rule hits is a finding.
+fn sensitive(config: &Config) -> Config {
+    let thresholds = Thresholds { flag: 1, block: 10, certain: 10, ..config.thresholds.clone() };
+    Config { thresholds, ..config.clone() }
+}
+
 /// What every tier thinks of one line, whatever rules think of it; first what it is shown.
 ///
 /// # Errors
@@ -78,21 +79,20 @@ pub async fn ask(
     line: &str,
 ) -> anyhow::Result<(View, Vec<(String, Result<Said, String>)>)> {
     let mut scratch = Scratch::new();
-    let sensitive = Thresholds { flag: 1, block: 10, certain: 10, ..config.thresholds.clone() };
-    let config = Config { thresholds: sensitive, ..config.clone() };
+    let config = sensitive(config);
     let finding = finding_of_line(&config, rules, line, &mut scratch);
     let finding = finding.context("no rule minds the line, or it is not in nginx's combined format")?;
     let client = finding.client.context("the line names no client")?;
     let memory = memory::open(&MemoryConfig::default());
-    let toolbox = Toolbox::new(&config.reputation, memory, &|_| Today::default())?;
+    let toolbox = Toolbox::new(&config.reputation, config.triage.privacy, memory, &|_| Today::default())?;
     let view = View::of(&finding);
     let about = About { finding_id: finding.id(), address: finding.source_ip, client };
     let (mut told, mut ledger, mut first) = (vec![], vec![], "none".to_owned());
     for tier in tiers(&config)? {
-        let asked = Asked { view: &view, first: &first, known: "nothing else is known of this client", about: &about };
+        let asked = Asked { view: &view, first: &first, known: &triage::known_of(None), about: &about };
         let said = tier.ask(&asked, &toolbox, &mut ledger).await.map(|answered| answered.said);
         if let Ok(said) = &said {
-            first = format!("{}, {} of 10", said.class.as_str(), said.confidence);
+            first = said.to_string();
         }
         told.push((tier.config.name.clone(), said.map_err(|error| error.to_string())));
     }
@@ -134,11 +134,11 @@ pub fn views(config: &Config, rules: &Arc<Ruleset>, cases: &[Labelled]) -> Vec<(
     let mut scratch = Scratch::new();
     let seen: Vec<(Option<Finding>, &Labelled)> =
         cases.iter().map(|case| (finding(config, rules, &case.0, &mut scratch), case)).collect();
-    let mut doubts = seen.iter().filter_map(|(finding, _)| {
+    let weak = |(finding, _): &(Option<Finding>, &Labelled)| {
         let finding = finding.as_ref()?;
         Some((finding.evidence.first()?.rule_id.clone(), finding.category))
-    });
-    let mut borrowed: Vec<(Arc<str>, Category)> = doubts.by_ref().collect();
+    };
+    let mut borrowed: Vec<(Arc<str>, Category)> = seen.iter().filter_map(weak).collect();
     if borrowed.is_empty() {
         borrowed.push(("odd-request".into(), Category::Other));
     }
@@ -164,8 +164,7 @@ pub struct Trial {
 /// an honest request that is to be framed.
 pub fn trials(config: &Config, rules: &Arc<Ruleset>, requests: &[Labelled], count: usize) -> Vec<Trial> {
     let mut scratch = Scratch::new();
-    let sensitive = Thresholds { flag: 1, block: 10, certain: 10, ..config.thresholds.clone() };
-    let config = Config { thresholds: sensitive, ..config.clone() };
+    let config = sensitive(config);
     let injections = injection::all();
     let of_label = |label| requests.iter().filter(move |(_, is_attack)| *is_attack == label);
     let mut seen = |label: bool| -> Vec<(&ExampleRequest, Option<Finding>)> {
@@ -290,9 +289,7 @@ impl<'a> Asker<'a> {
     fn new(config: &Config, tier: &'a Tier) -> anyhow::Result<Asker<'a>> {
         let memory = memory::open(&MemoryConfig::default());
         // No service is asked about a client that there is not.
-        let reputation =
-            triage::ReputationConfig { geoip_files: config.reputation.geoip_files.clone(), ..Default::default() };
-        let toolbox = Toolbox::new(&reputation, memory, &|_| Today::default())?;
+        let toolbox = Toolbox::new(&config.reputation, Privacy::LocalOnly, memory, &|_| Today::default())?;
         let client = crate::event::ClientKey::of(std::net::Ipv4Addr::new(192, 0, 2, 1).into(), 64);
         let about = About { finding_id: String::new(), address: None, client };
         Ok(Asker { tier, toolbox, about, known: HashMap::new(), ledger: vec![] })
@@ -322,8 +319,7 @@ impl<'a> Asker<'a> {
             let is_malicious = tier.config.slope * odds + tier.config.offset >= 0.0;
             return Ok(Opinion { is_malicious, log_odds: Some(odds) });
         }
-        let known = "nothing else is known of this client";
-        let asked = Asked { view, first: "none", known, about: &self.about };
+        let asked = Asked { view, first: "none", known: &triage::known_of(None), about: &self.about };
         let said = tier.ask(&asked, &self.toolbox, &mut self.ledger).await?.said;
         Ok(Opinion { is_malicious: said.class == VerdictClass::Malicious, log_odds: None })
     }

@@ -1,9 +1,9 @@
 //! What models said and cost, and where an operator knew better.
 
 use serde::Serialize;
-use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, SqliteConnection};
 
+use super::read::number;
 use super::{Store, StoreError};
 use crate::event::{Judgement, ModelCall, Timestamp, VerdictClass};
 
@@ -69,7 +69,6 @@ impl Store {
              sum(output_tokens) AS output_tokens, sum(usd) AS usd, sum(millis) AS millis FROM model_calls WHERE at >= ",
         );
         query.push_bind(from.0).push(" GROUP BY service, model ORDER BY service, model");
-        let number = |row: &SqliteRow, column: &str| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
         self.read(query, |row| {
             Ok(Spent {
                 service: row.try_get("service")?,
@@ -91,7 +90,6 @@ impl Store {
     pub async fn model_calls(&self, limit: u32) -> Result<Vec<ModelCall>, StoreError> {
         let mut query = QueryBuilder::new("SELECT * FROM model_calls ORDER BY id DESC LIMIT ");
         query.push_bind(limit);
-        let number = |row: &SqliteRow, column: &str| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
         self.read(query, |row| {
             Ok(ModelCall {
                 at: Timestamp(row.try_get("at")?),

@@ -173,7 +173,7 @@ impl Store {
         let state = DecisionState::parse(&row.state).ok_or_else(|| unknown(format!("state {:?}", row.state)))?;
         let category = match &row.category {
             None => None,
-            Some(name) => Some(category(name).ok_or_else(|| unknown(format!("category {name:?}")))?),
+            Some(name) => Some(Category::parse(name).ok_or_else(|| unknown(format!("category {name:?}")))?),
         };
         let ground = Ground { finding_id: row.finding_id, category, score: row.score, reason: row.reason };
         Ok(Decision {
@@ -258,16 +258,20 @@ fn finding_row(row: SqliteRow) -> Result<FindingRow, sqlx::Error> {
     })
 }
 
+/// An unsigned number, which the database has as the signed one with the same bits.
+pub(super) fn number(row: &SqliteRow, column: &str) -> Result<u64, sqlx::Error> {
+    row.try_get::<i64, _>(column).map(i64::cast_unsigned)
+}
+
 fn file_mark(row: SqliteRow) -> Result<FileMark, sqlx::Error> {
-    let number = |column: &str| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
     Ok(FileMark {
         path: OsString::from_vec(row.try_get("path")?).into(),
-        device: number("device")?,
-        inode: number("inode")?,
-        generation: number("generation")?,
-        offset: number("byte_offset")?,
+        device: number(&row, "device")?,
+        inode: number(&row, "inode")?,
+        generation: number(&row, "generation")?,
+        offset: number(&row, "byte_offset")?,
         head_len: row.try_get("head_len")?,
-        head_hash: number("head_hash")?,
+        head_hash: number(&row, "head_hash")?,
     })
 }
 
@@ -288,8 +292,4 @@ fn change(row: SqliteRow) -> Result<Change, sqlx::Error> {
 
 fn network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
-}
-
-fn category(name: &str) -> Option<Category> {
-    Category::ALL.iter().copied().find(|category| category.as_str() == name)
 }

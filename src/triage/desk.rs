@@ -30,7 +30,6 @@ const TICK: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Case {
     pub about: About,
-    pub client: ClientKey,
     /// 1–10, by rules: the worst goes first. 0: a sample of what no rule minds, for the first tier alone.
     pub score: u8,
     pub view: View,
@@ -66,7 +65,7 @@ struct Shared {
     config: TriageConfig,
     sureness: watch::Receiver<Sureness>,
     /// What verdicts depend on beside the view: prompts, models and rules.
-    depends_on: Vec<String>,
+    depends_on: String,
 }
 
 /// An opinion as it is remembered.
@@ -103,6 +102,7 @@ impl Triage {
         let (waiting, waiting_seen) = watch::channel(0);
         let mut depends_on = vec![prompt::VERSION.to_owned(), rules.to_owned()];
         depends_on.extend(tiers.iter().map(|tier| format!("{} {}", tier.config.url, tier.config.model)));
+        let depends_on = depends_on.join("\n");
         let shared = Arc::new(Shared { tiers, toolbox, memory, config: config.clone(), sureness, depends_on });
         let desk = Desk { shared: shared.clone(), judged, questions: HashMap::new(), asks: JoinSet::new() };
         tokio::spawn(desk.work(cases_taken, waiting));
@@ -139,13 +139,9 @@ impl Triage {
         let shared = self.shared.clone();
         async move {
             for tier in &shared.tiers {
-                let problem = match tier.missing().await {
-                    Ok(None) => {
-                        tier.warm_up().await;
-                        continue;
-                    }
-                    Ok(Some(problem)) => problem,
-                    Err(error) => format!("tier {}: {error}", tier.config.name),
+                let Some(problem) = tier.problem().await else {
+                    tier.warm_up().await;
+                    continue;
                 };
                 tracing::warn!("{problem}; rules decide without it");
                 tier.note(|stats| stats.problem = Some(problem));
@@ -156,12 +152,11 @@ impl Triage {
 
 impl Shared {
     fn key(&self, view: &View) -> String {
-        let depends_on: Vec<&str> = self.depends_on.iter().map(String::as_str).collect();
-        view.key(&depends_on)
+        view.key(&self.depends_on)
     }
 
     async fn recall(&self, key: &str) -> Option<KnownVerdict> {
-        for drawer in [Drawer::Malicious, Drawer::Benign, Drawer::Escalations] {
+        for drawer in Drawer::VERDICTS {
             if let Some(text) = self.memory.get(drawer, key).await {
                 return serde_json::from_str(&text).ok();
             }
@@ -186,10 +181,9 @@ impl Shared {
         let Sureness { act, monitor } = *self.sureness.borrow();
         let key = self.key(&case.view);
         let key_of_known = known.key(&key, None);
-        let key_of_client = known.key(&key, Some(case.client));
+        let key_of_client = known.key(&key, Some(case.about.client));
         let ttl = Duration::from_secs(self.config.verdict_ttl_secs);
-        let mut first: Option<VerdictClass> = None;
-        let mut said_first = "none".to_owned();
+        let mut first: Option<(VerdictClass, String)> = None;
         for (index, tier) in self.tiers.iter().enumerate() {
             // Who is asked for a label sees the view alone; for a verdict, what is known of the client too.
             let is_label = tier.config.ask() == Ask::Label;
@@ -201,7 +195,8 @@ impl Shared {
                     break;
                 }
             }
-            let asked = Asked { view: &case.view, first: &said_first, known: &known.said, about: &case.about };
+            let said_first = first.as_ref().map_or("none", |(_, said)| said);
+            let asked = Asked { view: &case.view, first: said_first, known: &known.said, about: &case.about };
             let answered = match remembered {
                 Some(remembered) => {
                     outcome.note = "as decided before".into();
@@ -224,18 +219,15 @@ impl Shared {
             match answered {
                 Ok(answered) => {
                     let Said { class, confidence, .. } = answered.said;
-                    if let Some(first) = first {
-                        tier.note(|stats| match class == first {
+                    if let Some((first, said)) = &first {
+                        tier.note(|stats| match class == *first {
                             true => stats.agreed += 1,
                             false => stats.disagreed += 1,
                         });
-                    }
-                    if first.is_some() {
-                        let told = format!("the first tier said {said_first}");
+                        let told = format!("the first tier said {said}");
                         outcome.note = if outcome.note.is_empty() { told } else { format!("{}; {told}", outcome.note) };
                     }
-                    first = Some(class);
-                    said_first = format!("{}, {confidence} of 10", class.as_str());
+                    first = Some((class, answered.said.to_string()));
                     outcome.ill_reputed |= answered.ill_reputed;
                     outcome.of_client |= answered.of_client;
                     outcome.said = Some(answered.said);
@@ -362,7 +354,7 @@ impl Desk {
     }
 
     async fn take(&mut self, case: Case) -> Result<(), Stopped> {
-        let known = Known::of(self.shared.memory.recall(case.client).await.as_ref());
+        let known = Known::of(self.shared.memory.recall(case.about.client).await.as_ref());
         let key = known.key(&self.shared.key(&case.view), None);
         let question = self.questions.entry(key).or_insert_with(|| Question { cases: vec![], known, asked: false });
         if question.cases.len() >= MAX_ALIKE {
@@ -420,9 +412,9 @@ impl Desk {
     async fn conclude(&mut self, key: &str, outcome: Outcome) -> Result<(), Stopped> {
         let Some(Question { cases, known, .. }) = self.questions.remove(key) else { return Ok(()) };
         let Outcome { said, by, note, of_client, ill_reputed, mut calls } = outcome;
-        let asked_for = cases.first().map(|case| case.client);
+        let asked_for = cases.first().map(|case| case.about.client);
         for case in cases {
-            if of_client && Some(case.client) != asked_for {
+            if of_client && Some(case.about.client) != asked_for {
                 // Looked at was somebody else.
                 self.again(case, known.clone());
                 continue;

@@ -1,6 +1,7 @@
 //! What a provider may still be asked: limits and budgets of the configuration, what the server's own
 //! headers say, and a breaker for one that fails. Time is an argument.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::provider::{Allowance, Left, ProviderError, Refused, Usage};
@@ -167,6 +168,12 @@ impl Limits {
             self.today = Today { day, ..Today::default() };
         }
     }
+}
+
+/// What a mutex holds.
+pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Numbers are whole after a panic too.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// So much a minute, refilled steadily; what was not used in a minute is lost.

@@ -15,6 +15,7 @@ mod tier;
 mod tools;
 mod view;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -24,7 +25,7 @@ pub use calibrate::{Fit, fit};
 pub use config::{Ask, Privacy, Provider, ReputationConfig, TierConfig, TriageConfig};
 pub use desk::{Case, Judged, Sureness, Triage};
 pub use limits::Today;
-pub use prompt::Said;
+pub use prompt::{Said, known_of};
 pub use tier::{Asked, Tier, Unanswered};
 pub use tools::{About, Toolbox};
 pub use view::{ADDRESSES_MODEL, View, mask};
@@ -68,26 +69,16 @@ pub fn open(
     if tiers.is_empty() {
         return Ok(None);
     }
-    let mut reputation = reputation.clone();
-    if config.privacy == Privacy::LocalOnly {
-        (reputation.abuseipdb_key, reputation.virustotal_key) = Default::default();
-    } else {
-        read_key(&mut reputation.abuseipdb_key, reputation.abuseipdb_key_file.as_deref())?;
-        read_key(&mut reputation.virustotal_key, reputation.virustotal_key_file.as_deref())?;
-    }
-    let toolbox = Toolbox::new(&reputation, memory.clone(), used)?;
+    let toolbox = Toolbox::new(reputation, config.privacy, memory.clone(), used)?;
     Ok(Some(Triage::start(config, sureness, tiers, toolbox, memory, rules)))
 }
 
-/// Takes the key that a file holds.
-fn read_key(key: &mut Secret, file: Option<&std::path::Path>) -> anyhow::Result<()> {
-    if let (true, Some(file)) = (key.is_empty(), file) {
-        let text =
-            std::fs::read_to_string(file).with_context(|| format!("cannot read the key in {}", file.display()))?;
-        anyhow::ensure!(!text.trim().is_empty(), "{} holds no key", file.display());
-        *key = Secret::from(text.trim().to_owned());
-    }
-    Ok(())
+/// The key that is set, or else the one that `file` holds.
+fn key(set: &Secret, file: Option<&Path>) -> anyhow::Result<Secret> {
+    let Some(file) = file.filter(|_| set.is_empty()) else { return Ok(set.clone()) };
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the key in {}", file.display()))?;
+    anyhow::ensure!(!text.trim().is_empty(), "{} holds no key", file.display());
+    Ok(Secret::from(text.trim().to_owned()))
 }
 
 /// The verdict when no model is asked: what rules flagged is malicious, as sure as its score.

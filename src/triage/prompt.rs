@@ -1,6 +1,8 @@
 //! What models are asked, and how their answers are read. The part that is always the same comes
 //! first, so that servers keep it; what an attacker may have written comes last and masked.
 
+use std::fmt;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -111,6 +113,12 @@ pub fn known_of(summary: Option<&Summary>) -> String {
 /// The last part of what a model is asked for a verdict.
 pub fn case(view: &View, first: &str, known: &str) -> String {
     format!("{}\nfirst opinion: {first}\nmemory: {known}", view.as_str())
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {} of 10", self.class.as_str(), self.confidence)
+    }
 }
 
 /// What a model said, as far as it can be understood.

@@ -2,14 +2,13 @@
 //! knows its errors; it neither retries nor counts, that is the tier's.
 
 mod anthropic;
+mod headers;
 pub(in crate::triage) mod http;
-mod limits;
 mod ollama;
 mod openai;
 mod refusal;
 mod reply;
 
-use std::fs;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -26,7 +25,7 @@ use crate::event::Secret;
 /// The URL or the key cannot be used, or no CA certificates are installed.
 pub fn build(tier: &TierConfig) -> anyhow::Result<Box<dyn LlmProvider>> {
     let built = || -> anyhow::Result<Box<dyn LlmProvider>> {
-        let key = key(tier)?;
+        let key = super::key(&tier.api_key, tier.api_key_file.as_deref())?;
         Ok(match tier.provider {
             Provider::Ollama => Box::new(ollama::Ollama::new(tier, &key)?),
             Provider::Openai => Box::new(openai::Openai::new(tier, &key)?),
@@ -34,17 +33,6 @@ pub fn build(tier: &TierConfig) -> anyhow::Result<Box<dyn LlmProvider>> {
         })
     };
     built().with_context(|| format!("tier {}", tier.name))
-}
-
-/// The tier's key, or what its file holds.
-fn key(tier: &TierConfig) -> anyhow::Result<Secret> {
-    match &tier.api_key_file {
-        Some(file) if tier.api_key.is_empty() => {
-            let key = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-            Ok(Secret::from(key.trim().to_owned()))
-        }
-        _ => Ok(tier.api_key.clone()),
-    }
 }
 
 /// Whether the server at `url` is on this host or at a private address.

@@ -1,13 +1,13 @@
 //! One tier: a model with its limits, and how its answer becomes an opinion.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
-use super::limits::{Barred, Limits, Today};
+use super::limits::{Barred, Limits, Today, locked};
 use super::prompt::{self, Said};
 use super::provider::{Chat, LlmProvider, Message, ProviderError, Refused, Reply, Tool, Usage};
 use super::tools::{About, Conversation, Toolbox};
@@ -147,24 +147,26 @@ impl Tier {
         what(&mut locked(&self.stats));
     }
 
-    /// What is wrong with the model by the server's own list; `None` if nothing is, or if the list
-    /// cannot be had.
-    pub async fn missing(&self) -> Result<Option<String>, ProviderError> {
-        let listed = bounded(self.timeout(), self.provider.models()).await?;
+    /// What is wrong with the model by the server's own list, or with the server; `None` if nothing is.
+    pub async fn problem(&self) -> Option<String> {
+        let listed = match bounded(self.timeout(), self.provider.models()).await {
+            Ok(listed) => listed,
+            Err(error) => return Some(format!("tier {}: {error}", self.config.name)),
+        };
         // Ollama lists `phi3.5:latest` for `phi3.5`.
         let is_it = |name: &String| *name == self.config.model || *name == format!("{}:latest", self.config.model);
         if listed.iter().any(is_it) {
-            return Ok(None);
+            return None;
         }
         let some: Vec<&str> = listed.iter().map(String::as_str).take(8).collect();
-        Ok(Some(format!(
+        Some(format!(
             "tier {}: {} has no model {}; it has {}: set `model`, or fetch it with `palisade triage pull {}`",
             self.config.name,
             self.config.url,
             self.config.model,
             if some.is_empty() { "none".into() } else { some.join(", ") },
             self.config.name
-        )))
+        ))
     }
 
     /// Has a server nearby load its model and keep the part of the question that is always the same: on a
@@ -444,9 +446,4 @@ async fn bounded<T>(
     call: impl Future<Output = Result<T, ProviderError>>,
 ) -> Result<T, ProviderError> {
     tokio::time::timeout(deadline, call).await.unwrap_or(Err(ProviderError::TimedOut(deadline)))
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Numbers are whole after a panic too.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

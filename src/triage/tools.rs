@@ -2,20 +2,21 @@
 //! comes back is ours or checked by shape, never text that somebody else wrote.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::geoip::Geoip;
-use super::limits::{Caps, Limits};
+use super::limits::{Caps, Limits, locked};
 use super::prompt::Said;
 use super::provider::{Message, ProviderError, Reply, Tool, ToolCall};
 use super::reputation::{Abuseipdb, Reputation, Virustotal, is_public};
 use super::tier::Answered;
-use super::{ReputationConfig, UsedToday};
-use crate::event::{ClientKey, ModelCall, Timestamp};
+use super::{Privacy, ReputationConfig, UsedToday};
+use crate::event::{ClientKey, ModelCall, Secret, Timestamp};
 use crate::memory::{Drawer, Memory};
 
 /// Times that a model may ask for tools before it must answer.
@@ -64,17 +65,28 @@ enum Client {
 }
 
 impl Toolbox {
-    /// The tools for which `config` has keys, and those that need none. `today` is what a service
-    /// was asked on this day before the start.
+    /// The tools for which `config` has keys, and those that need none; under [`Privacy::LocalOnly`] these
+    /// alone. `today` is what a service was asked on this day before the start.
     ///
     /// # Errors
     /// A key, an address or a file of the configuration cannot be used.
-    pub fn new(config: &ReputationConfig, memory: Arc<dyn Memory>, today: UsedToday<'_>) -> anyhow::Result<Toolbox> {
+    pub fn new(
+        config: &ReputationConfig,
+        privacy: Privacy,
+        memory: Arc<dyn Memory>,
+        today: UsedToday<'_>,
+    ) -> anyhow::Result<Toolbox> {
         let mut services = vec![];
+        let key = |set: &Secret, file: &Option<PathBuf>| match privacy {
+            Privacy::LocalOnly => Ok(Secret::default()),
+            Privacy::Masked => super::key(set, file.as_deref()),
+        };
+        let abuseipdb_key = key(&config.abuseipdb_key, &config.abuseipdb_key_file)?;
+        let virustotal_key = key(&config.virustotal_key, &config.virustotal_key_file)?;
         let limits = |name: &str, caps: Caps| Mutex::new(Limits::new(caps, today(name), Instant::now()));
-        if !config.abuseipdb_key.is_empty() {
+        if !abuseipdb_key.is_empty() {
             let caps = Caps { requests_per_day: config.abuseipdb_per_day, ..Caps::default() };
-            let client = Abuseipdb::new(&config.abuseipdb_url, &config.abuseipdb_key, LOOKUP_TIMEOUT)?;
+            let client = Abuseipdb::new(&config.abuseipdb_url, &abuseipdb_key, LOOKUP_TIMEOUT)?;
             services.push(Service {
                 tool: "check_abuseipdb",
                 name: "abuseipdb",
@@ -82,10 +94,10 @@ impl Toolbox {
                 limits: limits("abuseipdb", caps),
             });
         }
-        if !config.virustotal_key.is_empty() {
+        if !virustotal_key.is_empty() {
             let (requests_per_min, requests_per_day) = (config.virustotal_per_min, config.virustotal_per_day);
             let caps = Caps { requests_per_min, requests_per_day, ..Caps::default() };
-            let client = Virustotal::new(&config.virustotal_url, &config.virustotal_key, LOOKUP_TIMEOUT)?;
+            let client = Virustotal::new(&config.virustotal_url, &virustotal_key, LOOKUP_TIMEOUT)?;
             services.push(Service {
                 tool: "check_virustotal",
                 name: "virustotal",
@@ -179,8 +191,8 @@ fn is_ill(known: &Reputation) -> bool {
 }
 
 impl Service {
-    fn limits(&self) -> std::sync::MutexGuard<'_, Limits> {
-        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    fn limits(&self) -> MutexGuard<'_, Limits> {
+        locked(&self.limits)
     }
 }
 

@@ -1,7 +1,6 @@
 //! A small language model that really runs: what scripts cannot show about wire formats, templates,
 //! probabilities and waiting. What it thinks of a request is never asserted: it is too small to be right.
 
-use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -14,9 +13,10 @@ use palisade::event::ClientKey;
 use palisade::memory::{self, MemoryConfig};
 use palisade::pipeline::{models, replay};
 use palisade::triage::provider::{self, Chat, Message, Reply, Tool};
-use palisade::triage::{About, Asked, ReputationConfig, Said, Tier, TierConfig, Today, Toolbox, View};
+use palisade::triage::{About, Asked, Privacy, ReputationConfig, Said, Tier, TierConfig, Today, Toolbox, View};
 use serde_json::{Value, json};
 
+use super::daemon::{append, home};
 use super::{run, user};
 use crate::support::daemon::{Home, eventually};
 use crate::support::log::line;
@@ -172,7 +172,8 @@ struct Told {
 fn ask(tier: &Tier, view: &View) -> Told {
     let memory = memory::open(&MemoryConfig::default());
     run(async {
-        let toolbox = Toolbox::new(&ReputationConfig::default(), memory, &|_| Today::default()).unwrap();
+        let toolbox =
+            Toolbox::new(&ReputationConfig::default(), Privacy::Masked, memory, &|_| Today::default()).unwrap();
         let address = "203.0.113.7".parse().unwrap();
         let about = About { finding_id: "f".into(), address: Some(address), client: ClientKey::of(address, 64) };
         let asked =
@@ -333,16 +334,10 @@ fn more_questions_than_slots_are_all_answered() {
 #[ignore = "asks a real model: `./test` has one"]
 fn while_a_server_is_killed_in_the_middle_of_an_answer_rules_decide() {
     let mut model = Model::start(&["--slots", "1"]);
-    let home = Home::new();
-    fs::create_dir(home.path("rules")).unwrap();
-    fs::write(home.path("rules/doubt.toml"), RULE).unwrap();
-    let (log, rules) = (home.path("access.log"), home.path("rules"));
     // Long, so that it is still being written when the server is gone.
     let slow = table("openai", &model.openai, "verdict").replace("max_output_tokens = 60", "max_output_tokens = 2000");
-    home.configure(&format!(
-        "{slow}[detect]\nrules_dir = {rules:?}\n[[source]]\npath = {log:?}\nstart = \"beginning\"\n"
-    ));
-    fs::write(&log, line("203.0.113.8", "GET /item?id=doubtfuleight", 200)).unwrap();
+    let home = home(&slow);
+    append(&home, &line("203.0.113.8", "GET /item?id=doubtfuleight", 200));
     let daemon = home.start();
     eventually("the model is busy", || (get(&model.openai, "/slots")[0]["is_processing"] == true).then_some(()));
     model.child.kill().unwrap();
@@ -355,19 +350,6 @@ fn while_a_server_is_killed_in_the_middle_of_an_answer_rules_decide() {
     assert!(found["reasoning"].as_str().unwrap().contains("no model's opinion: openai:"), "{found}");
     assert_eq!(daemon.stop(), 0);
 }
-
-const RULE: &str = r#"
-[[rule]]
-id = "grey-eight"
-category = "sqli"
-score = 8
-target = ["args"]
-description = "a bad word"
-reference = "CWE-89"
-pattern = '''doubtfuleight'''
-attack = ["/?q=doubtfuleight"]
-benign = ["/?q=doubtful"]
-"#;
 
 #[test]
 #[ignore = "asks a real model: `./test` has one"]

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Decider, Done};
-use crate::decide::{self, Durations};
+use crate::decide;
 use crate::event::{
-    Action, Category, ClientKey, DecidedBy, DecisionState, Evidence, Finding, Ground, Judgement, Proposal, Proposer,
-    Timestamp, Verdict, VerdictClass, digest,
+    Action, Category, ClientKey, DecidedBy, DecisionState, Evidence, Finding, Judgement, Proposal, Proposer, Timestamp,
+    Verdict, VerdictClass, digest,
 };
+use crate::pipeline::judge;
 use crate::pipeline::reader::Control;
 use crate::record::{Correction, FindingRow};
 use crate::show::Problem;
@@ -59,23 +60,10 @@ impl Decider {
     }
 
     fn proposal(&self, finding: &Finding, client: ClientKey) -> Proposal {
-        let respond = &self.given.config.respond;
-        let durations =
-            Durations { first_secs: respond.block_duration_secs, max_secs: respond.max_block_duration_secs };
-        Proposal {
-            id: finding.decision_id(client),
-            target: client.network(),
-            proposer: Proposer::Rules,
-            ground: Ground {
-                finding_id: Some(finding.id()),
-                category: Some(finding.category),
-                score: finding.score,
-                reason: REASON.into(),
-            },
-            at: finding.time,
-            duration_secs: decide::ban_secs(0, durations),
-            offences: 0,
-        }
+        let secs = decide::ban_secs(0, judge::durations(&self.given.config));
+        let mut proposal = judge::proposal_of(finding, client, secs, 0);
+        proposal.ground.reason = REASON.into();
+        proposal
     }
 
     /// Takes an operator's word on a recorded finding, and undoes or does what follows from it.
@@ -154,7 +142,7 @@ fn finding(row: FindingRow) -> Option<Finding> {
         status: row.status,
         user_agent: row.user_agent,
         referer: row.referer,
-        category: Category::ALL.iter().copied().find(|category| category.as_str() == row.category)?,
+        category: Category::parse(&row.category)?,
         rule_ids: rule_ids.into_iter().map(Arc::from).collect(),
         score: row.score,
         evidence,

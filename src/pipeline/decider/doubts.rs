@@ -79,7 +79,6 @@ fn case(finding: &Finding) -> Option<Case> {
     let client = finding.client?;
     Some(Case {
         about: About { finding_id: finding.id(), address: finding.source_ip, client },
-        client,
         score: finding.score,
         view: View::of(finding),
         since: Instant::now(),
@@ -117,7 +116,7 @@ impl Decider {
         let Some(case) = case(finding).filter(|_| self.doubts.by_finding.len() < MAX_DOUBTS) else {
             return (None, Some(proposal));
         };
-        let client = case.client;
+        let client = case.about.client;
         if self.doubts.of_client.get(&client).is_some_and(|count| *count >= MAX_DOUBTS_OF_CLIENT) {
             return (None, None);
         }
@@ -192,12 +191,12 @@ impl Decider {
                 Some(said) => {
                     let from = if note.is_empty() { String::new() } else { format!(" ({note})") };
                     let why = if said.reasoning.is_empty() { String::new() } else { format!(" ({})", said.reasoning) };
-                    format!("{}{from}: {}, {confidence} of 10{why}", by.as_str(), class.as_str())
+                    format!("{}{from}: {said}{why}", by.as_str())
                 }
                 None => format!("no model's opinion: {note}"),
             };
             let reasoning = format!("{}; {opinion}; {combined} of 10", finding.verdict.reasoning);
-            tracing::info!(client = %case.client, score = finding.score, combined, decision = action.as_str(), "{opinion}");
+            tracing::info!(client = %case.about.client, score = finding.score, combined, decision = action.as_str(), "{opinion}");
             let decided_by = if said.is_some() { by } else { DecidedBy::Rules };
             let verdict = Verdict { class, confidence, decided_by, reasoning };
             self.conclude_doubt(doubt, combined, action, &verdict, now, &mut done).await;

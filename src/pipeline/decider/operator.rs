@@ -41,7 +41,7 @@ impl Decider {
             }
             Command::Verdict { finding_id, class } => self.take_word(&finding_id, class, now).await,
             Command::ForgetVerdicts => {
-                for drawer in [Drawer::Malicious, Drawer::Benign, Drawer::Escalations] {
+                for drawer in Drawer::VERDICTS {
                     self.given.memory.clear(drawer).await;
                 }
                 Ok(json!({}))

@@ -8,7 +8,7 @@ use super::*;
 use crate::event::{Action, Category, Evidence, Finding, Timestamp, Verdict};
 use crate::memory::{self, MemoryConfig};
 use crate::triage::provider::{Answer, Chat, LlmProvider, Message, ProviderError, Reply, ToolCall};
-use crate::triage::{ReputationConfig, TierConfig, Today};
+use crate::triage::{Privacy, ReputationConfig, TierConfig, Today};
 
 /// A model that says what it is told, when it is let.
 struct Scripted {
@@ -83,7 +83,8 @@ fn desk_of(asks: &[&str], scripts: Vec<Script>, config: TriageConfig) -> Bench {
         under_way.push(provider.under_way.clone());
         tiers.push(Tier::new(config, Box::new(provider), Today::default()));
     }
-    let toolbox = Toolbox::new(&ReputationConfig::default(), memory.clone(), &|_| Today::default()).unwrap();
+    let toolbox =
+        Toolbox::new(&ReputationConfig::default(), Privacy::Masked, memory.clone(), &|_| Today::default()).unwrap();
     let sureness = watch::channel(Sureness { act: 8, monitor: 4 }).1;
     let triage = Triage::start(&config, sureness, tiers, toolbox, memory.clone(), "rules");
     Bench { triage, memory, asked, let_through, under_way }
@@ -123,7 +124,6 @@ fn case(client: u8, n: u64, uri: &str, score: u8) -> Case {
     let client = finding.client.unwrap();
     Case {
         about: About { finding_id: finding.id(), address: finding.source_ip, client },
-        client,
         score,
         view: View::of(&finding),
         since: Instant::now(),
@@ -213,7 +213,7 @@ async fn the_worst_goes_first_and_the_weakest_is_left_to_rules() {
     }
     let left = bench.judged().await;
     assert_eq!((left.said.is_none(), left.note.as_str()), (true, "too many cases wait for a model"));
-    assert_eq!(left.case.client, case(2, 2, "/", 5).client);
+    assert_eq!(left.case.about.client, case(2, 2, "/", 5).about.client);
     bench.let_through[0].add_permits(10);
     for _ in 0..3 {
         bench.judged().await;

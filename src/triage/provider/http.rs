@@ -14,7 +14,7 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, Response, Url};
 use serde_json::Value;
 
-use super::limits;
+use super::headers;
 use super::refusal::Complaint;
 use super::{Allowance, ProviderError, Usage};
 use crate::event::{Secret, printable};
@@ -179,7 +179,7 @@ impl Http {
             return Err(complaint.refused(status.as_u16(), headers, &self.key));
         }
         let bytes = Usage { sent_bytes: sent as u64, received_bytes: body.len() as u64, ..Usage::default() };
-        Ok(Heard { json, bytes, allowance: limits::allowance(headers, SystemTime::now()) })
+        Ok(Heard { json, bytes, allowance: headers::allowance(headers, SystemTime::now()) })
     }
 
     fn json(&self, body: &[u8]) -> Result<Value, ProviderError> {

@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use super::{ProviderError, Refused, limits};
+use super::{ProviderError, Refused, headers};
 use crate::event::{Secret, printable};
 
 /// Bytes of a server's words that are looked at, and that are shown.
@@ -70,8 +70,8 @@ impl Complaint {
         let now = SystemTime::now();
         let status = if status < 300 { self.status.unwrap_or(status) } else { status };
         let refusal = self.refusal(status);
-        let refill = || if refusal == Refused::TooMany { limits::refill(headers, now) } else { None };
-        let retry_after = limits::retry_after(headers, now).or_else(refill);
+        let refill = || if refusal == Refused::TooMany { headers::refill(headers, now) } else { None };
+        let retry_after = headers::retry_after(headers, now).or_else(refill);
         ProviderError::Refused { refusal, status, text: shown(&self.text, key), retry_after }
     }
 
