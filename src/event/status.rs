@@ -26,6 +26,8 @@ pub struct Status {
     pub rules: usize,
     /// Models and what they did since the start; null where none is configured.
     pub triage: serde_json::Value,
+    /// What carries out blocks: each with what it holds, what waits, and what is wrong with it.
+    pub responders: serde_json::Value,
     /// Of short-term memory.
     pub memory: serde_json::Value,
     pub sources: Vec<SourceStatus>,

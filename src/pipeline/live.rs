@@ -124,7 +124,7 @@ pub async fn run(
     }
     let corrections = store.corrections().await?;
     let mut decider = Decider::new(Given {
-        responder: responder(&config)?,
+        responders: responders(&config)?,
         config: config.clone(),
         thresholds: thresholds_seen,
         store: store.clone(),
@@ -244,14 +244,16 @@ async fn open_triage(
 }
 
 /// What carries out blocks: nothing in dry run.
-fn responder(config: &Config) -> anyhow::Result<Box<dyn Responder>> {
-    let name = match (config.mode, config.respond.names.as_slice()) {
-        (Mode::DryRun, _) => "dry_run",
-        (Mode::Enforce, [name]) => name,
-        (Mode::Enforce, names) => bail!("respond.use must name exactly one responder for now, not {}", names.len()),
+fn responders(config: &Config) -> anyhow::Result<Vec<Box<dyn Responder>>> {
+    let names: &[String] = match config.mode {
+        Mode::DryRun => &["dry_run".into()],
+        Mode::Enforce => &config.respond.names,
     };
-    let kind = plugin::find(respond::KINDS, name).with_context(|| format!("no responder is called {name:?}"))?;
-    Ok((kind.build)())
+    let build = |name: &String| {
+        let kind = plugin::find(respond::KINDS, name).with_context(|| format!("no responder is called {name:?}"))?;
+        (kind.build)(&config.respond).with_context(|| format!("respond.{name}"))
+    };
+    names.iter().map(build).collect()
 }
 
 async fn surroundings_now(

@@ -7,8 +7,10 @@ mod nftables;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::Serialize;
 
 use crate::decide::Permit;
 use crate::event::{Outcome, Timestamp};
@@ -26,12 +28,18 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, RespondError>> + 
 /// - Every call is idempotent: after an error, a timeout or a dropped future nobody knows whether
 ///   the backend acted, and making the same call again is always right.
 /// - A call never waits longer than its own deadline, and does not retry what the backend refused.
-///   After an error that [is retryable](RespondError::is_retryable) the caller waits, calls
-///   [`start`](Self::start) and [`allow`](Self::allow) again, and applies everything that should be held.
+///   After an error the caller waits, calls [`start`](Self::start) and [`allow`](Self::allow) again,
+///   and applies everything that should be held.
 /// - Bans outlive the responder: dropping it closes its processes and lets go of nothing.
+/// - What somebody else put into the backend is left alone and is not [`held`](Self::held).
 pub trait Responder: Send {
     /// Its name in the configuration.
     fn name(&self) -> &'static str;
+
+    /// How it is to be called.
+    fn manner(&self) -> Manner {
+        Manner::KERNEL
+    }
 
     /// Makes the backend ready; called before anything else. What it already holds stays held.
     ///
@@ -53,11 +61,23 @@ pub trait Responder: Send {
     /// As for [`apply`](Self::apply).
     fn lift<'a>(&'a mut self, targets: &'a [IpNet]) -> Answer<'a, ()>;
 
-    /// What the backend itself holds now.
+    /// What the backend itself holds for us now.
     ///
     /// # Errors
     /// The backend cannot be asked, or what it holds for us was removed.
     fn held(&mut self) -> Answer<'_, Vec<Outcome>>;
+
+    /// Whether everything that [`start`](Self::start) made is still there, cheaply: called every
+    /// [`Manner::look`].
+    ///
+    /// # Errors
+    /// [`RespondError::Lost`] when somebody removed it; else the backend cannot be asked.
+    fn check(&mut self) -> Answer<'_, ()>;
+
+    /// What was dropped since the backend was made, where it counts.
+    fn dropped(&mut self) -> Answer<'_, Option<Dropped>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 
     /// Makes these, and only these, the networks that pass whatever is held.
     ///
@@ -66,12 +86,48 @@ pub trait Responder: Send {
     fn allow<'a>(&'a mut self, networks: &'a [IpNet]) -> Answer<'a, ()>;
 }
 
+/// How a responder is to be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manner {
+    /// It answers in milliseconds; others need seconds or minutes, and nobody waits for them.
+    pub is_quick: bool,
+    /// The backend ends bans by its own clock; from others what has ended is [lifted](Responder::lift).
+    pub ends_bans: bool,
+    /// What comes within this time goes as one call.
+    pub gather: Duration,
+    /// How often [`Responder::check`] is called.
+    pub look: Duration,
+    /// It stops requests also of clients behind a proxy, whose packets come from the proxy.
+    pub sees_clients_behind_proxies: bool,
+}
+
+impl Manner {
+    /// A firewall in this host's kernel.
+    pub const KERNEL: Manner = Manner {
+        is_quick: true,
+        ends_bans: true,
+        gather: Duration::ZERO,
+        look: Duration::from_secs(1),
+        sees_clients_behind_proxies: false,
+    };
+}
+
+/// What a backend refused so far because of us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Dropped {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
 /// No target is held longer than this at one go, in seconds: a year, nft's limit for a timeout
 /// ("value too large" beyond, nft 1.0.6).
 const MAX_SECS: u64 = 365 * 86_400;
 
 /// How a kind makes its responder, which does nothing before [`start`](Responder::start).
-pub type Build = fn() -> Box<dyn Responder>;
+///
+/// # Errors
+/// What is missing in its settings.
+pub type Build = fn(&RespondConfig) -> Result<Box<dyn Responder>, RespondError>;
 
 /// Every responder.
 pub static KINDS: &[Kind<Build>] = &[
@@ -79,13 +135,13 @@ pub static KINDS: &[Kind<Build>] = &[
         name: "dry_run",
         summary: "Remembers what would be shut out; touches nothing.",
         example: "mode = \"dry_run\"",
-        build: || Box::new(DryRun::default()),
+        build: |_| Ok(Box::new(DryRun::default())),
     },
     Kind {
         name: "nftables",
         summary: "Drops packets in the Linux kernel, before connection tracking, with kernel-side expiry.",
         example: "[respond]\nuse = [\"nftables\"]",
-        build: || Box::new(Nftables::default()),
+        build: |_| Ok(Box::new(Nftables::default())),
     },
 ];
 
@@ -112,18 +168,6 @@ pub enum RespondError {
     Died { program: String, reason: String },
     #[error("`{program}` refused: {message}")]
     Rejected { program: String, message: String },
-}
-
-impl RespondError {
-    /// Whether the same may succeed after a while, or after a new [`Responder::start`], without
-    /// anybody changing the system.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            RespondError::Lost
-            | RespondError::Full { .. }
-            | RespondError::TimedOut { .. }
-            | RespondError::Died { .. } => true,
-            RespondError::Missing { .. } | RespondError::NotPermitted { .. } | RespondError::Rejected { .. } => false,
-        }
-    }
+    #[error("{0}")]
+    Settings(String),
 }

@@ -108,6 +108,10 @@ impl Responder for Nftables {
         Box::pin(self.ask())
     }
 
+    fn check(&mut self) -> Answer<'_, ()> {
+        Box::pin(async { self.nft.run(script::CHECK).await })
+    }
+
     fn allow<'a>(&'a mut self, networks: &'a [IpNet]) -> Answer<'a, ()> {
         Box::pin(async move { self.nft.run(&script::allow(networks)).await })
     }

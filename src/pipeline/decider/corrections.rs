@@ -95,7 +95,7 @@ impl Decider {
                         Ok(permit) => {
                             let mut decision = self.decision(&proposal, now);
                             decision.expires_at = permit.expires_at();
-                            let applied = self.apply(vec![permit], now).await;
+                            let applied = self.apply(vec![permit]).await;
                             decision.state = if applied { DecisionState::Active } else { DecisionState::Pending };
                             self.given.status.blocks += 1;
                             let _ = self.given.controls.send(Control::Ban(client, now, proposal.duration_secs));

@@ -263,7 +263,7 @@ impl Decider {
             if !permits.is_empty() {
                 let _ = self.given.controls.send(Control::Ban(client, at, secs));
             }
-            let applied = self.apply(permits, now).await;
+            let applied = self.apply(permits).await;
             done.decisions.extend(decision.map(|decision| match decision.state {
                 DecisionState::Active if !applied => Decision { state: DecisionState::Pending, ..decision },
                 _ => decision,

@@ -6,6 +6,7 @@ mod claims;
 mod corrections;
 mod doubts;
 mod operator;
+mod responders;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -25,21 +26,19 @@ use crate::memory::Memory;
 use crate::pipeline::crawlers::{Claim, Crawlers};
 use crate::pipeline::reader::{Control, Found, ReaderStatus, Report};
 use crate::record::{self, Store};
-use crate::respond::{RespondError, Responder};
+use crate::respond::Responder;
 use crate::show::Request;
 use crate::tail::Waker;
 use crate::triage::{Judged, Triage, View};
+use responders::Responders;
 
 /// Proposals that wait for the next minute; beyond it the oldest are given up, and that is said.
 const MAX_HELD: usize = 10_000;
 /// Reports not yet recorded because the store fails. At the bound nothing more is read: the log
 /// files are the queue.
 const MAX_UNRECORDED: usize = 256;
-/// Until what failed is tried again; twice as long each time, up to [`MAX_RETRY`].
-const RETRY: Duration = Duration::from_secs(1);
-const MAX_RETRY: Duration = Duration::from_secs(60);
-/// So long a firewall that somebody flushed goes unnoticed at most.
-const LOOK: Duration = Duration::from_secs(10);
+/// What ended, what is held and what waits is looked at this often.
+const TICK: Duration = Duration::from_secs(1);
 /// Findings said in the log in one second; the others are counted.
 const SAID_PER_SEC: u32 = 20;
 
@@ -62,7 +61,7 @@ pub struct Given {
     pub thresholds: watch::Receiver<Thresholds>,
     pub store: Arc<Store>,
     pub memory: Arc<dyn Memory>,
-    pub responder: Box<dyn Responder>,
+    pub responders: Vec<Box<dyn Responder>>,
     pub surroundings: watch::Receiver<Surroundings>,
     /// Networks of `allow add`; the surroundings task reads them.
     pub allowed: watch::Sender<Vec<IpNet>>,
@@ -91,8 +90,7 @@ pub struct Decider {
     blasts: Blasts,
     /// Bans in force, by target.
     active: HashMap<IpNet, Permit>,
-    /// Ids of those that the responder failed to carry out.
-    pending: Vec<String>,
+    responders: Responders,
     held: VecDeque<Proposal>,
     /// Those that wait until it is known whether the client is what it claims.
     doubtful: Vec<claims::Doubtful>,
@@ -105,13 +103,9 @@ pub struct Decider {
     unrecorded: VecDeque<Done>,
     /// What is wrong now, by part.
     troubles: HashMap<&'static str, String>,
-    retry_at: Instant,
-    retry_after: Duration,
     /// Networks that the surroundings allowed when they were last looked at, and what was wrong then.
     allow_seen: Vec<IpNet>,
     problems_seen: Vec<String>,
-    /// When the firewall was last asked for a sign of life.
-    looked_at: Instant,
     /// Findings said in the log in this second, and those left unsaid.
     said: u32,
     unsaid: u32,
@@ -121,7 +115,8 @@ pub struct Decider {
 }
 
 impl Decider {
-    pub fn new(given: Given) -> Decider {
+    pub fn new(mut given: Given) -> Decider {
+        let responders = Responders::new(std::mem::take(&mut given.responders));
         let surroundings = given.surroundings.borrow().clone();
         let allow_seen = surroundings.allow.clone();
         Decider {
@@ -130,7 +125,7 @@ impl Decider {
             given,
             blasts: Blasts::default(),
             active: HashMap::new(),
-            pending: vec![],
+            responders,
             held: VecDeque::new(),
             doubtful: vec![],
             doubts: doubts::Doubts::default(),
@@ -138,9 +133,6 @@ impl Decider {
             surroundings,
             unrecorded: VecDeque::new(),
             troubles: HashMap::new(),
-            retry_at: Instant::now(),
-            retry_after: RETRY,
-            looked_at: Instant::now(),
             said: 0,
             unsaid: 0,
             caught_up: false,
@@ -148,10 +140,11 @@ impl Decider {
         }
     }
 
-    /// Makes the firewall ready and puts back the bans that were in force.
+    /// Makes the responders ready and puts back the bans that were in force.
     pub async fn restore(&mut self) -> anyhow::Result<()> {
-        self.start_responder().await;
         let now = Timestamp::now();
+        // A responder that fails says so itself, and goes on trying.
+        let _ = self.responders.pass(&self.passing()).await;
         let simulated = self.given.config.mode == Mode::DryRun;
         let live = self.given.store.live_decisions(now).await?;
         let (ours, others): (Vec<_>, Vec<_>) = live.into_iter().partition(|decision| decision.simulated == simulated);
@@ -197,7 +190,7 @@ impl Decider {
         if !restored.is_empty() {
             tracing::info!(bans = restored.len(), "bans from before the restart are back");
         }
-        if self.apply(restored, now).await {
+        if self.apply(restored).await {
             self.given.store.set_state(&pending, DecisionState::Active, "", now).await?;
         }
         Ok(())
@@ -205,7 +198,7 @@ impl Decider {
 
     /// Works until nobody can send reports any more, then records what is left.
     pub async fn run(mut self, mut reports: mpsc::Receiver<Report>, mut requests: mpsc::Receiver<Request>) {
-        let mut ticks = tokio::time::interval(RETRY);
+        let mut ticks = tokio::time::interval(TICK);
         let mut batch = Vec::new();
         let mut requests_open = true;
         loop {
@@ -227,6 +220,7 @@ impl Decider {
                 }
                 Some(answer) = self.given.crawlers.answered() => self.answered(answer).await,
                 Some(judged) = judged(&mut self.given.triage) => self.judged(judged).await,
+                ids = self.responders.carried_out() => self.carried_out(ids).await,
                 _ = ticks.tick() => self.tick().await,
             }
         }
@@ -277,7 +271,7 @@ impl Decider {
             }
             done.findings.push(finding);
         }
-        let applied = self.apply(permits, now).await;
+        let applied = self.apply(permits).await;
         if !applied {
             done.decisions.iter_mut().filter(|decision| decision.state == DecisionState::Active).for_each(|decision| {
                 decision.state = DecisionState::Pending;
@@ -287,7 +281,7 @@ impl Decider {
         self.record().await;
         if self.caught_up && !self.reconciled {
             self.reconciled = true;
-            self.reconcile().await;
+            self.responders.tidy().await;
         }
     }
 
@@ -401,41 +395,24 @@ impl Decider {
         self.held.push_back(proposal);
     }
 
-    /// Carries permits out. False when the responder failed: they stay in force here and are
-    /// carried out when it works again.
-    async fn apply(&mut self, permits: Vec<Permit>, now: Timestamp) -> bool {
+    /// Carries permits out. False when not every responder has done it by now: they stay in force
+    /// here, and each responder goes on trying.
+    async fn apply(&mut self, permits: Vec<Permit>) -> bool {
         if permits.is_empty() {
             return true;
         }
-        let applied = self.given.responder.apply(&permits, now).await;
-        if applied.is_err() {
-            self.pending.extend(permits.iter().map(|permit| permit.id().to_owned()));
-        }
+        let applied = self.responders.hold(&permits).await;
         self.active.extend(permits.into_iter().map(|permit| (permit.target(), permit)));
-        self.responded(applied)
+        applied
     }
 
-    /// Notes whether the responder did what it was told; says a new trouble once.
-    fn responded(&mut self, result: Result<(), RespondError>) -> bool {
-        let Err(error) = result else { return true };
-        let trouble = format!("{}: {error}", self.given.responder.name());
-        if self.troubles.get("respond") != Some(&trouble) {
-            tracing::error!("nobody is being blocked: {trouble}");
-            self.retry_after = RETRY;
+    /// Records that all responders hold what was pending.
+    async fn carried_out(&mut self, ids: Vec<String>) {
+        // One that is not recorded yet is pending there when it is.
+        self.record().await;
+        if let Err(error) = self.given.store.set_state(&ids, DecisionState::Active, "", Timestamp::now()).await {
+            tracing::warn!("cannot record that pending bans are active: {error}");
         }
-        self.troubles.insert("respond", trouble);
-        self.retry_at = Instant::now() + self.retry_after;
-        self.retry_after = (self.retry_after * 2).min(MAX_RETRY);
-        false
-    }
-
-    async fn start_responder(&mut self) -> bool {
-        let networks = self.passing();
-        let started = match self.given.responder.start().await {
-            Ok(()) => self.given.responder.allow(&networks).await,
-            failed => failed,
-        };
-        self.responded(started)
     }
 
     /// Networks that pass whatever is held.
@@ -491,39 +468,10 @@ impl Decider {
         if let Err(error) = self.given.store.expire(now).await {
             tracing::debug!("cannot mark what expired: {error}");
         }
-        if self.looked_at.elapsed() >= LOOK {
-            self.looked_at = Instant::now();
-            let passing = self.passing();
-            let answer = self.given.responder.allow(&passing).await;
-            self.responded(answer);
-        }
-        if self.troubles.contains_key("respond") && Instant::now() >= self.retry_at {
-            self.repair(now).await;
-        }
+        self.responders.forget_ended(now);
         self.tick_claims(now).await;
         if !self.held.is_empty() {
             self.retry_held(now).await;
-        }
-    }
-
-    /// After the responder failed: makes it ready again and puts back everything in force, since
-    /// nobody knows what it still holds.
-    async fn repair(&mut self, now: Timestamp) {
-        if !self.start_responder().await {
-            return;
-        }
-        let permits: Vec<Permit> = self.active.values().cloned().collect();
-        if !permits.is_empty() {
-            let applied = self.given.responder.apply(&permits, now).await;
-            if !self.responded(applied) {
-                return;
-            }
-        }
-        self.troubles.remove("respond");
-        tracing::info!(bans = permits.len(), responder = self.given.responder.name(), "the responder works again");
-        let ids = std::mem::take(&mut self.pending);
-        if let Err(error) = self.given.store.set_state(&ids, DecisionState::Active, "", now).await {
-            tracing::warn!("cannot record that pending bans are active: {error}");
         }
     }
 
@@ -549,33 +497,12 @@ impl Decider {
     /// Carries out and records what became of proposals that waited.
     async fn conclude(&mut self, permits: Vec<Permit>, settled: Vec<(String, DecisionState, String)>, now: Timestamp) {
         self.given.status.blocks += permits.len() as u64;
-        let applied = self.apply(permits, now).await;
+        let applied = self.apply(permits).await;
         for (id, state, note) in settled {
             let state = if state == DecisionState::Active && !applied { DecisionState::Pending } else { state };
             if let Err(error) = self.given.store.set_state(&[id], state, &note, now).await {
                 tracing::warn!("cannot record what became of a held block: {error}");
             }
-        }
-    }
-
-    /// Once everything was read again: lets go what the backend holds and nobody decided.
-    async fn reconcile(&mut self) {
-        match self.given.responder.held().await {
-            Ok(held) => {
-                let strays: Vec<IpNet> = held
-                    .into_iter()
-                    .map(|outcome| outcome.target)
-                    .filter(|target| !self.active.contains_key(target))
-                    .collect();
-                if strays.is_empty() {
-                    return;
-                }
-                match self.given.responder.lift(&strays).await {
-                    Ok(()) => tracing::info!(bans = strays.len(), "the firewall held what nobody decided: lifted"),
-                    Err(error) => tracing::warn!("cannot lift what nobody decided: {error}"),
-                }
-            }
-            Err(error) => tracing::warn!("cannot ask the firewall what it holds: {error}"),
         }
     }
 }

@@ -71,8 +71,7 @@ impl Decider {
             .ask(&proposal, now)
             .map_err(|refusal| Problem::Refused(format!("{} is not blocked: {refusal}", shown(target))))?;
         let mut decision = self.decision(&proposal, now);
-        decision.state =
-            if self.apply(vec![permit], now).await { DecisionState::Active } else { DecisionState::Pending };
+        decision.state = if self.apply(vec![permit]).await { DecisionState::Active } else { DecisionState::Pending };
         self.given.status.blocks += 1;
         let answer = show::decision(&decision);
         self.unrecorded.push_back(Done { at: now, decisions: vec![decision], ..Done::default() });
@@ -92,16 +91,12 @@ impl Decider {
         self.held.retain(|proposal| !touches(&proposal.target));
         self.doubtful.retain(|waiting| !touches(&waiting.proposal.target));
         self.doubts.withdraw(|proposal| touches(&proposal.target));
-        self.pending.retain(|id| !ids.contains(id));
         // Also what is in the firewall without our knowledge, if it is named.
         let named = target.filter(|target| !lifted.contains(target));
         let all: Vec<IpNet> = lifted.iter().copied().chain(named).collect();
-        let mut answer = self.given.responder.lift(&all).await;
-        if answer.is_err() {
-            self.repair(now).await;
-            answer = self.given.responder.lift(&all).await;
-        }
-        answer.map_err(|error| Problem::Failed(format!("the firewall did not let go: {error}")))?;
+        self.responders.free(&all, &ids).await.map_err(|error| {
+            Problem::Failed(format!("not let go everywhere: {error}; it is tried again until it works"))
+        })?;
         for held in &lifted {
             self.active.remove(held);
             let client = ClientKey::of(held.addr(), self.given.config.client.v6_prefix);
@@ -121,12 +116,7 @@ impl Decider {
             self.given.store.allow_list().await?.into_iter().map(|entry| entry.network).collect();
         self.given.allowed.send_replace(networks.clone());
         let passing = self.passing();
-        let mut answer = self.given.responder.allow(&passing).await;
-        if answer.is_err() {
-            self.repair(now).await;
-            answer = self.given.responder.allow(&passing).await;
-        }
-        answer.map_err(|error| Problem::Failed(error.to_string()))?;
+        let passed = self.responders.pass(&passing).await;
         // The gate must not wait for the next reading of the surroundings.
         let mut changed = self.given.surroundings.clone();
         let deadline = tokio::time::sleep(Duration::from_secs(2));
@@ -138,7 +128,7 @@ impl Decider {
             }
         }
         tracing::info!(networks = networks.len(), at = %now, "the allowlist changed");
-        Ok(())
+        passed.map_err(Problem::Failed)
     }
 
     /// Lets go whom a file of networks allows now, and says what is wrong with such a file.
@@ -157,8 +147,8 @@ impl Decider {
         let seen: HashSet<IpNet> = self.allow_seen.drain(..).collect();
         let new: Vec<IpNet> = allow.iter().copied().filter(|network| !seen.contains(network)).collect();
         self.allow_seen = allow;
-        let answer = self.given.responder.allow(&self.passing()).await;
-        self.responded(answer);
+        // A responder that fails says so itself, and goes on trying.
+        let _ = self.responders.pass(&self.passing()).await;
         for network in new {
             let touches = |held: &IpNet| network.contains(held) || held.contains(&network);
             if self.active.keys().chain(self.held.iter().map(|proposal| &proposal.target)).any(touches)
@@ -205,6 +195,8 @@ impl Decider {
                 .filter_map(|source| source.error.as_ref().map(|error| format!("{}: {error}", source.path.display()))),
         );
         problems.extend(reader.problems);
+        let responders = self.responders.status();
+        problems.extend(responders.iter().filter_map(|responder| responder.problem.clone()));
         problems.extend(self.given.surroundings.borrow().problems.iter().cloned());
         if let Some(why) = &self.given.surroundings.borrow().unreadable {
             problems.push(format!("nothing is blocked: this host's own addresses and peers cannot be read: {why}"));
@@ -228,6 +220,7 @@ impl Decider {
             gaps: reader.gaps,
             sources: reader.sources,
             active: self.active.len(),
+            responders: json!(responders),
             ..self.given.status.clone()
         }
     }

@@ -306,27 +306,23 @@ mod tests {
     #[test]
     fn complaints_of_nft_become_errors_that_name_the_way_out() {
         let nft = Nft::new(vec!["/usr/sbin/nft".into()]);
-        for (complaint, expected, retryable) in [
+        for (complaint, expected) in [
             (
                 "netlink: Error: cache initialization failed: Operation not permitted",
                 "`/usr/sbin/nft` may not change the firewall: run as root or with CAP_NET_ADMIN \
                  (systemd: AmbientCapabilities=CAP_NET_ADMIN), or set mode = \"dry_run\"",
-                false,
             ),
             (
                 "/dev/stdin:1:1-17: Error: Could not process rule: Operation not supported\nadd table\n^^^",
                 "`/usr/sbin/nft` refused: /dev/stdin:1:1-17: Error: Could not process rule: Operation not supported",
-                false,
             ),
             (
                 "Error: Could not process rule: Too many open files in system",
                 "a firewall set is full (131072 targets): lift bans, shorten them, or ban networks instead of addresses",
-                true,
             ),
         ] {
             let error = nft.refusal(complaint);
             assert_eq!(error.to_string(), expected);
-            assert_eq!(error.is_retryable(), retryable);
         }
     }
 
@@ -349,7 +345,7 @@ mod tests {
         let script = format!("echo $$ > {}; exec sleep 600", pid_file.path().display());
         let mut nft = Nft::new(vec!["sh".into(), "-c".into(), script]);
         let error = nft.run("x; ").await.unwrap_err();
-        assert!(matches!(error, RespondError::TimedOut { secs: 5, .. }) && error.is_retryable(), "{error}");
+        assert!(matches!(error, RespondError::TimedOut { secs: 5, .. }), "{error}");
         let pid = std::fs::read_to_string(pid_file.path()).unwrap();
         let status = format!("/proc/{}/status", pid.trim());
         let deadline = std::time::Instant::now() + DEADLINE;

@@ -165,6 +165,9 @@ pub(super) fn allow(networks: &[IpNet]) -> String {
     out
 }
 
+/// Fails when the chain is gone.
+pub(super) const CHECK: &str = "list chain inet palisade gate; ";
+
 fn push(out: &mut String, command: std::fmt::Arguments<'_>) {
     let _ = write!(out, "{command}; ");
 }

@@ -1,0 +1,480 @@
+//! The responders at work, each in a task of its own: one that hangs, fails or takes minutes stops no
+//! other. A task knows what its responder should hold, and makes it so again when it does not.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{sleep_until, timeout};
+
+use crate::decide::Permit;
+use crate::event::Timestamp;
+use crate::respond::{Dropped, RespondError, Responder};
+
+/// Until what failed is tried again; twice as long each time, up to [`MAX_RETRY`].
+const RETRY: Duration = Duration::from_secs(1);
+const MAX_RETRY: Duration = Duration::from_secs(60);
+/// What a backend holds is compared with what it should hold this often, and so seldom that it takes a
+/// hundredth of the time at most.
+const COMPARE: Duration = Duration::from_secs(60);
+const COMPARE_SHARE: u32 = 100;
+/// So long the decider waits for quick responders; what comes later is noted when it comes.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The same where somebody waits for the answer: longer than the deadline of any quick call.
+const LONG_PATIENCE: Duration = Duration::from_secs(40);
+/// A ban with fewer seconds left than this may be gone from a backend before we think so.
+const NEARLY_OVER_SECS: u64 = 3;
+
+/// What a responder should do.
+enum Order {
+    Hold(Vec<Permit>),
+    Free(Vec<IpNet>),
+    /// These networks, and no others, always pass.
+    Pass(Vec<IpNet>),
+    /// From now on, what is held and not ordered is let go.
+    Tidy,
+}
+
+/// An order, and whom to tell when it was tried.
+struct Message {
+    order: Order,
+    tried: Option<oneshot::Sender<Result<(), String>>>,
+}
+
+/// Ids of decisions that a responder has carried out.
+struct Held {
+    post: usize,
+    ids: Vec<String>,
+}
+
+/// What a responder says of itself.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct PostStatus {
+    pub name: &'static str,
+    /// Why it does not do what it should.
+    pub problem: Option<String>,
+    /// Targets that it should hold.
+    pub held: usize,
+    /// Orders among them that it has not carried out yet.
+    pub waiting: usize,
+    /// How often it was made ready again, or was found to hold less or more than it should.
+    pub repairs: u64,
+    /// Bans that were put back by those.
+    pub restored: u64,
+    pub dropped: Option<Dropped>,
+}
+
+/// One responder's task, seen from the decider.
+struct Post {
+    orders: mpsc::UnboundedSender<Message>,
+    status: watch::Receiver<PostStatus>,
+    is_quick: bool,
+}
+
+/// A bit for each post.
+type Posts = u32;
+
+/// All responders.
+pub(super) struct Responders {
+    posts: Vec<Post>,
+    news: mpsc::UnboundedReceiver<Held>,
+    /// By the id of a decision, the posts that have not carried it out yet, and its end.
+    outstanding: HashMap<String, (Posts, Timestamp)>,
+}
+
+impl Responders {
+    /// Starts a task for each. Their first order should be [`pass`](Self::pass).
+    pub fn new(responders: Vec<Box<dyn Responder>>) -> Responders {
+        let (told, news) = mpsc::unbounded_channel();
+        let open = |(number, responder): (usize, Box<dyn Responder>)| {
+            let (orders, taken) = mpsc::unbounded_channel();
+            let (said, status) = watch::channel(PostStatus { name: responder.name(), ..PostStatus::default() });
+            let is_quick = responder.manner().is_quick;
+            tokio::spawn(Task::new(number, responder, told.clone(), said).run(taken));
+            Post { orders, status, is_quick }
+        };
+        Responders { posts: responders.into_iter().enumerate().map(open).collect(), news, outstanding: HashMap::new() }
+    }
+
+    /// Has targets shut out by all. Gives whether all have done it; the others are told of by
+    /// [`carried_out`](Self::carried_out).
+    pub async fn hold(&mut self, permits: &[Permit]) -> bool {
+        let all: Posts = (0..self.posts.len()).fold(0, |posts, post| posts | 1 << post);
+        self.outstanding.extend(permits.iter().map(|permit| (permit.id().to_owned(), (all, permit.expires_at()))));
+        // Why one failed stands in its status.
+        let _ = self.order(|| Order::Hold(permits.to_vec()), PATIENCE).await;
+        while let Ok(held) = self.news.try_recv() {
+            self.note(held, &mut vec![]);
+        }
+        permits.iter().all(|permit| !self.outstanding.contains_key(permit.id()))
+    }
+
+    /// Lets targets go, and forgets the decisions that held them.
+    ///
+    /// # Errors
+    /// A quick responder could not; it goes on trying.
+    pub async fn free(&mut self, targets: &[IpNet], ids: &[String]) -> Result<(), String> {
+        for id in ids {
+            self.outstanding.remove(id);
+        }
+        self.order(|| Order::Free(targets.to_vec()), LONG_PATIENCE).await
+    }
+
+    /// Makes these, and only these, the networks that always pass.
+    ///
+    /// # Errors
+    /// As for [`free`](Self::free).
+    pub async fn pass(&mut self, networks: &[IpNet]) -> Result<(), String> {
+        self.order(|| Order::Pass(networks.to_vec()), LONG_PATIENCE).await
+    }
+
+    /// From now on, what is held and was not ordered is let go.
+    pub async fn tidy(&mut self) {
+        let _ = self.order(|| Order::Tidy, Duration::ZERO).await;
+    }
+
+    /// Ids of decisions that all responders have carried out by now and had not before.
+    pub async fn carried_out(&mut self) -> Vec<String> {
+        let mut ids = vec![];
+        while ids.is_empty() {
+            match self.news.recv().await {
+                Some(held) => self.note(held, &mut ids),
+                // There is no responder.
+                None => std::future::pending().await,
+            }
+        }
+        ids
+    }
+
+    /// Forgets decisions that ended before all had carried them out.
+    pub fn forget_ended(&mut self, now: Timestamp) {
+        self.outstanding.retain(|_, (_, expires_at)| now.secs_until(*expires_at) > 0);
+    }
+
+    pub fn status(&self) -> Vec<PostStatus> {
+        self.posts.iter().map(|post| post.status.borrow().clone()).collect()
+    }
+
+    fn note(&mut self, held: Held, done: &mut Vec<String>) {
+        for id in held.ids {
+            let Some((posts, _)) = self.outstanding.get_mut(&id) else { continue };
+            *posts &= !(1 << held.post);
+            if *posts == 0 {
+                self.outstanding.remove(&id);
+                done.push(id);
+            }
+        }
+    }
+
+    /// Tells all; waits for those that are quick and in order.
+    async fn order(&mut self, order: impl Fn() -> Order, patience: Duration) -> Result<(), String> {
+        let mut waiting = vec![];
+        for post in &self.posts {
+            let (tried, answer) = oneshot::channel();
+            // A task ends with its channel alone.
+            let _ = post.orders.send(Message { order: order(), tried: Some(tried) });
+            if post.is_quick {
+                waiting.push((post.status.borrow().name, answer));
+            }
+        }
+        let deadline = tokio::time::Instant::now() + patience;
+        let mut failed = vec![];
+        for (name, answer) in waiting {
+            match tokio::time::timeout_at(deadline, answer).await {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Ok(Err(error))) => failed.push(error),
+                Ok(Err(_)) | Err(_) => failed.push(format!("{name} did not answer in time")),
+            }
+        }
+        if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+    }
+}
+
+/// A responder and what it should hold.
+struct Task {
+    number: usize,
+    responder: Box<dyn Responder>,
+    told: mpsc::UnboundedSender<Held>,
+    said: watch::Sender<PostStatus>,
+    wanted: HashMap<IpNet, Permit>,
+    /// Of those, the ones that were ordered and are not carried out.
+    fresh: BTreeSet<IpNet>,
+    /// Those to be let go.
+    leaving: BTreeSet<IpNet>,
+    pass: Vec<IpNet>,
+    is_pass_fresh: bool,
+    /// The backend is as we left it.
+    is_ready: bool,
+    was_ready: bool,
+    /// What is held and not wanted may go.
+    is_tidy: bool,
+    retry_at: Instant,
+    retry_after: Duration,
+    look_at: Instant,
+    compare_at: Instant,
+}
+
+impl Task {
+    fn new(
+        number: usize,
+        responder: Box<dyn Responder>,
+        told: mpsc::UnboundedSender<Held>,
+        said: watch::Sender<PostStatus>,
+    ) -> Task {
+        let now = Instant::now();
+        Task {
+            number,
+            responder,
+            told,
+            said,
+            wanted: HashMap::new(),
+            fresh: BTreeSet::new(),
+            leaving: BTreeSet::new(),
+            pass: vec![],
+            is_pass_fresh: false,
+            is_ready: false,
+            was_ready: false,
+            is_tidy: false,
+            retry_at: now,
+            retry_after: RETRY,
+            look_at: now,
+            compare_at: now + COMPARE,
+        }
+    }
+
+    /// Works until nobody gives orders any more and all were tried.
+    async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Message>) {
+        let manner = self.responder.manner();
+        let mut messages = vec![];
+        loop {
+            let next = self.next_look();
+            tokio::select! {
+                biased;
+                count = orders.recv_many(&mut messages, 10_000) => {
+                    if count == 0 {
+                        return;
+                    }
+                    if !manner.gather.is_zero() {
+                        let gathering = async { while orders.recv_many(&mut messages, 10_000).await > 0 {} };
+                        let _ = timeout(manner.gather, gathering).await;
+                    }
+                    let mut waiting = vec![];
+                    for Message { order, tried } in messages.drain(..) {
+                        self.take(order);
+                        waiting.extend(tried);
+                    }
+                    // While it is out of order, its own clock says when to try again.
+                    if self.is_ready || Instant::now() >= self.retry_at {
+                        self.work().await;
+                    }
+                    let answer = match &self.said.borrow().problem {
+                        Some(problem) => Err(problem.clone()),
+                        None => Ok(()),
+                    };
+                    for tried in waiting {
+                        // Nobody need wait.
+                        let _ = tried.send(answer.clone());
+                    }
+                }
+                () = sleep_until(next.into()) => self.look().await,
+            }
+            self.say(|_| {});
+        }
+    }
+
+    fn next_look(&self) -> Instant {
+        if self.is_ready { self.look_at.min(self.compare_at) } else { self.retry_at }
+    }
+
+    fn take(&mut self, order: Order) {
+        match order {
+            Order::Hold(permits) => {
+                for permit in permits {
+                    let target = permit.target();
+                    self.leaving.remove(&target);
+                    self.fresh.insert(target);
+                    self.wanted.insert(target, permit);
+                }
+            }
+            Order::Free(targets) => {
+                for target in targets {
+                    self.wanted.remove(&target);
+                    self.fresh.remove(&target);
+                    self.leaving.insert(target);
+                }
+                // Somebody waits to be let in: whatever the clock of the last failure says.
+                self.retry_at = Instant::now();
+            }
+            Order::Pass(networks) => {
+                self.is_pass_fresh |= self.pass != networks;
+                self.pass = networks;
+                self.retry_at = Instant::now();
+            }
+            Order::Tidy => {
+                self.is_tidy = true;
+                self.compare_at = Instant::now();
+            }
+        }
+    }
+
+    /// Does what is to be done; at once again when the backend had been cleared or had died.
+    async fn work(&mut self) {
+        let had_been_ready = self.is_ready;
+        let mut done = self.carry_out().await;
+        if had_been_ready && matches!(done, Err(RespondError::Lost | RespondError::Died { .. })) {
+            self.is_ready = false;
+            done = self.carry_out().await;
+        }
+        self.conclude(done);
+    }
+
+    /// Notes how it went; says a new problem once.
+    fn conclude(&mut self, done: Result<(), RespondError>) {
+        let name = self.responder.name();
+        let before = self.said.borrow().problem.clone();
+        match done {
+            Ok(()) => {
+                self.retry_after = RETRY;
+                if before.is_some() {
+                    tracing::info!(bans = self.wanted.len(), responder = name, "the responder works again");
+                }
+                self.say(|status| status.problem = None);
+            }
+            Err(error) => {
+                self.is_ready = false;
+                let problem = format!("{name}: {error}");
+                if before.as_ref() != Some(&problem) {
+                    tracing::error!("{problem}; its bans are carried out when it works again");
+                    self.retry_after = RETRY;
+                }
+                self.retry_at = Instant::now() + self.retry_after;
+                self.retry_after = (self.retry_after * 2).min(MAX_RETRY);
+                self.say(|status| status.problem = Some(problem));
+            }
+        }
+    }
+
+    async fn carry_out(&mut self) -> Result<(), RespondError> {
+        let now = Timestamp::now();
+        if !self.is_ready {
+            self.responder.start().await?;
+        }
+        if !self.is_ready || self.is_pass_fresh {
+            self.responder.allow(&self.pass).await?;
+            self.is_pass_fresh = false;
+        }
+        if !self.leaving.is_empty() {
+            let leaving: Vec<IpNet> = self.leaving.iter().copied().collect();
+            self.responder.lift(&leaving).await?;
+            self.leaving.clear();
+        }
+        let is_repair = !self.is_ready && self.was_ready;
+        let due: Vec<Permit> = match self.is_ready {
+            // Nobody knows what it still holds.
+            false => self.wanted.values().cloned().collect(),
+            true => self.fresh.iter().filter_map(|target| self.wanted.get(target)).cloned().collect(),
+        };
+        if !due.is_empty() {
+            self.responder.apply(&due, now).await?;
+        }
+        self.is_ready = true;
+        self.was_ready = true;
+        if is_repair {
+            self.repaired(due.len(), "the responder was made ready again");
+        }
+        let ids = self.fresh.iter().filter_map(|target| self.wanted.get(target)).map(|permit| permit.id().to_owned());
+        let ids: Vec<String> = ids.collect();
+        self.fresh.clear();
+        if !ids.is_empty() {
+            // The decider may be gone while the daemon stops.
+            let _ = self.told.send(Held { post: self.number, ids });
+        }
+        Ok(())
+    }
+
+    fn repaired(&mut self, bans: usize, what: &str) {
+        tracing::warn!(responder = self.responder.name(), bans, "{what}");
+        self.say(|status| {
+            status.repairs += 1;
+            status.restored += bans as u64;
+        });
+    }
+
+    /// Between orders: lets go what has ended, sees whether everything is as it should be.
+    async fn look(&mut self) {
+        let now = Timestamp::now();
+        let manner = self.responder.manner();
+        self.look_at = Instant::now() + manner.look;
+        let is_over = |permit: &Permit| now.secs_until(permit.expires_at()) == 0;
+        let over: Vec<IpNet> =
+            self.wanted.iter().filter(|(_, permit)| is_over(permit)).map(|(target, _)| *target).collect();
+        for target in over {
+            self.wanted.remove(&target);
+            self.fresh.remove(&target);
+            if !manner.ends_bans {
+                self.leaving.insert(target);
+            }
+        }
+        if !self.is_ready {
+            return self.work().await;
+        }
+        let looked = match self.compare_at <= Instant::now() {
+            true => self.compare(now).await,
+            false => self.responder.check().await,
+        };
+        match looked {
+            Ok(()) if self.leaving.is_empty() && self.fresh.is_empty() => {}
+            Ok(()) => self.work().await,
+            Err(error) => {
+                self.is_ready = false;
+                if matches!(error, RespondError::Lost | RespondError::Died { .. }) {
+                    self.work().await;
+                } else {
+                    self.conclude(Err(error));
+                }
+            }
+        }
+        if let Ok(dropped) = self.responder.dropped().await {
+            self.say(|status| status.dropped = dropped);
+        }
+    }
+
+    /// Puts on the list what the backend should hold and does not, and the reverse.
+    async fn compare(&mut self, now: Timestamp) -> Result<(), RespondError> {
+        let began = Instant::now();
+        let held = self.responder.held().await?;
+        self.compare_at = Instant::now() + COMPARE.max(began.elapsed() * COMPARE_SHARE);
+        let held: HashSet<IpNet> = held.into_iter().map(|outcome| outcome.target).collect();
+        let lasts = |permit: &Permit| now.secs_until(permit.expires_at()) > NEARLY_OVER_SECS;
+        let missing = self.wanted.iter().filter(|(target, permit)| lasts(permit) && !held.contains(*target));
+        let missing: Vec<IpNet> =
+            missing.map(|(target, _)| *target).filter(|target| !self.fresh.contains(target)).collect();
+        if !missing.is_empty() {
+            self.repaired(missing.len(), "somebody took bans away: they are put back");
+            self.fresh.extend(missing);
+        }
+        if self.is_tidy {
+            let strays: Vec<IpNet> = held.into_iter().filter(|target| !self.wanted.contains_key(target)).collect();
+            if !strays.is_empty() {
+                tracing::info!(
+                    responder = self.responder.name(),
+                    bans = strays.len(),
+                    "held what nobody decided: lifted"
+                );
+                self.leaving.extend(strays);
+            }
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, change: impl FnOnce(&mut PostStatus)) {
+        let (held, waiting) = (self.wanted.len(), self.fresh.len() + self.leaving.len());
+        self.said.send_modify(|status| {
+            change(status);
+            status.held = held;
+            status.waiting = waiting;
+        });
+    }
+}
