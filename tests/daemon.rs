@@ -4,6 +4,7 @@
 mod bad_input;
 mod bad_setup;
 mod known_good;
+mod mode;
 mod restart;
 mod server_configs;
 mod streams;

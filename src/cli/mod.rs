@@ -74,6 +74,8 @@ enum Verb {
     Rules(rules::Verb),
     /// What the running daemon reads, finds and suffers from. Exits 1 when something is wrong.
     Status,
+    /// Block for a while what dry run only tells, and fall back unless it is confirmed.
+    Enforce(operate::Enforce),
     /// Shut a client or network out by hand.
     Ban(operate::Ban),
     /// Lift bans at once.
@@ -126,6 +128,7 @@ pub fn main() -> ExitCode {
         Verb::Rules(verb) => rules::run(verb, &loaded.config, output),
         Verb::Run(arguments) => run::run(arguments, loaded.config, &place),
         Verb::Status => operate::status(&loaded.config, output),
+        Verb::Enforce(arguments) => operate::enforce(arguments, &loaded.config, output),
         Verb::Ban(arguments) => operate::ban(arguments, &loaded.config, output),
         Verb::Unban(arguments) => operate::unban(arguments, &loaded.config, output),
         Verb::Banned => operate::banned(&loaded.config, output),

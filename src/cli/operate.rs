@@ -33,6 +33,17 @@ pub struct Unban {
     all: bool,
 }
 
+#[derive(clap::Args)]
+pub struct Enforce {
+    /// Length of the trial, such as 30m or 2h; then dry run begins again and its bans end. What confirms it is
+    /// mode = "enforce" in the configuration file and SIGHUP.
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration, required_unless_present = "stop")]
+    length: Option<u64>,
+    /// End the trial now.
+    #[arg(long, conflicts_with = "length")]
+    stop: bool,
+}
+
 #[derive(clap::Subcommand)]
 pub enum Allow {
     /// Never block this network, and lift its bans at once.
@@ -54,6 +65,12 @@ pub fn status(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
     print(output, &status, |out| {
         let mode = status["mode"].as_str().unwrap_or_default();
         writeln!(out, "palisade {} in mode {mode} since {}", text(&status["version"]), text(&status["started_at"]))?;
+        if let Some(end) = status["trial_ends_at"].as_str() {
+            writeln!(
+                out,
+                "on trial until {end}: then dry run again, unless the configuration says mode = \"enforce\""
+            )?;
+        }
         writeln!(
             out,
             "{} lines read, {} understood, {} not; {} findings, {} blocks ({} in force, {} refused, {} held), {} rules",
@@ -85,6 +102,21 @@ pub fn status(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
             for sample in source["unparsed_samples"].as_array().into_iter().flatten() {
                 writeln!(out, "      not understood: {}", text(sample))?;
             }
+        }
+        for responder in status["responders"].as_array().into_iter().flatten() {
+            let dropped = &responder["dropped"];
+            let dropped = dropped["packets"]
+                .as_u64()
+                .map(|packets| format!(", {packets} packets dropped ({} bytes)", dropped["bytes"]));
+            writeln!(
+                out,
+                "  {}: {} held, {} waiting, repaired {} times{}",
+                text(&responder["name"]),
+                responder["held"],
+                responder["waiting"],
+                responder["repairs"],
+                dropped.unwrap_or_default()
+            )?;
         }
         if status["memory"]["kind"] == "redis" {
             let waiting = &status["memory"]["waiting"];
@@ -119,6 +151,22 @@ pub fn status(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
         Ok(())
     })?;
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+pub fn enforce(arguments: &Enforce, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+    let request = match arguments.length {
+        Some(secs) => json!({ "mode": "enforce", "for_secs": secs }),
+        None => json!({ "mode": "dry_run" }),
+    };
+    let answer = ask(&config.socket, "POST", "/api/v1/mode", Some(request))?;
+    print(output, &answer, |out| {
+        match answer["trial_ends_at"].as_str() {
+            Some(end) => writeln!(out, "enforcing until {end}; to keep it so, set mode = \"enforce\" and send SIGHUP")?,
+            None => writeln!(out, "mode {}", text(&answer["mode"]))?,
+        }
+        Ok(())
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub fn banned(config: &Config, output: Output) -> anyhow::Result<ExitCode> {

@@ -8,6 +8,9 @@ pub struct Status {
     pub version: &'static str,
     /// `dry_run` or `enforce`.
     pub mode: &'static str,
+    /// Then dry run begins again, unless somebody confirms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trial_ends_at: Option<Timestamp>,
     pub started_at: Timestamp,
     pub healthy: bool,
     /// What is wrong, if anything: each a sentence that names the way out.

@@ -28,7 +28,7 @@ use crate::memory::{self, Memory};
 use crate::plugin;
 use crate::record::Store;
 use crate::respond::{self, Responder};
-use crate::show::{self, Backend, Request};
+use crate::show::{self, Backend, Command, Request};
 use crate::tail::{Limits, SourceConfig, Sources, Start};
 use crate::triage::{self, Sureness, Today, Triage, View};
 
@@ -123,8 +123,9 @@ pub async fn run(
         tokio::spawn(triage.check_models());
     }
     let corrections = store.corrections().await?;
-    let mut decider = Decider::new(Given {
-        responders: responders(&config)?,
+    let configured = config.clone();
+    let given = Given {
+        responders: Box::new(move |mode| responders(&configured, mode)),
         config: config.clone(),
         thresholds: thresholds_seen,
         store: store.clone(),
@@ -147,12 +148,14 @@ pub async fn run(
             rules: rules.rules.len() + rules.windows.len(),
             ..Status::default()
         },
-    });
+    };
+    let mut decider = Decider::new(given)?;
     decider.restore().await?;
     let look_again = Arc::new(Notify::new());
     let watching = watch_surroundings(config.client.clone(), files, allowed_seen, surroundings, look_again.clone());
     let watching = tokio::spawn(watching);
     let pruning = tokio::spawn(prune(store.clone()));
+    let own_commands = commands.clone();
     let backend = Backend { commands, store: store.clone(), v6_prefix: config.client.v6_prefix };
     let serving = tokio::spawn(async move { axum::serve(listener, show::router(backend)).await });
     // Dropped when the reader has ended, if that is by itself.
@@ -180,10 +183,16 @@ pub async fn run(
                 Ok((rules, config)) => {
                     thresholds.send_replace(config.thresholds.clone());
                     sureness.send_replace(self::sureness(&config));
+                    let (reply, set) = oneshot::channel();
+                    // The decider may be about to end.
+                    let _ = own_commands.send(Request { command: Command::Mode { enforce: config.mode == Mode::Enforce }, reply }).await;
+                    if let Ok(Err(problem)) = set.await {
+                        tracing::error!("the mode stays as it is: {problem}");
+                    }
                     // The reader may be about to end.
                     let _ = controls.send(Control::Reload(Box::new(config), Arc::new(rules)));
                     waker.wake();
-                    tracing::info!("rules and thresholds are read again; other settings need a restart");
+                    tracing::info!("rules, thresholds and the mode are read again; other settings need a restart");
                 }
                 Err(error) => tracing::error!("the old configuration stays in force: {error:#}"),
             }},
@@ -244,8 +253,8 @@ async fn open_triage(
 }
 
 /// What carries out blocks: nothing in dry run.
-fn responders(config: &Config) -> anyhow::Result<Vec<Box<dyn Responder>>> {
-    let names: &[String] = match config.mode {
+fn responders(config: &Config, mode: Mode) -> anyhow::Result<Vec<Box<dyn Responder>>> {
+    let names: &[String] = match mode {
         Mode::DryRun => &["dry_run".into()],
         Mode::Enforce => &config.respond.names,
     };

@@ -25,6 +25,7 @@ pub fn router(backend: Backend) -> Router {
         .route("/api/v1/status", get(status))
         .route("/api/v1/decisions", get(decisions).post(ban).delete(unban_all))
         .route("/api/v1/decisions/{*target}", axum::routing::delete(unban))
+        .route("/api/v1/mode", axum::routing::post(mode))
         .route("/api/v1/findings", get(findings))
         .route("/api/v1/findings/{id}/verdict", axum::routing::post(verdict))
         .route("/api/v1/ledger", get(ledger))
@@ -97,6 +98,25 @@ async fn unban(State(backend): State<Backend>, Path(target): Path<String>) -> An
 
 async fn unban_all(State(backend): State<Backend>) -> Answer {
     tell(&backend, Command::Unban { target: None }).await
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "mode", rename_all = "snake_case", deny_unknown_fields)]
+enum ModeRequest {
+    /// For good is what the configuration file says.
+    Enforce {
+        for_secs: u64,
+    },
+    DryRun,
+}
+
+/// Enforces for a while, or ends that.
+async fn mode(State(backend): State<Backend>, Json(request): Json<ModeRequest>) -> Answer {
+    match request {
+        ModeRequest::Enforce { for_secs: 0 } => Err(Problem::Invalid("for_secs must be at least 1".into())),
+        ModeRequest::Enforce { for_secs: secs } => tell(&backend, Command::TryEnforcing { secs }).await,
+        ModeRequest::DryRun => tell(&backend, Command::Mode { enforce: false }).await,
+    }
 }
 
 #[derive(Deserialize)]

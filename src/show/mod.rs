@@ -35,6 +35,14 @@ pub enum Command {
     Disallow {
         network: IpNet,
     },
+    /// Enforce from now on, or in dry run again.
+    Mode {
+        enforce: bool,
+    },
+    /// Enforce for so long.
+    TryEnforcing {
+        secs: u64,
+    },
     /// An operator's word on a finding, for everything that looks like it.
     Verdict {
         finding_id: String,

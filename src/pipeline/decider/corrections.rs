@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Decider, Done};
+use super::{Decider, Done, PATIENCE};
 use crate::decide;
 use crate::event::{
     Action, Category, ClientKey, DecidedBy, DecisionState, Evidence, Finding, Judgement, Proposal, Proposer, Timestamp,
@@ -68,6 +68,8 @@ impl Decider {
 
     /// Takes an operator's word on a recorded finding, and undoes or does what follows from it.
     pub(super) async fn take_word(&mut self, id: &str, class: VerdictClass, now: Timestamp) -> Result<Value, Problem> {
+        // It may have been found a moment ago.
+        self.recorder.flush(PATIENCE).await;
         let row = self.given.store.finding(id).await?;
         let row = row.ok_or_else(|| Problem::NotFound(format!("no finding has the id {id:?}")))?;
         let finding = finding(row).ok_or_else(|| Problem::Failed(format!("finding {id} cannot be read")))?;
@@ -115,8 +117,8 @@ impl Decider {
             }
             self.given.waker.wake();
         }
-        self.unrecorded.push_back(done);
-        self.record().await;
+        self.recorder.record(done);
+        self.recorder.flush(PATIENCE).await;
         Ok(json!({ "finding_id": id, "verdict": class, "lifted": lifted, "refused": refused }))
     }
 }

@@ -108,9 +108,7 @@ impl Decider {
             return (None, Some(proposal));
         }
         // Lines read again after a restart: what was decided then stands.
-        if self.doubts.by_finding.contains_key(&finding.id())
-            || matches!(self.given.store.decision(&proposal.id).await, Ok(Some(_)))
-        {
+        if self.doubts.by_finding.contains_key(&finding.id()) || self.is_decided(&proposal.id).await {
             return (None, None);
         }
         let Some(case) = case(finding).filter(|_| self.doubts.by_finding.len() < MAX_DOUBTS) else {
@@ -202,8 +200,7 @@ impl Decider {
             self.conclude_doubt(doubt, combined, action, &verdict, now, &mut done).await;
             done.judgements.push(Judgement { finding_id: case.about.finding_id, action, verdict });
         }
-        self.unrecorded.push_back(done);
-        self.record().await;
+        self.recorder.record(done);
     }
 
     async fn conclude_doubt(
@@ -227,13 +224,13 @@ impl Decider {
                 self.given.waker.wake();
             }
             if is_recorded {
-                self.settle_held(&proposal.id, DecisionState::Refused, "a model finds it harmless", now).await;
+                self.change(vec![proposal.id.clone()], DecisionState::Refused, "a model finds it harmless", now);
             }
             return;
         }
         if self.active.contains_key(&target) {
             if is_recorded {
-                self.settle_held(&proposal.id, DecisionState::Refused, "blocked already", now).await;
+                self.change(vec![proposal.id.clone()], DecisionState::Refused, "blocked already", now);
             }
             return;
         }
@@ -255,7 +252,7 @@ impl Decider {
                 Err(refusal) => {
                     tracing::warn!(client = shown(target), refusal = %refusal, "not blocked");
                     self.given.status.refused += 1;
-                    self.settle_held(&id, DecisionState::Refused, &refusal.to_string(), now).await;
+                    self.change(vec![id.clone()], DecisionState::Refused, &refusal.to_string(), now);
                 }
             }
         } else {
@@ -270,11 +267,5 @@ impl Decider {
             }));
         }
         self.given.waker.wake();
-    }
-
-    async fn settle_held(&mut self, id: &str, state: DecisionState, note: &str, now: Timestamp) {
-        if let Err(error) = self.given.store.set_state(&[id.to_owned()], state, note, now).await {
-            tracing::warn!("cannot record what became of a block that waited: {error}");
-        }
     }
 }

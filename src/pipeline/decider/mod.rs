@@ -5,13 +5,15 @@
 mod claims;
 mod corrections;
 mod doubts;
+mod mode;
 mod operator;
+mod recorder;
 mod responders;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc as sync;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::sync::{mpsc, watch};
@@ -19,17 +21,17 @@ use tokio::sync::{mpsc, watch};
 use crate::config::{Config, Mode};
 use crate::decide::{Blasts, Permit, Refusal, Surroundings, Thresholds, gate};
 use crate::event::{
-    Action, Decision, DecisionState, FileMark, Finding, Judgement, ModelCall, Proposal, Proposer, Status, Timestamp,
-    VerdictClass, shown,
+    Action, Decision, DecisionState, Finding, Proposal, Proposer, Status, Timestamp, VerdictClass, shown,
 };
 use crate::memory::Memory;
 use crate::pipeline::crawlers::{Claim, Crawlers};
 use crate::pipeline::reader::{Control, Found, ReaderStatus, Report};
-use crate::record::{self, Store};
+use crate::record::Store;
 use crate::respond::Responder;
 use crate::show::Request;
 use crate::tail::Waker;
 use crate::triage::{Judged, Triage, View};
+use recorder::{Change, Done, Recorder};
 use responders::Responders;
 
 /// Proposals that wait for the next minute; beyond it the oldest are given up, and that is said.
@@ -39,20 +41,15 @@ const MAX_HELD: usize = 10_000;
 const MAX_UNRECORDED: usize = 256;
 /// What ended, what is held and what waits is looked at this often.
 const TICK: Duration = Duration::from_secs(1);
+/// So long the store may take for what is left at the end, ...
+const STOP: Duration = Duration::from_secs(10);
+/// ... and for what somebody waits for.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Findings said in the log in one second; the others are counted.
 const SAID_PER_SEC: u32 = 20;
 
-/// What was done and must be recorded.
-#[derive(Default)]
-struct Done {
-    at: Timestamp,
-    new_files: Vec<FileMark>,
-    findings: Vec<Finding>,
-    decisions: Vec<Decision>,
-    judgements: Vec<Judgement>,
-    calls: Vec<ModelCall>,
-    checkpoint: Option<(Vec<FileMark>, Vec<u8>)>,
-}
+/// Makes what carries out blocks in a mode.
+pub type Build = Box<dyn Fn(Mode) -> anyhow::Result<Vec<Box<dyn Responder>>> + Send + Sync>;
 
 /// What a [`Decider`] works with.
 pub struct Given {
@@ -61,7 +58,7 @@ pub struct Given {
     pub thresholds: watch::Receiver<Thresholds>,
     pub store: Arc<Store>,
     pub memory: Arc<dyn Memory>,
-    pub responders: Vec<Box<dyn Responder>>,
+    pub responders: Build,
     pub surroundings: watch::Receiver<Surroundings>,
     /// Networks of `allow add`; the surroundings task reads them.
     pub allowed: watch::Sender<Vec<IpNet>>,
@@ -87,6 +84,9 @@ async fn judged(triage: &mut Option<Triage>) -> Option<Judged> {
 /// The gate's keeper.
 pub struct Decider {
     given: Given,
+    /// As configured, or on trial.
+    mode: Mode,
+    trial_ends: Option<Timestamp>,
     blasts: Blasts,
     /// Bans in force, by target.
     active: HashMap<IpNet, Permit>,
@@ -100,7 +100,7 @@ pub struct Decider {
     samples: HashMap<String, Finding>,
     /// The newest surroundings, with the crawlers that were verified here.
     surroundings: Surroundings,
-    unrecorded: VecDeque<Done>,
+    recorder: Recorder,
     /// What is wrong now, by part.
     troubles: HashMap<&'static str, String>,
     /// Networks that the surroundings allowed when they were last looked at, and what was wrong then.
@@ -115,11 +115,17 @@ pub struct Decider {
 }
 
 impl Decider {
-    pub fn new(mut given: Given) -> Decider {
-        let responders = Responders::new(std::mem::take(&mut given.responders));
+    /// # Errors
+    /// What is configured cannot carry out blocks.
+    pub fn new(given: Given) -> anyhow::Result<Decider> {
+        let mode = given.config.mode;
+        let responders = Responders::new((given.responders)(mode)?);
+        let recorder = Recorder::new(given.store.clone());
         let surroundings = given.surroundings.borrow().clone();
         let allow_seen = surroundings.allow.clone();
-        Decider {
+        Ok(Decider {
+            mode,
+            trial_ends: None,
             allow_seen,
             problems_seen: vec![],
             given,
@@ -131,13 +137,13 @@ impl Decider {
             doubts: doubts::Doubts::default(),
             samples: HashMap::new(),
             surroundings,
-            unrecorded: VecDeque::new(),
+            recorder,
             troubles: HashMap::new(),
             said: 0,
             unsaid: 0,
             caught_up: false,
             reconciled: false,
-        }
+        })
     }
 
     /// Makes the responders ready and puts back the bans that were in force.
@@ -145,7 +151,7 @@ impl Decider {
         let now = Timestamp::now();
         // A responder that fails says so itself, and goes on trying.
         let _ = self.responders.pass(&self.passing()).await;
-        let simulated = self.given.config.mode == Mode::DryRun;
+        let simulated = self.mode == Mode::DryRun;
         let live = self.given.store.live_decisions(now).await?;
         let (ours, others): (Vec<_>, Vec<_>) = live.into_iter().partition(|decision| decision.simulated == simulated);
         if simulated && !others.is_empty() {
@@ -212,7 +218,7 @@ impl Decider {
                     }
                     None => requests_open = false,
                 },
-                count = reports.recv_many(&mut batch, 16), if self.unrecorded.len() < MAX_UNRECORDED => {
+                count = reports.recv_many(&mut batch, 16), if self.recorder.waiting() < MAX_UNRECORDED => {
                     if count == 0 {
                         break;
                     }
@@ -220,15 +226,11 @@ impl Decider {
                 }
                 Some(answer) = self.given.crawlers.answered() => self.answered(answer).await,
                 Some(judged) = judged(&mut self.given.triage) => self.judged(judged).await,
-                ids = self.responders.carried_out() => self.carried_out(ids).await,
+                ids = self.responders.carried_out() => self.carried_out(ids),
                 _ = ticks.tick() => self.tick().await,
             }
         }
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while !self.record().await && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        if !self.unrecorded.is_empty() {
+        if !self.recorder.flush(STOP).await {
             tracing::error!("the store did not take what was found last; it will be found again at the next start");
         }
     }
@@ -249,8 +251,8 @@ impl Decider {
         if !done.new_files.is_empty() {
             // A file must be known before what was found in it is acted on.
             let new_files = std::mem::take(&mut done.new_files);
-            self.unrecorded.push_back(Done { at: now, new_files, ..Done::default() });
-            self.record().await;
+            self.recorder.record(Done { at: now, new_files, ..Done::default() });
+            self.recorder.flush(PATIENCE).await;
         }
         let mut permits = vec![];
         for Found { finding, mut proposal, in_doubt } in found {
@@ -277,8 +279,7 @@ impl Decider {
                 decision.state = DecisionState::Pending;
             });
         }
-        self.unrecorded.push_back(done);
-        self.record().await;
+        self.recorder.record(done);
         if self.caught_up && !self.reconciled {
             self.reconciled = true;
             self.responders.tidy().await;
@@ -313,9 +314,7 @@ impl Decider {
         permits: &mut Vec<Permit>,
         now: Timestamp,
     ) -> Option<Decision> {
-        // Lines read again after a restart propose what was decided then: the record stands.
-        if let Ok(Some(known)) = self.given.store.decision(&proposal.id).await {
-            tracing::debug!(id = known.id, "already decided");
+        if self.is_decided(&proposal.id).await {
             return None;
         }
         let target = proposal.target;
@@ -353,6 +352,11 @@ impl Decider {
         Some(decision)
     }
 
+    /// Lines read again after a restart propose what was decided then: the record stands.
+    async fn is_decided(&self, id: &str) -> bool {
+        !self.caught_up && matches!(self.given.store.decision(id).await, Ok(Some(_)))
+    }
+
     fn decision(&self, proposal: &Proposal, now: Timestamp) -> Decision {
         Decision {
             id: proposal.id.clone(),
@@ -361,7 +365,7 @@ impl Decider {
             ground: proposal.ground.clone(),
             created_at: now,
             expires_at: proposal.at.plus_secs(proposal.duration_secs),
-            simulated: self.given.config.mode == Mode::DryRun,
+            simulated: self.mode == Mode::DryRun,
             state: DecisionState::Pending,
             note: String::new(),
             offences: proposal.offences,
@@ -370,7 +374,13 @@ impl Decider {
 
     fn ask(&mut self, proposal: &Proposal, now: Timestamp) -> Result<Permit, Refusal> {
         self.look_around();
-        gate(proposal, &self.surroundings, &mut self.blasts, self.given.config.respond.max_blocks_per_min, now)
+        gate(
+            &self.within_trial(proposal),
+            &self.surroundings,
+            &mut self.blasts,
+            self.given.config.respond.max_blocks_per_min,
+            now,
+        )
     }
 
     /// Takes the newest surroundings.
@@ -384,7 +394,7 @@ impl Decider {
 
     /// What is done to a client that the gate lets be blocked.
     fn verb(&self) -> &'static str {
-        if self.given.config.mode == Mode::DryRun { "would block" } else { "blocking" }
+        if self.mode == Mode::DryRun { "would block" } else { "blocking" }
     }
 
     fn hold(&mut self, proposal: Proposal) {
@@ -407,12 +417,14 @@ impl Decider {
     }
 
     /// Records that all responders hold what was pending.
-    async fn carried_out(&mut self, ids: Vec<String>) {
-        // One that is not recorded yet is pending there when it is.
-        self.record().await;
-        if let Err(error) = self.given.store.set_state(&ids, DecisionState::Active, "", Timestamp::now()).await {
-            tracing::warn!("cannot record that pending bans are active: {error}");
-        }
+    fn carried_out(&mut self, ids: Vec<String>) {
+        self.change(ids, DecisionState::Active, "", Timestamp::now());
+    }
+
+    /// Records what became of decisions.
+    fn change(&self, ids: Vec<String>, state: DecisionState, note: &str, at: Timestamp) {
+        let changes = vec![Change { ids, state, note: note.to_owned() }];
+        self.recorder.record(Done { at, changes, ..Done::default() });
     }
 
     /// Networks that pass whatever is held.
@@ -427,48 +439,17 @@ impl Decider {
         networks
     }
 
-    /// Records what was done, oldest first. False when something is left.
-    async fn record(&mut self) -> bool {
-        while let Some(done) = self.unrecorded.front() {
-            let batch = record::Batch {
-                at: done.at,
-                new_files: &done.new_files,
-                findings: &done.findings,
-                decisions: &done.decisions,
-                judgements: &done.judgements,
-                calls: &done.calls,
-                checkpoint: done.checkpoint.as_ref().map(|(marks, state)| record::Checkpoint { marks, state }),
-            };
-            if let Err(error) = self.given.store.commit(&batch).await {
-                if self.troubles.insert("store", error.to_string()).is_none() {
-                    tracing::error!("{error}; what was found waits in memory");
-                }
-                return false;
-            }
-            self.unrecorded.pop_front();
-        }
-        if self.troubles.remove("store").is_some() {
-            tracing::info!("the store takes records again");
-        }
-        true
-    }
-
     /// Once a second: what ended, what was held, what failed.
     async fn tick(&mut self) {
         let now = Timestamp::now();
-        if !self.unrecorded.is_empty() {
-            self.record().await;
-        }
         self.follow_surroundings(now).await;
         self.active.retain(|_, permit| now.secs_until(permit.expires_at()) > 0);
         if self.unsaid > 0 {
             tracing::info!(findings = self.unsaid, "more findings than are said here");
         }
         (self.said, self.unsaid) = (0, 0);
-        if let Err(error) = self.given.store.expire(now).await {
-            tracing::debug!("cannot mark what expired: {error}");
-        }
         self.responders.forget_ended(now);
+        self.end_trial(now).await;
         self.tick_claims(now).await;
         if !self.held.is_empty() {
             self.retry_held(now).await;
@@ -498,11 +479,10 @@ impl Decider {
     async fn conclude(&mut self, permits: Vec<Permit>, settled: Vec<(String, DecisionState, String)>, now: Timestamp) {
         self.given.status.blocks += permits.len() as u64;
         let applied = self.apply(permits).await;
-        for (id, state, note) in settled {
+        let changes = settled.into_iter().map(|(id, state, note)| {
             let state = if state == DecisionState::Active && !applied { DecisionState::Pending } else { state };
-            if let Err(error) = self.given.store.set_state(&[id], state, &note, now).await {
-                tracing::warn!("cannot record what became of a held block: {error}");
-            }
-        }
+            Change { ids: vec![id], state, note }
+        });
+        self.recorder.record(Done { at: now, changes: changes.collect(), ..Done::default() });
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::{Decider, Done};
+use super::{Decider, Done, PATIENCE};
+use crate::config::Mode;
 use crate::decide::Permit;
 use crate::event::{ClientKey, DecisionState, Ground, Proposal, Proposer, Status, Timestamp, digest, shown};
 use crate::memory::Drawer;
@@ -39,6 +40,8 @@ impl Decider {
                 self.given.waker.wake();
                 Ok(json!({ "network": shown(network) }))
             }
+            Command::Mode { enforce } => self.set_mode(if enforce { Mode::Enforce } else { Mode::DryRun }).await,
+            Command::TryEnforcing { secs } => self.try_enforcing(secs, now).await,
             Command::Verdict { finding_id, class } => self.take_word(&finding_id, class, now).await,
             Command::ForgetVerdicts => {
                 for drawer in Drawer::VERDICTS {
@@ -74,8 +77,8 @@ impl Decider {
         decision.state = if self.apply(vec![permit]).await { DecisionState::Active } else { DecisionState::Pending };
         self.given.status.blocks += 1;
         let answer = show::decision(&decision);
-        self.unrecorded.push_back(Done { at: now, decisions: vec![decision], ..Done::default() });
-        self.record().await;
+        self.recorder.record(Done { at: now, decisions: vec![decision], ..Done::default() });
+        self.recorder.flush(PATIENCE).await;
         Ok(answer)
     }
 
@@ -105,7 +108,8 @@ impl Decider {
             self.given.memory.forget(client).await;
         }
         self.given.waker.wake();
-        self.given.store.set_state(&ids, DecisionState::Lifted, why, now).await?;
+        self.change(ids, DecisionState::Lifted, why, now);
+        self.recorder.flush(PATIENCE).await;
         tracing::info!(bans = lifted.len(), why, "lifted");
         Ok(json!({ "lifted": lifted.into_iter().map(shown).collect::<Vec<_>>() }))
     }
@@ -195,6 +199,7 @@ impl Decider {
                 .filter_map(|source| source.error.as_ref().map(|error| format!("{}: {error}", source.path.display()))),
         );
         problems.extend(reader.problems);
+        problems.extend(self.recorder.problem());
         let responders = self.responders.status();
         problems.extend(responders.iter().filter_map(|responder| responder.problem.clone()));
         problems.extend(self.given.surroundings.borrow().problems.iter().cloned());
@@ -219,6 +224,7 @@ impl Decider {
             unparsed: reader.unparsed,
             gaps: reader.gaps,
             sources: reader.sources,
+            trial_ends_at: self.trial_ends,
             active: self.active.len(),
             responders: json!(responders),
             ..self.given.status.clone()
