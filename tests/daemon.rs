@@ -9,4 +9,5 @@ mod restart;
 mod server_configs;
 mod streams;
 mod verbs;
+mod why;
 mod zero_config;

@@ -12,6 +12,7 @@ mod rules;
 mod run;
 mod scan;
 mod triage;
+mod why;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -82,6 +83,8 @@ enum Verb {
     Unban(operate::Unban),
     /// Who is shut out now.
     Banned,
+    /// Why somebody is shut out, or is not, and what would have avoided it.
+    Why(why::Arguments),
     /// Networks that are never blocked.
     #[command(subcommand)]
     Allow(operate::Allow),
@@ -132,6 +135,7 @@ pub fn main() -> ExitCode {
         Verb::Ban(arguments) => operate::ban(arguments, &loaded.config, output),
         Verb::Unban(arguments) => operate::unban(arguments, &loaded.config, output),
         Verb::Banned => operate::banned(&loaded.config, output),
+        Verb::Why(arguments) => why::run(arguments, &loaded.config, output),
         Verb::Allow(verb) => operate::allow(verb, &loaded.config, output),
         Verb::Verdict(arguments) => triage::verdict(arguments, &loaded.config, output),
         Verb::Triage(verb) => triage::run(verb, &loaded.config, output),

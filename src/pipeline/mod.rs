@@ -20,3 +20,4 @@ pub mod replay;
 pub mod surroundings;
 #[cfg(test)]
 mod tests;
+pub mod why;

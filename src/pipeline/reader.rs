@@ -64,6 +64,8 @@ pub struct Found {
 pub enum Control {
     /// This client is banned for so many seconds from a moment, by a decision that was made elsewhere.
     Ban(ClientKey, Timestamp, u64),
+    /// Nobody is banned any more, as when dry run becomes enforcing: who attacks again is a new case.
+    ForgetBans,
     /// A finding of this score turned out to be harmless.
     Acquit(ClientKey, u8),
     /// An operator let this client go: it starts afresh.
@@ -267,6 +269,10 @@ impl Reader {
             Control::Ban(client, at, secs) => {
                 let at_secs = u32::try_from(at.0 / 1000).unwrap_or(u32::MAX);
                 self.judge.counter.ban(client.bits(), at_secs, secs);
+                self.checkpoint_now = true;
+            }
+            Control::ForgetBans => {
+                self.judge.counter.forget_bans();
                 self.checkpoint_now = true;
             }
             Control::Acquit(client, score) => {

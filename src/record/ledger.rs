@@ -1,6 +1,7 @@
 //! What models said and cost, and where an operator knew better.
 
 use serde::Serialize;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, SqliteConnection};
 
 use super::read::number;
@@ -90,22 +91,15 @@ impl Store {
     pub async fn model_calls(&self, limit: u32) -> Result<Vec<ModelCall>, StoreError> {
         let mut query = QueryBuilder::new("SELECT * FROM model_calls ORDER BY id DESC LIMIT ");
         query.push_bind(limit);
-        self.read(query, |row| {
-            Ok(ModelCall {
-                at: Timestamp(row.try_get("at")?),
-                service: row.try_get("service")?,
-                model: row.try_get("model")?,
-                finding_id: row.try_get("finding_id")?,
-                outcome: row.try_get("outcome")?,
-                millis: number(&row, "millis")?,
-                sent_bytes: number(&row, "sent_bytes")?,
-                received_bytes: number(&row, "received_bytes")?,
-                input_tokens: number(&row, "input_tokens")?,
-                output_tokens: number(&row, "output_tokens")?,
-                usd: row.try_get("usd")?,
-            })
-        })
-        .await
+        self.read(query, model_call).await
+    }
+
+    /// The calls about these findings, oldest first.
+    pub async fn calls_of(&self, finding_ids: &[&str]) -> Result<Vec<ModelCall>, StoreError> {
+        let mut query =
+            QueryBuilder::new("SELECT * FROM model_calls WHERE finding_id IN (SELECT value FROM json_each(");
+        query.push_bind(serde_json::json!(finding_ids).to_string()).push(")) ORDER BY id");
+        self.read(query, model_call).await
     }
 
     /// Keeps an operator's word on a finding; a later word replaces it.
@@ -132,4 +126,20 @@ impl Store {
         })
         .await
     }
+}
+
+fn model_call(row: SqliteRow) -> Result<ModelCall, sqlx::Error> {
+    Ok(ModelCall {
+        at: Timestamp(row.try_get("at")?),
+        service: row.try_get("service")?,
+        model: row.try_get("model")?,
+        finding_id: row.try_get("finding_id")?,
+        outcome: row.try_get("outcome")?,
+        millis: number(&row, "millis")?,
+        sent_bytes: number(&row, "sent_bytes")?,
+        received_bytes: number(&row, "received_bytes")?,
+        input_tokens: number(&row, "input_tokens")?,
+        output_tokens: number(&row, "output_tokens")?,
+        usd: row.try_get("usd")?,
+    })
 }

@@ -25,6 +25,7 @@ pub fn router(backend: Backend) -> Router {
         .route("/api/v1/status", get(status))
         .route("/api/v1/decisions", get(decisions).post(ban).delete(unban_all))
         .route("/api/v1/decisions/{*target}", axum::routing::delete(unban))
+        .route("/api/v1/why/{*what}", get(why))
         .route("/api/v1/mode", axum::routing::post(mode))
         .route("/api/v1/findings", get(findings))
         .route("/api/v1/findings/{id}/verdict", axum::routing::post(verdict))
@@ -73,6 +74,37 @@ async fn decisions(State(backend): State<Backend>, Query(query): Query<ListQuery
     let filter = DecisionFilter { state, target };
     let rows = backend.store.decisions(filter, rows(query.limit)).await?;
     Ok(Json(rows.iter().map(decision).collect()))
+}
+
+/// A decision with all that led to it. `what` is its id, or an address or network: then the newest of its
+/// decisions.
+async fn why(State(backend): State<Backend>, Path(what): Path<String>) -> Answer {
+    let store = &backend.store;
+    let found = match network(&what) {
+        Ok(target) => {
+            let client = ClientKey::of(target.addr(), backend.v6_prefix).network();
+            let mut found = vec![];
+            for target in [target, client] {
+                found = store.decisions(DecisionFilter { state: None, target: Some(target) }, ROWS).await?;
+                if !found.is_empty() {
+                    break;
+                }
+            }
+            found
+        }
+        Err(_) => store.decision(&what).await?.into_iter().collect(),
+    };
+    let Some((newest, earlier)) = found.split_first() else {
+        return Err(Problem::NotFound(format!("nothing was ever decided about {what:?}")));
+    };
+    let client = ClientKey::of(newest.target.addr(), backend.v6_prefix);
+    let mut findings = store.findings(Some(client), ROWS).await?;
+    // What came later is not why.
+    findings.retain(|finding| finding.recorded_at <= newest.created_at);
+    let ids: Vec<&str> = findings.iter().map(|finding| &*finding.id).collect();
+    let calls = store.calls_of(&ids).await?;
+    let earlier: Value = earlier.iter().map(decision).collect();
+    Ok(Json(json!({ "decision": decision(newest), "earlier": earlier, "findings": findings, "calls": calls })))
 }
 
 #[derive(Deserialize)]

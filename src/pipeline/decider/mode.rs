@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Decider;
 use super::responders::Responders;
 use crate::config::Mode;
-use crate::event::{ClientKey, Proposal, Timestamp};
+use crate::event::{Proposal, Timestamp};
 use crate::pipeline::reader::Control;
 use crate::show::Problem;
 
@@ -63,11 +63,9 @@ impl Decider {
         {
             tracing::error!("bans stay until they end by themselves: {problem}");
         }
-        for target in self.active.drain().map(|(target, _)| target) {
-            let client = ClientKey::of(target.addr(), self.given.config.client.v6_prefix);
-            // The reader may be gone while the daemon stops.
-            let _ = self.given.controls.send(Control::Pardon(client));
-        }
+        self.active.clear();
+        // The reader may be gone while the daemon stops.
+        let _ = self.given.controls.send(Control::ForgetBans);
         self.given.waker.wake();
         self.responders = responders;
         self.mode = mode;
