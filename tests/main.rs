@@ -4,6 +4,7 @@
 
 mod alloc;
 mod daemon;
+mod docker;
 mod memory;
 mod respond;
 mod story;
