@@ -5,6 +5,7 @@ mod bench;
 mod config;
 mod daemon;
 mod explain;
+mod import;
 mod operate;
 mod own_log;
 mod parse;
@@ -80,6 +81,9 @@ enum Verb {
     Unban(operate::Unban),
     /// Who is shut out now.
     Banned,
+    /// Take over bans of others: a list, or what fail2ban is set to and holds.
+    #[command(subcommand)]
+    Import(import::Verb),
     /// Networks that are never blocked.
     #[command(subcommand)]
     Allow(operate::Allow),
@@ -129,6 +133,7 @@ pub fn main() -> ExitCode {
         Verb::Ban(arguments) => operate::ban(arguments, &loaded.config, output),
         Verb::Unban(arguments) => operate::unban(arguments, &loaded.config, output),
         Verb::Banned => operate::banned(&loaded.config, output),
+        Verb::Import(verb) => import::run(verb, &loaded.config, output),
         Verb::Allow(verb) => operate::allow(verb, &loaded.config, output),
         Verb::Verdict(arguments) => triage::verdict(arguments, &loaded.config, output),
         Verb::Triage(verb) => triage::run(verb, &loaded.config, output),

@@ -12,6 +12,7 @@ pub mod discover;
 mod explain;
 pub mod judge;
 mod known;
+pub mod lists;
 pub mod live;
 pub mod models;
 mod peers;

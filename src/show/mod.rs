@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::event::VerdictClass;
 use crate::record::{Store, StoreError};
 
-pub use api::{decision, router};
+pub use api::{MAX_IMPORT, decision, router};
 
 /// What an operator tells the daemon.
 #[derive(Clone, Debug)]
@@ -22,6 +22,11 @@ pub enum Command {
     Ban {
         target: IpNet,
         duration_secs: Option<u64>,
+        reason: String,
+    },
+    /// Many bans at once, each with its length, of somebody else's list.
+    Import {
+        bans: Vec<(IpNet, Option<u64>)>,
         reason: String,
     },
     /// Lift the bans that touch `target`; none: all.

@@ -5,6 +5,7 @@
 mod claims;
 mod corrections;
 mod doubts;
+mod imports;
 mod operator;
 
 use std::collections::{HashMap, VecDeque};

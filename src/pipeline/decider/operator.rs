@@ -21,6 +21,7 @@ impl Decider {
         match command {
             Command::Status => Ok(json!(self.current_status())),
             Command::Ban { target, duration_secs, reason } => self.ban(target, duration_secs, reason, now).await,
+            Command::Import { bans, reason } => self.import(bans, &reason, now).await,
             Command::Unban { target } => self.unban(target, "by an operator", now).await,
             Command::Allow { network, note } => {
                 self.given.store.allow_add(network, &note, now).await?;
