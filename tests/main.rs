@@ -4,6 +4,7 @@
 
 mod alloc;
 mod daemon;
+mod import;
 mod memory;
 mod respond;
 mod story;
