@@ -12,17 +12,22 @@ use super::daemon::ask;
 use super::operate::{duration, print, text};
 use super::{FAILED, Output};
 use crate::config::Config;
-use crate::event::shown;
-use crate::pipeline::lists;
+use crate::event::{Timestamp, printable, shown};
+use crate::pipeline::fail2ban::{self, Carried, LiveBan};
+use crate::pipeline::{lists, live};
 
 /// A larger file is no list of a hundred thousand networks.
 const MAX_BYTES: u64 = 64 << 20;
+/// Bans of fail2ban that people are shown.
+const SHOWN: usize = 20;
 
 #[derive(clap::Subcommand)]
 pub enum Verb {
     /// Ban everyone on a list: an address or network a line, comments after # and ;, of CSV the first
     /// column.
     List(List),
+    /// Show what fail2ban's jails become here and what cannot be carried over; take over its bans.
+    Fail2ban(Fail2ban),
 }
 
 #[derive(clap::Args)]
@@ -37,9 +42,26 @@ pub struct List {
     reason: Option<String>,
 }
 
+#[derive(clap::Args)]
+pub struct Fail2ban {
+    /// Its configuration.
+    #[arg(long, default_value = "/etc/fail2ban")]
+    dir: PathBuf,
+    /// Its database, with the bans that it holds.
+    #[arg(long, default_value = "/var/lib/fail2ban/fail2ban.sqlite3")]
+    database: PathBuf,
+    /// Write the settings to this file, which must not exist: one in conf.d beside palisade.toml.
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+    /// Ban in the running daemon whom fail2ban holds, for the rest of the time.
+    #[arg(long)]
+    bans: bool,
+}
+
 pub fn run(verb: &Verb, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::List(arguments) => list(arguments, config, output),
+        Verb::Fail2ban(arguments) => fail2ban(arguments, config, output),
     }
 }
 
@@ -74,6 +96,91 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
         bail!("{} is larger than {} MiB: no list of addresses", path.display(), MAX_BYTES >> 20);
     }
     Ok(bytes)
+}
+
+fn fail2ban(arguments: &Fail2ban, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+    let (jails, off) = fail2ban::jails(&arguments.dir)?;
+    let mut carried = fail2ban::carry(&jails, &live::usual_logs());
+    let now = Timestamp::now();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let read = runtime.block_on(fail2ban::live_bans(&arguments.database, now));
+    let (bans, others) = match read {
+        Err(error) if arguments.bans => return Err(error),
+        // A stopped or fresh fail2ban has none: its settings are worth showing still.
+        Err(error) => {
+            carried.not_carried.push(format!("bans in force: {error:#}"));
+            (vec![], vec![])
+        }
+        Ok(read) => read,
+    };
+    carried.not_carried.extend(others.into_iter().map(|other| format!("a ban of what is no address: {other}")));
+    if let Some(path) = &arguments.write {
+        let told = || format!("cannot write {}", path.display());
+        let mut file = File::options().write(true).create_new(true).open(path).with_context(told)?;
+        file.write_all(carried.fragment.as_bytes()).with_context(told)?;
+    }
+    let longest = config.respond.max_block_duration_secs;
+    let imported = if arguments.bans { hand_over(&bans, longest, config, now)? } else { vec![] };
+    let shown_ban = |ban: &LiveBan| json!({ "jail": ban.jail, "target": shown(ban.target), "ends_at": ban.ends_at });
+    let mut answer = json!(carried);
+    answer["jails_off"] = json!(off);
+    answer["bans"] = bans.iter().map(shown_ban).collect();
+    answer["imported"] = json!(imported);
+    print(output, &answer, |out| {
+        report(out, &carried, off, &bans)?;
+        if let Some(path) = &arguments.write {
+            writeln!(out, "\nWritten to {}; `palisade config check` tries it.", path.display())?;
+        }
+        for answer in &imported {
+            write!(out, "\n{}: ", text(&answer["jail"]))?;
+            self::imported(out, answer)?;
+        }
+        if imported.is_empty() && !bans.is_empty() {
+            writeln!(out, "\n--bans takes them over, each for the rest of its time.")?;
+        }
+        Ok(())
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sends the bans of each jail to the daemon: one request a jail, so that each ban's reason names it.
+fn hand_over(bans: &[LiveBan], longest: u64, config: &Config, now: Timestamp) -> anyhow::Result<Vec<Value>> {
+    let mut answers = vec![];
+    for of_jail in bans.chunk_by(|a, b| a.jail == b.jail) {
+        let jail = &of_jail[0].jail;
+        let rest = |ban: &LiveBan| ban.ends_at.map_or(longest, |end| now.secs_until(end).max(1));
+        let bans = of_jail.iter().map(|ban| json!({ "target": shown(ban.target), "duration_secs": rest(ban) }));
+        let body = json!({ "bans": bans.collect::<Vec<_>>(), "reason": format!("fail2ban: {jail}") });
+        let mut answer = ask(&config.socket, "POST", "/api/v1/decisions/import", Some(body))?;
+        answer["jail"] = json!(jail);
+        answers.push(answer);
+    }
+    Ok(answers)
+}
+
+fn report(out: &mut dyn Write, carried: &Carried, off: usize, bans: &[LiveBan]) -> io::Result<()> {
+    // The files are the administrator's; a terminal shows no escapes of theirs either.
+    let line = |text: &str| printable(text.as_bytes(), 400);
+    writeln!(out, "Settings for conf.d:\n")?;
+    carried.fragment.lines().try_for_each(|text| writeln!(out, "    {}", line(text)))?;
+    writeln!(out, "\n{} jails are on, {off} off. What does their work here:", carried.jails.len())?;
+    for jail in &carried.jails {
+        writeln!(out, "    {:<20} {}", line(&jail.name), jail.covered_by.unwrap_or("nothing"))?;
+    }
+    writeln!(out, "\nNot carried over:")?;
+    if carried.not_carried.is_empty() {
+        writeln!(out, "    nothing")?;
+    }
+    carried.not_carried.iter().try_for_each(|what| writeln!(out, "    {}", line(what)))?;
+    writeln!(out, "\nfail2ban holds {} bans:", bans.len())?;
+    for ban in bans.iter().take(SHOWN) {
+        let end = ban.ends_at.map_or("for good".into(), |end| format!("until {end}"));
+        writeln!(out, "    {:<40} {end}  {}", shown(ban.target), line(&ban.jail))?;
+    }
+    if bans.len() > SHOWN {
+        writeln!(out, "    and {} more", bans.len() - SHOWN)?;
+    }
+    Ok(())
 }
 
 /// What the daemon did with the bans that it was given.

@@ -67,6 +67,11 @@ pub fn sources(config: &Config, servers: &ServerLogs) -> Vec<SourceConfig> {
     sources
 }
 
+/// What is followed where nothing is configured, before servers' own configurations are asked.
+pub fn usual_logs() -> Vec<String> {
+    USUAL_LOGS.iter().copied().chain(auth_logs()).map(str::to_owned).collect()
+}
+
 /// Where sshd's messages are on this machine.
 fn auth_logs() -> Vec<&'static str> {
     let is_there = |path: &&str| Path::new(path).exists();

@@ -10,6 +10,7 @@ pub mod crawlers;
 pub mod decider;
 pub mod discover;
 mod explain;
+pub mod fail2ban;
 pub mod judge;
 mod known;
 pub mod lists;
