@@ -163,9 +163,9 @@ fn report(out: &mut dyn Write, carried: &Carried, off: usize, bans: &[LiveBan]) 
     let line = |text: &str| printable(text.as_bytes(), 400);
     writeln!(out, "Settings for conf.d:\n")?;
     carried.fragment.lines().try_for_each(|text| writeln!(out, "    {}", line(text)))?;
-    writeln!(out, "\n{} jails are on, {off} off. What does their work here:", carried.jails.len())?;
+    writeln!(out, "\nJails that are on, of {}, and what does their work here:", carried.jails.len() + off)?;
     for jail in &carried.jails {
-        writeln!(out, "    {:<20} {}", line(&jail.name), jail.covered_by.unwrap_or("nothing"))?;
+        writeln!(out, "    {:<20} {}", line(&jail.jail.name), jail.covered_by.unwrap_or("nothing"))?;
     }
     writeln!(out, "\nNot carried over:")?;
     if carried.not_carried.is_empty() {

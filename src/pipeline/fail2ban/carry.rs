@@ -70,8 +70,8 @@ pub struct Carried {
 /// A jail, and what does its work here.
 #[derive(Clone, Debug, Serialize)]
 pub struct CarriedJail {
-    pub name: String,
-    pub filter: String,
+    #[serde(flatten)]
+    pub jail: Jail,
     /// None: nothing does.
     pub covered_by: Option<&'static str>,
 }
@@ -85,7 +85,7 @@ pub fn carry(jails: &[Jail], usual: &[String]) -> Carried {
     let mut carried = vec![];
     for jail in jails {
         let covered_by = covered_by(&jail.filter);
-        carried.push(CarriedJail { name: jail.name.clone(), filter: jail.filter.clone(), covered_by });
+        carried.push(CarriedJail { jail: jail.clone(), covered_by });
         missed.of(jail, covered_by.is_some());
         if COVERS.iter().any(|cover| cover.filters.contains(&&*jail.filter)) {
             sources.extend(jail.logs.iter().map(String::as_str));

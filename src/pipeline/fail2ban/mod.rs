@@ -8,6 +8,7 @@ mod ini;
 use std::path::Path;
 
 use anyhow::Context;
+use serde::Serialize;
 
 pub use bans::{LiveBan, live_bans};
 pub use carry::{Carried, carry};
@@ -15,7 +16,7 @@ pub use carry::{Carried, carry};
 use ini::Ini;
 
 /// One jail that is switched on.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Jail {
     pub name: String,
     pub filter: String,
