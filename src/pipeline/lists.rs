@@ -83,7 +83,8 @@ mod tests {
         let targets =
             ["192.0.2.7/32", "192.0.2.8/32", "192.0.2.9/32", "198.51.100.0/24", "203.0.113.9/32", "2001:db8::/48"];
         assert_eq!(of(text), (targets.map(String::from).into(), vec![]));
-        let (targets, wrong) = of(b"ip,reason\n192.0.2.300\n192.0.2.1\nhost.example\n1.2.3.4/33\n\x1b[2J\xff\n\"192.0.2.7\n");
+        let (targets, wrong) =
+            of(b"ip,reason\n192.0.2.300\n192.0.2.1\nhost.example\n1.2.3.4/33\n\x1b[2J\xff\n\"192.0.2.7\n");
         assert_eq!(targets, ["192.0.2.1/32"]);
         let told = ["ip,reason", "192.0.2.300", "host.example", "1.2.3.4/33", "\\u{1b}[2J\\xFF", "\"192.0.2.7"];
         assert_eq!(wrong, [1, 2, 4, 5, 6, 7].into_iter().zip(told.map(String::from)).collect::<Vec<_>>());

@@ -6,6 +6,7 @@ mod agreement;
 pub mod allow_files;
 #[cfg(test)]
 mod behaviour;
+pub mod blocklists;
 pub mod crawlers;
 pub mod decider;
 pub mod discover;
@@ -19,6 +20,7 @@ pub mod models;
 mod peers;
 pub mod reader;
 pub mod replay;
+mod reports;
 pub mod surroundings;
 #[cfg(test)]
 mod tests;

@@ -29,10 +29,7 @@ pub fn router(backend: Backend) -> Router {
     Router::new()
         .route("/api/v1/status", get(status))
         .route("/api/v1/decisions", get(decisions).post(ban).delete(unban_all))
-        .route(
-            "/api/v1/decisions/import",
-            axum::routing::post(import).layer(DefaultBodyLimit::max(MAX_IMPORT_BYTES)),
-        )
+        .route("/api/v1/decisions/import", axum::routing::post(import).layer(DefaultBodyLimit::max(MAX_IMPORT_BYTES)))
         .route("/api/v1/decisions/{*target}", axum::routing::delete(unban))
         .route("/api/v1/findings", get(findings))
         .route("/api/v1/findings/{id}/verdict", axum::routing::post(verdict))
@@ -56,8 +53,17 @@ async fn tell(backend: &Backend, command: Command) -> Answer {
     answer.await.map_err(|_| stopping())?.map(Json)
 }
 
+/// What the decider knows, and what works beside it.
 async fn status(State(backend): State<Backend>) -> Answer {
-    tell(&backend, Command::Status).await
+    let Json(mut status) = tell(&backend, Command::Status).await?;
+    let services = backend.services.borrow().clone();
+    let problems = services.values().filter_map(|service| service.problem.as_deref());
+    if let Some(known) = status["problems"].as_array_mut() {
+        known.extend(problems.map(Value::from));
+        status["healthy"] = json!(known.is_empty());
+    }
+    status["services"] = json!(services);
+    Ok(Json(status))
 }
 
 #[derive(Deserialize)]

@@ -3,12 +3,14 @@
 
 mod api;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::event::VerdictClass;
 use crate::record::{Store, StoreError};
@@ -53,6 +55,17 @@ pub enum Command {
     },
 }
 
+/// What works beside the decider and has something to say in `status`, by name.
+pub type Services = BTreeMap<String, Service>;
+
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Service {
+    /// A sentence that names the way out.
+    pub problem: Option<String>,
+    #[serde(flatten)]
+    pub figures: Map<String, Value>,
+}
+
 /// A command on its way, and where its answer goes.
 pub struct Request {
     pub command: Command,
@@ -84,6 +97,7 @@ impl From<StoreError> for Problem {
 pub struct Backend {
     pub commands: mpsc::Sender<Request>,
     pub store: Arc<Store>,
+    pub services: watch::Receiver<Services>,
     /// Length of the IPv6 network that counts as one client.
     pub v6_prefix: u8,
 }

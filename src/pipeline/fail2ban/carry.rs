@@ -110,12 +110,18 @@ pub fn carry(jails: &[Jail], usual: &[String]) -> Carried {
         ));
     }
     for (network, of) in allow.iter().filter(|(_, of)| of.len() < jails.len()) {
-        missed.all.push(format!("{network} is ignored by {} only; here an allowed network is never blocked", of.join(", ")));
+        missed
+            .all
+            .push(format!("{network} is ignored by {} only; here an allowed network is never blocked", of.join(", ")));
     }
     let (first, longest) = durations(jails, &mut missed.all);
     // A glob whose stars another's stars stand for finds nothing that the other does not.
     let finds = |usual: &String, path: &str| glob::Pattern::new(usual).is_ok_and(|usual| usual.matches(path));
-    let own: Vec<&str> = sources.into_iter().filter(|path| !usual.iter().any(|usual| finds(usual, path))).collect();
+    // sshd's messages are in a file or in the journal; whoever reads both counts them twice.
+    let is_ssh = |path: &str| ["journal:ssh.service", "journal:sshd.service"].contains(&path);
+    let has_ssh = usual.iter().any(|usual| is_ssh(usual) || !usual.contains('*'));
+    let is_usual = |path: &str| (has_ssh && is_ssh(path)) || usual.iter().any(|usual| finds(usual, path));
+    let own: Vec<&str> = sources.into_iter().filter(|path| !is_usual(path)).collect();
     let all: Vec<&str> = match own.is_empty() {
         true => vec![],
         false => own.into_iter().chain(usual.iter().map(String::as_str)).collect(),
@@ -257,6 +263,12 @@ mod tests {
         assert!(carried.not_carried.iter().any(|line| line.contains("\"office.example\"")));
         assert!(!carried.not_carried.iter().any(|line| line.contains("ignored by")), "{:?}", carried.not_carried);
 
+        for (log, is_written) in [("journal:sshd.service", false), ("journal:dovecot.service", true)] {
+            sshd.logs = vec![log.into()];
+            let carried = carry(std::slice::from_ref(&sshd), &usual);
+            assert_eq!(carried.fragment.contains(log), is_written, "{}", carried.fragment);
+        }
+
         let mut mine = jail("mine");
         (mine.logs, mine.own_filter) = (vec!["/srv/\"a\".log".into()], true);
         let mut ftp = jail("vsftpd");
@@ -272,7 +284,13 @@ mod tests {
             table["source"].as_array().unwrap().iter().map(|source| source["path"].as_str().unwrap()).collect();
         assert!(paths.contains(&"/var/log/\"vsftpd\".log") && paths.contains(&"/var/log/auth.log"), "{paths:?}");
         assert!(!paths.contains(&"/srv/\"a\".log"), "nothing here understands it");
-        for said in ["mine: filter \"mine\" has no counterpart", "mine: filter.d/mine.local", "vsftpd: bans for good", "recidive: bantime 7200 s", "192.0.2.7/32 is ignored by sshd only"] {
+        for said in [
+            "mine: filter \"mine\" has no counterpart",
+            "mine: filter.d/mine.local",
+            "vsftpd: bans for good",
+            "recidive: bantime 7200 s",
+            "192.0.2.7/32 is ignored by sshd only",
+        ] {
             assert!(carried.not_carried.iter().any(|line| line.contains(said)), "{said}: {:#?}", carried.not_carried);
         }
     }

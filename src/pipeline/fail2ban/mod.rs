@@ -173,7 +173,8 @@ mod tests {
 
     #[test]
     fn actions_are_the_words_outside_brackets() {
-        let text = "iptables-multiport[port=\"a]b\", chain=\"<known/chain>\"]\nsendmail-whois[name=x,\n dest=y]\n\nmine";
+        let text =
+            "iptables-multiport[port=\"a]b\", chain=\"<known/chain>\"]\nsendmail-whois[name=x,\n dest=y]\n\nmine";
         assert_eq!(actions(text).first(), Some(&"iptables-multiport"));
         assert!(actions(text).contains(&"sendmail-whois") && actions(text).contains(&"mine"));
     }

@@ -120,7 +120,8 @@ async fn a_replayed_decision_keeps_its_state(store: &Store) {
 
 async fn decisions_come_back_as_they_were(store: &Store) {
     let mut decisions = Vec::new();
-    for (n, proposer) in [Proposer::Rules, Proposer::Operator, Proposer::Imported, Proposer::Restored].into_iter().enumerate()
+    for (n, proposer) in
+        [Proposer::Rules, Proposer::Operator, Proposer::Imported, Proposer::Restored].into_iter().enumerate()
     {
         for (m, target) in ["203.0.113.7/32", "198.51.100.0/24", "2001:db8:1:2::/64"].into_iter().enumerate() {
             let mut made = decision(&format!("{n}{m}"), DecisionState::Pending);
