@@ -69,6 +69,8 @@ fn a_list_passes_the_gate_entry_by_entry_and_says_what_became_of_it() {
     let status = home.status();
     assert_eq!(status["active"], 2);
 
+    let long = home.palisade(&["import", "list", "list.txt", "--reason", &"x".repeat(501)]);
+    assert!(long.code == 1 && long.stderr.contains("500 bytes at most"), "{}", long.stderr);
     fs::write(home.path("none.txt"), "127.0.0.1\nx\n").unwrap();
     assert_eq!(home.palisade(&["import", "list", "none.txt"]).code, 1, "nothing of it could be used");
     fs::write(home.path("none.txt"), "# nobody today\n").unwrap();
@@ -225,7 +227,8 @@ fn what_fail2ban_is_set_to_is_read_as_it_reads_it() {
         let mut logs: Vec<String> = said(name, "addlogpath").into_iter().map(|words| words[0].clone()).collect();
         let globs = jail["logs"].as_array().unwrap().iter().flat_map(|log| glob::glob(log.as_str().unwrap()).unwrap());
         let mut ours: Vec<String> = globs.map(|path| path.unwrap().display().to_string()).collect();
-        (logs.sort(), ours.sort());
+        logs.sort();
+        ours.sort();
         assert_eq!(ours, logs, "{name}");
     }
     let told = answer["not_carried"].as_array().unwrap().iter().map(|line| line.as_str().unwrap());

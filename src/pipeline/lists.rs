@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_line_begins_with_an_address_or_network_is_a_comment_or_is_told() {
-        let text = b"\xef\xbb\xbf# a list\r\n203.0.113.9\r\n\n203.0.113.9 # twice\n198.51.100.0/24 ; SBL1\n\"192.0.2.7\",\"spam\",3\n2001:db8::/48,x\n\t192.0.2.8\tDE\n::ffff:192.0.2.9\n";
+        let text = b"\xef\xbb\xbf# a list\r\n203.0.113.9\r\n\n203.0.113.9 # twice\n198.51.100.0/24 ; SBL1\n\"192.0.2.7\",\"spam\",3\n; 2 lists\n2001:db8::/48;x\n\t192.0.2.8\tDE\n::ffff:192.0.2.9\n";
         let targets =
             ["192.0.2.7/32", "192.0.2.8/32", "192.0.2.9/32", "198.51.100.0/24", "203.0.113.9/32", "2001:db8::/48"];
         assert_eq!(of(text), (targets.map(String::from).into(), vec![]));

@@ -23,6 +23,7 @@ const MAX_ROWS: u32 = 100_000;
 pub const MAX_IMPORT: usize = 100_000;
 /// The bytes that say them.
 const MAX_IMPORT_BYTES: usize = 16 << 20;
+const MAX_REASON_BYTES: usize = 500;
 
 /// The API, to be served on any listener.
 pub fn router(backend: Backend) -> Router {
@@ -124,6 +125,11 @@ struct ImportedBan {
 async fn import(State(backend): State<Backend>, Json(request): Json<ImportRequest>) -> Answer {
     if request.bans.len() > MAX_IMPORT {
         return Err(Problem::Invalid(format!("one import is {MAX_IMPORT} bans at most")));
+    }
+    if request.reason.len() > MAX_REASON_BYTES {
+        return Err(Problem::Invalid(format!(
+            "a reason is {MAX_REASON_BYTES} bytes at most: it is kept with each ban"
+        )));
     }
     let bans = request.bans.iter().map(|ban| match ban.duration_secs {
         Some(0) => Err(Problem::Invalid(format!("{}: duration_secs must be at least 1", ban.target))),

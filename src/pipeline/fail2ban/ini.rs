@@ -239,8 +239,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text in "[\\[\\]%()a-c=:;# \n\t/sü]{0,80}") {
-            let mut ini = Ini::default();
-            ini.sections = parse(&text);
+            let ini = Ini { sections: parse(&text), ..Ini::default() };
             for (section, options) in &ini.sections {
                 for option in options.keys() {
                     let _ = ini.get(section, option);
