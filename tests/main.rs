@@ -5,6 +5,7 @@
 mod alloc;
 mod daemon;
 mod docker;
+mod import;
 mod memory;
 mod respond;
 mod story;

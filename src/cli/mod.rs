@@ -5,6 +5,7 @@ mod bench;
 mod config;
 mod daemon;
 mod explain;
+mod import;
 mod operate;
 mod own_log;
 mod parse;
@@ -85,6 +86,9 @@ enum Verb {
     Banned,
     /// Why somebody is shut out, or is not, and what would have avoided it.
     Why(why::Arguments),
+    /// Take over bans of others: a list, or what fail2ban is set to and holds.
+    #[command(subcommand)]
+    Import(import::Verb),
     /// Networks that are never blocked.
     #[command(subcommand)]
     Allow(operate::Allow),
@@ -136,6 +140,7 @@ pub fn main() -> ExitCode {
         Verb::Unban(arguments) => operate::unban(arguments, &loaded.config, output),
         Verb::Banned => operate::banned(&loaded.config, output),
         Verb::Why(arguments) => why::run(arguments, &loaded.config, output),
+        Verb::Import(verb) => import::run(verb, &loaded.config, output),
         Verb::Allow(verb) => operate::allow(verb, &loaded.config, output),
         Verb::Verdict(arguments) => triage::verdict(arguments, &loaded.config, output),
         Verb::Triage(verb) => triage::run(verb, &loaded.config, output),

@@ -145,6 +145,18 @@ pub fn status(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
         for advice in status["triage"]["advice"].as_array().into_iter().flatten() {
             writeln!(out, "      {}", text(advice))?;
         }
+        for (name, service) in status["services"].as_object().into_iter().flatten() {
+            if service["entries"].is_number() {
+                writeln!(
+                    out,
+                    "  {}: {} entries, {} refused; fetched {}",
+                    printable(name.as_bytes(), 100),
+                    service["entries"],
+                    service["refused"],
+                    text(&service["fetched_at"])
+                )?;
+            }
+        }
         for problem in status["problems"].as_array().into_iter().flatten() {
             writeln!(out, "PROBLEM: {}", text(problem))?;
         }

@@ -50,6 +50,8 @@ pub struct Config {
     pub exclusion: Vec<detect::ExclusionConfig>,
     /// Search engines and monitors beside those that are built in.
     pub crawler: Vec<decide::CrawlerConfig>,
+    /// Lists of others that are fetched and banned. None: nothing is fetched.
+    pub blocklist: Vec<BlocklistConfig>,
     pub client: decide::ClientConfig,
     pub thresholds: decide::Thresholds,
     pub detect: detect::DetectConfig,
@@ -84,6 +86,7 @@ impl Default for Config {
             source: vec![],
             exclusion: vec![],
             crawler: vec![],
+            blocklist: vec![],
             client: Default::default(),
             thresholds: Default::default(),
             detect: Default::default(),
@@ -130,6 +133,35 @@ impl Mode {
             Mode::Enforce => "enforce",
         }
     }
+}
+
+/// `[[blocklist]]`: a list of addresses and networks that somebody publishes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BlocklistConfig {
+    /// What it is called in `status` and in the reason of its bans.
+    pub name: String,
+    pub url: String,
+    /// How often it is fetched.
+    #[serde(default = "daily")]
+    #[schemars(range(min = 600))]
+    pub refresh_secs: u64,
+    /// A longer one is not taken.
+    #[serde(default = "ten_megabytes")]
+    #[schemars(range(min = 1))]
+    pub max_bytes: u64,
+    /// Length of its bans, counted anew at each fetching. None: twice `refresh_secs`.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub duration_secs: Option<u64>,
+}
+
+fn daily() -> u64 {
+    86_400
+}
+
+fn ten_megabytes() -> u64 {
+    10 << 20
 }
 
 /// `[log]`: what Palisade says of its own work.

@@ -112,6 +112,13 @@ pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known
             report.add("crawler.domains", &at("domains"), why);
         }
     }
+    for (index, list) in config.blocklist.iter().enumerate() {
+        if !["http://", "https://"].iter().any(|scheme| list.url.starts_with(scheme)) {
+            // What it is may hold a key.
+            let why = "is no URL such as \"https://lists.example.com/drop.txt\"".to_owned();
+            report.add("blocklist.url", &format!("blocklist[{index}].url"), why);
+        }
+    }
     for (index, tier) in config.tier.iter().enumerate() {
         let at = |key: &str| format!("tier[{index}].{key}");
         if index >= MAX_TIERS {

@@ -550,6 +550,24 @@ domains = ["crawl.example.com"]
     );
 }
 
+#[test]
+fn a_blocklist_has_a_url_and_is_not_fetched_all_the_time() {
+    mistakes(
+        r#"
+[[blocklist]]
+name = "a"
+url = "/etc/list.txt"
+refresh_secs = 60
+[[blocklist]]
+name = "b"
+"#,
+        expect![[r#"
+            palisade.toml:4: blocklist.url: is no URL such as "https://lists.example.com/drop.txt"
+            palisade.toml:5: blocklist.refresh_secs: expected a whole number of at least 600, found 60
+            palisade.toml:6: blocklist.url: missing"#]],
+    );
+}
+
 /// The example with its machine-dependent settings switched on as well.
 fn whole_example() -> String {
     let switched_on = |line: &str| match line.strip_prefix('#') {
@@ -574,6 +592,11 @@ fn the_example_is_true() {
     assert_eq!(exclusion.path.as_deref(), Some("^/admin/editor$"));
     let crawler = whole.crawler.pop().expect("the example of a crawler");
     assert_eq!((crawler.agent.as_str(), crawler.domains.len(), crawler.ranges.len()), ("AcmeWatch", 1, 1));
+    let blocklist = whole.blocklist.pop().expect("the example of a blocklist");
+    assert_eq!(
+        (blocklist.name.as_str(), blocklist.refresh_secs, blocklist.duration_secs),
+        ("drop", 86_400, Some(172_800))
+    );
     let tier = whole.tier.pop().expect("the example of a tier");
     let written = "name = 'local'\nprovider = 'ollama'\nurl = 'http://127.0.0.1:11434'\nmodel = 'phi3.5:3.8b'";
     let default: triage::TierConfig = toml::from_str(written).unwrap();
@@ -635,6 +658,7 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         server_configs = ["/etc/nginx/nginx.conf", "/usr/local/nginx/conf/nginx.conf", "/usr/local/openresty/nginx/conf/nginx.conf", "/etc/apache2/apache2.conf", "/etc/httpd/conf/httpd.conf", "/usr/local/apache2/conf/httpd.conf"]  # default
         exclusion = []  # default
         crawler = []  # default
+        blocklist = []  # default
         tier = []  # default
 
         [[source]]
@@ -683,6 +707,8 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         abuseipdb_key = ""  # default
         abuseipdb_url = "https://api.abuseipdb.com/api/v2"  # default
         abuseipdb_per_day = 1000  # default
+        report_abuseipdb = false  # default
+        abuseipdb_reports_per_day = 1000  # default
         virustotal_key = ""  # default
         virustotal_url = "https://www.virustotal.com/api/v3"  # default
         virustotal_per_min = 4  # default
@@ -816,7 +842,7 @@ proptest! {
         let keys = check::keys(&schema());
         let mut chosen = std::collections::BTreeMap::new();
         for (key, value) in settings {
-            let key = key.get(&keys).replace("source[].path", "source").replace("source[].", "log.").replace("exclusion[].", "log.").replace("crawler[].", "log.").replace("tier[].", "log.");
+            let key = key.get(&keys).replace("source[].path", "source").replace("source[].", "log.").replace("exclusion[].", "log.").replace("crawler[].", "log.").replace("blocklist[].", "log.").replace("tier[].", "log.");
             chosen.insert(key, *value.get(VALUES));
         }
         let text: String = chosen.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();

@@ -180,7 +180,8 @@ pub fn gate(
     if age > Surroundings::FRESH_SECS {
         return Err(Refusal::Blind(format!("last read {age} s ago")));
     }
-    // A person who bans, and bans that were in force before a restart, are no blast of ours.
+    // A person who bans, a list that a person chose, and bans that were in force before a restart are
+    // no blast of ours.
     if proposal.proposer == Proposer::Rules {
         if blasts.in_last_minute(now) >= max_per_min as usize {
             return Err(Refusal::TooMany(max_per_min));
@@ -366,6 +367,7 @@ mod tests {
         assert_eq!(held, Refusal::TooMany(2));
         assert!(held.is_temporary());
         assert!(ask(Proposer::Operator, NOW).is_ok(), "a person is not held");
+        assert!(ask(Proposer::Imported, NOW).is_ok(), "nor is a list");
         assert!(ask(Proposer::Restored, NOW).is_ok(), "nor are bans that were in force");
         assert!(ask(Proposer::Rules, NOW.plus_secs(60)).is_ok(), "the next minute lets go");
     }

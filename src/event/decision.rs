@@ -26,6 +26,8 @@ pub enum Proposer {
     Rules,
     /// A person, over the API.
     Operator,
+    /// A list of somebody else's: a file, a subscription, another program's bans.
+    Imported,
     /// A ban that was in force when the daemon stopped.
     Restored,
 }
@@ -35,6 +37,7 @@ impl Proposer {
         match self {
             Proposer::Rules => "rules",
             Proposer::Operator => "operator",
+            Proposer::Imported => "imported",
             Proposer::Restored => "restored",
         }
     }
@@ -42,7 +45,7 @@ impl Proposer {
     /// The proposer called `name`.
     pub fn parse(name: &str) -> Option<Proposer> {
         use Proposer::*;
-        [Rules, Operator, Restored].into_iter().find(|proposer| proposer.as_str() == name)
+        [Rules, Operator, Imported, Restored].into_iter().find(|proposer| proposer.as_str() == name)
     }
 }
 

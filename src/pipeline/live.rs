@@ -12,14 +12,16 @@ use ipnet::IpNet;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
 use super::allow_files::AllowFiles;
+use super::blocklists::Blocklist;
 use super::crawlers::{Crawlers, SystemResolver};
 use super::decider::{Decider, Given};
 use super::discover::ServerLogs;
 use super::known::line_time;
 use super::reader::{Control, REPORTS, Reader, ReaderStatus};
-use super::{replay, surroundings};
+use super::{replay, reports, surroundings};
 use crate::config::{Config, Mode};
 use crate::decide::{ClientConfig, Surroundings};
 use crate::detect::Ruleset;
@@ -30,6 +32,7 @@ use crate::record::Store;
 use crate::respond::{self, Responder};
 use crate::show::{self, Backend, Command, Request};
 use crate::tail::{Limits, SourceConfig, Sources, Start};
+use crate::triage::reputation::Reporter;
 use crate::triage::{self, Sureness, Today, Triage, View};
 
 /// Where distributions put the logs of nginx and Apache.
@@ -67,6 +70,11 @@ pub fn sources(config: &Config, servers: &ServerLogs) -> Vec<SourceConfig> {
     sources
 }
 
+/// What is followed where nothing is configured, before servers' own configurations are asked.
+pub fn usual_logs() -> Vec<String> {
+    USUAL_LOGS.iter().copied().chain(auth_logs()).map(str::to_owned).collect()
+}
+
 /// Where sshd's messages are on this machine.
 fn auth_logs() -> Vec<&'static str> {
     let is_there = |path: &&str| Path::new(path).exists();
@@ -93,6 +101,7 @@ pub async fn run(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let files = Arc::new(Mutex::new(AllowFiles::open(&config.client.allow_files)?));
+    let blocklists = config.blocklist.iter().map(Blocklist::new).collect::<Result<Vec<_>, _>>()?;
     let store = Arc::new(Store::open(&config.state_dir, &config.store).await?);
     if let Some(aside) = store.damaged() {
         tracing::error!(aside = %aside.display(), "the database was damaged and is kept aside; a new one is started");
@@ -151,12 +160,21 @@ pub async fn run(
     };
     let mut decider = Decider::new(given)?;
     decider.restore().await?;
+    let (services, services_seen) = watch::channel(show::Services::new());
+    let mut beside = JoinSet::new();
+    for list in blocklists {
+        beside.spawn(list.follow(commands.clone(), services.clone()));
+    }
+    if let Some(reporter) = open_reporter(&config, &store).await? {
+        beside.spawn(reports::follow(reporter, store.clone(), services.clone()));
+    }
     let look_again = Arc::new(Notify::new());
     let watching = watch_surroundings(config.client.clone(), files, allowed_seen, surroundings, look_again.clone());
     let watching = tokio::spawn(watching);
     let pruning = tokio::spawn(prune(store.clone()));
     let own_commands = commands.clone();
-    let backend = Backend { commands, store: store.clone(), v6_prefix: config.client.v6_prefix };
+    let v6_prefix = config.client.v6_prefix;
+    let backend = Backend { commands, store: store.clone(), services: services_seen, v6_prefix };
     let serving = tokio::spawn(async move { axum::serve(listener, show::router(backend)).await });
     // Dropped when the reader has ended, if that is by itself.
     let (ending, mut ended) = oneshot::channel::<()>();
@@ -200,6 +218,7 @@ pub async fn run(
     }
     tracing::info!("stopping");
     serving.abort();
+    beside.shutdown().await;
     watching.abort();
     pruning.abort();
     let _ = controls.send(Control::Stop);
@@ -250,6 +269,14 @@ async fn open_triage(
         rules.rules.iter().flat_map(|rule| [rule.spec.id.as_bytes(), rule.spec.pattern.as_bytes()]).collect();
     let version = digest(&rules);
     triage::open(&config.triage, &config.tier, &config.reputation, sureness, memory, &used, &version)
+}
+
+/// Who tells AbuseIPDB of bans, if anybody does.
+async fn open_reporter(config: &Config, store: &Store) -> anyhow::Result<Option<Reporter>> {
+    let day = Timestamp::now().0.div_euclid(DAY_MILLIS);
+    let spent = store.spent(Timestamp(day * DAY_MILLIS)).await?;
+    let requests = spent.iter().filter(|spent| spent.service == Reporter::NAME).map(|spent| spent.calls).sum();
+    Reporter::open(&config.reputation, config.triage.privacy, Today { day, requests, ..Today::default() })
 }
 
 /// What carries out blocks: nothing in dry run.

@@ -6,17 +6,21 @@ mod agreement;
 pub mod allow_files;
 #[cfg(test)]
 mod behaviour;
+pub mod blocklists;
 pub mod crawlers;
 pub mod decider;
 pub mod discover;
 mod explain;
+pub mod fail2ban;
 pub mod judge;
 mod known;
+pub mod lists;
 pub mod live;
 pub mod models;
 mod peers;
 pub mod reader;
 pub mod replay;
+mod reports;
 pub mod surroundings;
 #[cfg(test)]
 mod tests;

@@ -152,6 +152,13 @@ impl Store {
         self.read(query, change).await
     }
 
+    /// The number of the newest change; 0 before the first.
+    pub async fn last_change(&self) -> Result<i64, StoreError> {
+        let query = QueryBuilder::new("SELECT coalesce(max(seq), 0) AS last FROM outbox");
+        let rows = self.read(query, |row| row.try_get("last")).await?;
+        Ok(rows.into_iter().next().unwrap_or(0))
+    }
+
     pub(super) async fn read<T>(
         &self,
         mut query: QueryBuilder<sqlx::Sqlite>,

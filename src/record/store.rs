@@ -121,6 +121,27 @@ impl Store {
         .await
     }
 
+    /// Gives live decisions a new end, each its own, with `note` as the reason; gives how many. Each is
+    /// a change of the feed, though its state is the same: readers count down by themselves.
+    pub async fn prolong(&self, ends: &[(String, Timestamp)], note: &str, at: Timestamp) -> Result<u64, StoreError> {
+        // `+`: by id, not every live decision for each end.
+        const PROLONG: &str = "UPDATE decisions SET expires_at = ends.value ->> 1, note = ?, changed_at = ? \
+             FROM json_each(?) AS ends WHERE decisions.id = ends.value ->> 0 AND +state IN ('pending', 'active', 'held')";
+        const TELL: &str = "INSERT INTO outbox (kind, id, at) SELECT 'decision', id, ? FROM decisions \
+             WHERE id IN (SELECT value ->> 0 FROM json_each(?)) AND state IN ('pending', 'active', 'held')";
+        let ends: Vec<(&str, i64)> = ends.iter().map(|(id, end)| (id.as_str(), end.0)).collect();
+        self.write(async |connection| {
+            let ends = insert::json(&ends)?;
+            let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+            let prolong = sqlx::query(PROLONG).bind(note).bind(at.0).bind(&ends);
+            let rows = prolong.execute(&mut *tx).await?.rows_affected();
+            sqlx::query(TELL).bind(at.0).bind(&ends).execute(&mut *tx).await?;
+            tx.commit().await?;
+            Ok(rows)
+        })
+        .await
+    }
+
     /// Marks live decisions whose time is over as expired; gives how many.
     pub async fn expire(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.write(async |connection| {

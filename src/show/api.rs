@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -19,11 +19,18 @@ const ROWS: u32 = 100;
 /// Rows that a list gives at most.
 const MAX_ROWS: u32 = 100_000;
 
+/// Bans of one import at most.
+pub const MAX_IMPORT: usize = 100_000;
+/// The bytes that say them.
+const MAX_IMPORT_BYTES: usize = 16 << 20;
+const MAX_REASON_BYTES: usize = 500;
+
 /// The API, to be served on any listener.
 pub fn router(backend: Backend) -> Router {
     Router::new()
         .route("/api/v1/status", get(status))
         .route("/api/v1/decisions", get(decisions).post(ban).delete(unban_all))
+        .route("/api/v1/decisions/import", axum::routing::post(import).layer(DefaultBodyLimit::max(MAX_IMPORT_BYTES)))
         .route("/api/v1/decisions/{*target}", axum::routing::delete(unban))
         .route("/api/v1/why/{*what}", get(why))
         .route("/api/v1/mode", axum::routing::post(mode))
@@ -49,8 +56,17 @@ async fn tell(backend: &Backend, command: Command) -> Answer {
     answer.await.map_err(|_| stopping())?.map(Json)
 }
 
+/// What the decider knows, and what works beside it.
 async fn status(State(backend): State<Backend>) -> Answer {
-    tell(&backend, Command::Status).await
+    let Json(mut status) = tell(&backend, Command::Status).await?;
+    let services = backend.services.borrow().clone();
+    let problems = services.values().filter_map(|service| service.problem.as_deref());
+    if let Some(known) = status["problems"].as_array_mut() {
+        known.extend(problems.map(Value::from));
+        status["healthy"] = json!(known.is_empty());
+    }
+    status["services"] = json!(services);
+    Ok(Json(status))
 }
 
 #[derive(Deserialize)]
@@ -122,6 +138,38 @@ async fn ban(State(backend): State<Backend>, Json(request): Json<BanRequest>) ->
         return Err(Problem::Invalid("duration_secs must be at least 1".into()));
     }
     tell(&backend, Command::Ban { target, duration_secs: request.duration_secs, reason: request.reason }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImportRequest {
+    bans: Vec<ImportedBan>,
+    #[serde(default)]
+    reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImportedBan {
+    target: String,
+    duration_secs: Option<u64>,
+}
+
+async fn import(State(backend): State<Backend>, Json(request): Json<ImportRequest>) -> Answer {
+    if request.bans.len() > MAX_IMPORT {
+        return Err(Problem::Invalid(format!("one import is {MAX_IMPORT} bans at most")));
+    }
+    if request.reason.len() > MAX_REASON_BYTES {
+        return Err(Problem::Invalid(format!(
+            "a reason is {MAX_REASON_BYTES} bytes at most: it is kept with each ban"
+        )));
+    }
+    let bans = request.bans.iter().map(|ban| match ban.duration_secs {
+        Some(0) => Err(Problem::Invalid(format!("{}: duration_secs must be at least 1", ban.target))),
+        secs => Ok((network(&ban.target)?, secs)),
+    });
+    let bans = bans.collect::<Result<_, _>>()?;
+    tell(&backend, Command::Import { bans, reason: request.reason }).await
 }
 
 async fn unban(State(backend): State<Backend>, Path(target): Path<String>) -> Answer {

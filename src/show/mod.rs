@@ -3,17 +3,19 @@
 
 mod api;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::event::VerdictClass;
 use crate::record::{Store, StoreError};
 
-pub use api::{decision, router};
+pub use api::{MAX_IMPORT, decision, router};
 
 /// What an operator tells the daemon.
 #[derive(Clone, Debug)]
@@ -22,6 +24,11 @@ pub enum Command {
     Ban {
         target: IpNet,
         duration_secs: Option<u64>,
+        reason: String,
+    },
+    /// Many bans at once, each with its length, of somebody else's list.
+    Import {
+        bans: Vec<(IpNet, Option<u64>)>,
         reason: String,
     },
     /// Lift the bans that touch `target`; none: all.
@@ -56,6 +63,17 @@ pub enum Command {
     },
 }
 
+/// What works beside the decider and has something to say in `status`, by name.
+pub type Services = BTreeMap<String, Service>;
+
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Service {
+    /// A sentence that names the way out.
+    pub problem: Option<String>,
+    #[serde(flatten)]
+    pub figures: Map<String, Value>,
+}
+
 /// A command on its way, and where its answer goes.
 pub struct Request {
     pub command: Command,
@@ -87,6 +105,7 @@ impl From<StoreError> for Problem {
 pub struct Backend {
     pub commands: mpsc::Sender<Request>,
     pub store: Arc<Store>,
+    pub services: watch::Receiver<Services>,
     /// Length of the IPv6 network that counts as one client.
     pub v6_prefix: u8,
 }

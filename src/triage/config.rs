@@ -179,6 +179,9 @@ pub struct ReputationConfig {
     pub abuseipdb_key_file: Option<PathBuf>,
     pub abuseipdb_url: String,
     pub abuseipdb_per_day: u32,
+    /// Whether bans by rules are reported to AbuseIPDB, which publishes them.
+    pub report_abuseipdb: bool,
+    pub abuseipdb_reports_per_day: u32,
     /// Key of VirusTotal; without one it is not asked.
     pub virustotal_key: Secret,
     /// A file that holds the key instead.
@@ -201,6 +204,8 @@ impl Default for ReputationConfig {
             abuseipdb_url: "https://api.abuseipdb.com/api/v2".into(),
             // The limits of both services' free plans.
             abuseipdb_per_day: 1000,
+            report_abuseipdb: false,
+            abuseipdb_reports_per_day: 1000,
             virustotal_key: Secret::default(),
             virustotal_key_file: None,
             virustotal_url: "https://www.virustotal.com/api/v3".into(),

@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use palisade::event::Category;
 use palisade::event::Secret;
 use palisade::triage::provider::{ProviderError, Refused};
-use palisade::triage::reputation::{Abuse, Abuseipdb, Analysis, Reputation, UsageType, Virustotal};
+use palisade::triage::reputation::{Abuse, Abuseipdb, Analysis, Report, Reporter, Reputation, UsageType, Virustotal};
+use palisade::triage::{Privacy, ReputationConfig, Today};
 use serde_json::json;
 
 use super::{KEY, refusal, run};
@@ -178,4 +180,66 @@ fn a_service_with_bad_manners_costs_no_more_than_its_deadline() {
             assert!(start.elapsed() < Duration::from_secs(2), "{service:?} {manner:?}: {:?}", start.elapsed());
         }
     }
+}
+
+fn report(address: &str) -> Report {
+    let address = address.parse().unwrap();
+    Report { address, finding_id: "f".into(), category: Category::Sqli, rule_ids: vec!["sqli-union-select".into()] }
+}
+
+#[test]
+fn a_ban_is_reported_once_and_within_the_budget() {
+    let server = Standin::start();
+    let config = ReputationConfig {
+        abuseipdb_url: server.url(),
+        abuseipdb_key: Secret::from(KEY.to_owned()),
+        report_abuseipdb: true,
+        abuseipdb_reports_per_day: 10,
+        ..ReputationConfig::default()
+    };
+    let today = |requests| {
+        let day = palisade::event::Timestamp::now().0.div_euclid(86_400_000);
+        Today { day, requests, ..Today::default() }
+    };
+    let off = ReputationConfig { report_abuseipdb: false, ..config.clone() };
+    assert!(Reporter::open(&off, Privacy::Masked, today(0)).unwrap().is_none());
+    assert!(Reporter::open(&config, Privacy::LocalOnly, today(0)).unwrap().is_none(), "nothing leaves");
+    let no_key = ReputationConfig { abuseipdb_key: Secret::default(), ..config.clone() };
+    assert!(Reporter::open(&no_key, Privacy::Masked, today(0)).err().unwrap().to_string().contains("abuseipdb_key"));
+
+    let mut reporter = Reporter::open(&config, Privacy::Masked, today(8)).unwrap().unwrap();
+    let mut tell = |address: &str| run(reporter.report(&report(address)));
+    let taken = |address: &str| Answer::json(200, &json!({"data": {"ipAddress": address, "abuseConfidenceScore": 52}}));
+    server.then(taken("8.8.8.8"));
+    let call = tell("::ffff:8.8.8.8").unwrap().unwrap();
+    assert_eq!(
+        (call.service.as_str(), call.outcome.as_str(), call.finding_id.as_str()),
+        ("abuseipdb_report", "answered", "f")
+    );
+    assert_eq!(server.requests()[0].body.len() as u64, call.sent_bytes);
+    for again in ["8.8.8.8", "10.0.0.1", "203.0.113.9", "2001:db8::1", "127.0.0.1"] {
+        assert_eq!(tell(again).unwrap(), None, "{again}");
+    }
+    server.then(abuseipdb::error(429, "You can only report the same IP address (`8.8.4.4`) once in 15 minutes."));
+    let call = tell("8.8.4.4").unwrap().unwrap();
+    assert!(call.outcome.contains("15 minutes"), "{}", call.outcome);
+    assert_eq!(
+        tell("1.1.1.1").unwrap_err().to_string(),
+        "today's budget is spent",
+        "ten with the eight before the start"
+    );
+    assert_eq!(server.requests().len(), 2);
+
+    // What concerns one address stops nothing; the day's limit stops all, for as long as is asked.
+    let mut reporter = Reporter::open(&config, Privacy::Masked, today(0)).unwrap().unwrap();
+    let mut tell = |address: &str| run(reporter.report(&report(address)));
+    server.then(abuseipdb::error(429, "You can only report the same IP address (`8.8.4.4`) once in 15 minutes."));
+    tell("8.8.4.4").unwrap().unwrap();
+    let limit = abuseipdb::error(429, "Daily rate limit of 1000 requests exceeded for this endpoint.");
+    server.then(taken("1.1.1.1")).then(limit.header("retry-after", "29241"));
+    assert_eq!(tell("1.1.1.1").unwrap().unwrap().outcome, "answered");
+    tell("9.9.9.9").unwrap().unwrap();
+    let barred = tell("1.0.0.1").unwrap_err().to_string();
+    assert!(barred.starts_with("its limits are reached"), "{barred}");
+    assert_eq!(server.requests().len(), 5);
 }

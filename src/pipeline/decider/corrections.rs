@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Decider, Done, PATIENCE};
+use super::{AT_LEISURE, Decider, Done, PATIENCE};
 use crate::decide;
 use crate::event::{
     Action, Category, ClientKey, DecidedBy, DecisionState, Evidence, Finding, Judgement, Proposal, Proposer, Timestamp,
@@ -97,7 +97,7 @@ impl Decider {
                         Ok(permit) => {
                             let mut decision = self.decision(&proposal, now);
                             decision.expires_at = permit.expires_at();
-                            let applied = self.apply(vec![permit]).await;
+                            let applied = self.apply(vec![permit], AT_LEISURE).await;
                             decision.state = if applied { DecisionState::Active } else { DecisionState::Pending };
                             self.given.status.blocks += 1;
                             let _ = self.given.controls.send(Control::Ban(client, now, proposal.duration_secs));

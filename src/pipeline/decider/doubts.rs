@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::Instant;
 
-use super::{Decider, Done};
+use super::{AT_ONCE, Decider, Done};
 use crate::decide::gate::standing;
 use crate::decide::{self, Grounds, Opinion, Permit};
 use crate::event::{
@@ -260,7 +260,7 @@ impl Decider {
             if !permits.is_empty() {
                 let _ = self.given.controls.send(Control::Ban(client, at, secs));
             }
-            let applied = self.apply(permits).await;
+            let applied = self.apply(permits, AT_ONCE).await;
             done.decisions.extend(decision.map(|decision| match decision.state {
                 DecisionState::Active if !applied => Decision { state: DecisionState::Pending, ..decision },
                 _ => decision,

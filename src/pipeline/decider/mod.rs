@@ -5,6 +5,7 @@
 mod claims;
 mod corrections;
 mod doubts;
+mod imports;
 mod mode;
 mod operator;
 mod recorder;
@@ -32,7 +33,7 @@ use crate::show::Request;
 use crate::tail::Waker;
 use crate::triage::{Judged, Triage, View};
 use recorder::{Change, Done, Recorder};
-use responders::Responders;
+use responders::{AT_LEISURE, AT_ONCE, Responders};
 
 /// Proposals that wait for the next minute; beyond it the oldest are given up, and that is said.
 const MAX_HELD: usize = 10_000;
@@ -196,7 +197,7 @@ impl Decider {
         if !restored.is_empty() {
             tracing::info!(bans = restored.len(), "bans from before the restart are back");
         }
-        if self.apply(restored).await {
+        if self.apply(restored, AT_LEISURE).await {
             self.given.store.set_state(&pending, DecisionState::Active, "", now).await?;
         }
         Ok(())
@@ -273,7 +274,7 @@ impl Decider {
             }
             done.findings.push(finding);
         }
-        let applied = self.apply(permits).await;
+        let applied = self.apply(permits, AT_ONCE).await;
         if !applied {
             done.decisions.iter_mut().filter(|decision| decision.state == DecisionState::Active).for_each(|decision| {
                 decision.state = DecisionState::Pending;
@@ -326,6 +327,13 @@ impl Decider {
             tracing::info!(client = shown(target), "{}", decision.note);
             return Some(decision);
         };
+        if let Some(ban) = self.active.get(&target)
+            && ban.expires_at() >= decision.expires_at
+        {
+            decision.state = DecisionState::Refused;
+            decision.note = format!("blocked already, until {}", ban.expires_at());
+            return Some(decision);
+        }
         match self.ask(&proposal, now) {
             Ok(permit) => {
                 decision.expires_at = permit.expires_at();
@@ -407,12 +415,20 @@ impl Decider {
 
     /// Carries permits out. False when not every responder has done it by now: they stay in force
     /// here, and each responder goes on trying.
-    async fn apply(&mut self, permits: Vec<Permit>) -> bool {
+    async fn apply(&mut self, permits: Vec<Permit>, patience: Duration) -> bool {
         if permits.is_empty() {
             return true;
         }
-        let applied = self.responders.hold(&permits).await;
-        self.active.extend(permits.into_iter().map(|permit| (permit.target(), permit)));
+        let applied = self.responders.hold(&permits, patience).await;
+        let mut replaced = vec![];
+        for permit in permits {
+            let id = permit.id().to_owned();
+            let earlier = self.active.insert(permit.target(), permit);
+            replaced.extend(earlier.map(|earlier| earlier.id().to_owned()).filter(|earlier| *earlier != id));
+        }
+        if !replaced.is_empty() {
+            self.change(replaced, DecisionState::Lifted, "another ban took its place", Timestamp::now());
+        }
         applied
     }
 
@@ -478,7 +494,7 @@ impl Decider {
     /// Carries out and records what became of proposals that waited.
     async fn conclude(&mut self, permits: Vec<Permit>, settled: Vec<(String, DecisionState, String)>, now: Timestamp) {
         self.given.status.blocks += permits.len() as u64;
-        let applied = self.apply(permits).await;
+        let applied = self.apply(permits, AT_ONCE).await;
         let changes = settled.into_iter().map(|(id, state, note)| {
             let state = if state == DecisionState::Active && !applied { DecisionState::Pending } else { state };
             Change { ids: vec![id], state, note }

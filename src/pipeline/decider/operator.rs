@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::{Decider, Done, PATIENCE};
+use super::{AT_LEISURE, Decider, Done, PATIENCE};
 use crate::config::Mode;
 use crate::decide::Permit;
 use crate::event::{ClientKey, DecisionState, Ground, Proposal, Proposer, Status, Timestamp, digest, shown};
@@ -22,6 +22,7 @@ impl Decider {
         match command {
             Command::Status => Ok(json!(self.current_status())),
             Command::Ban { target, duration_secs, reason } => self.ban(target, duration_secs, reason, now).await,
+            Command::Import { bans, reason } => self.import(bans, &reason, now).await,
             Command::Unban { target } => self.unban(target, "by an operator", now).await,
             Command::Allow { network, note } => {
                 self.given.store.allow_add(network, &note, now).await?;
@@ -74,7 +75,8 @@ impl Decider {
             .ask(&proposal, now)
             .map_err(|refusal| Problem::Refused(format!("{} is not blocked: {refusal}", shown(target))))?;
         let mut decision = self.decision(&proposal, now);
-        decision.state = if self.apply(vec![permit]).await { DecisionState::Active } else { DecisionState::Pending };
+        decision.state =
+            if self.apply(vec![permit], AT_LEISURE).await { DecisionState::Active } else { DecisionState::Pending };
         self.given.status.blocks += 1;
         let answer = show::decision(&decision);
         self.recorder.record(Done { at: now, decisions: vec![decision], ..Done::default() });

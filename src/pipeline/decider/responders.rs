@@ -20,10 +20,11 @@ const MAX_RETRY: Duration = Duration::from_secs(60);
 /// hundredth of the time at most.
 const COMPARE: Duration = Duration::from_secs(60);
 const COMPARE_SHARE: u32 = 100;
-/// So long the decider waits for quick responders; what comes later is noted when it comes.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// So long the decider waits for quick responders while findings wait; what comes later is noted when it
+/// comes.
+pub(super) const AT_ONCE: Duration = Duration::from_secs(1);
 /// The same where somebody waits for the answer: longer than the deadline of any quick call.
-const LONG_PATIENCE: Duration = Duration::from_secs(40);
+pub(super) const AT_LEISURE: Duration = Duration::from_secs(40);
 /// A ban with fewer seconds left than this may be gone from a backend before we think so.
 const NEARLY_OVER_SECS: u64 = 3;
 
@@ -100,11 +101,11 @@ impl Responders {
 
     /// Has targets shut out by all. Gives whether all have done it; the others are told of by
     /// [`carried_out`](Self::carried_out).
-    pub async fn hold(&mut self, permits: &[Permit]) -> bool {
+    pub async fn hold(&mut self, permits: &[Permit], patience: Duration) -> bool {
         let all: Posts = (0..self.posts.len()).fold(0, |posts, post| posts | 1 << post);
         self.outstanding.extend(permits.iter().map(|permit| (permit.id().to_owned(), (all, permit.expires_at()))));
         // Why one failed stands in its status.
-        let _ = self.order(|| Order::Hold(permits.to_vec()), PATIENCE).await;
+        let _ = self.order(|| Order::Hold(permits.to_vec()), patience).await;
         while let Ok(held) = self.news.try_recv() {
             self.note(held, &mut vec![]);
         }
@@ -119,7 +120,7 @@ impl Responders {
         for id in ids {
             self.outstanding.remove(id);
         }
-        self.order(|| Order::Free(targets.to_vec()), LONG_PATIENCE).await
+        self.order(|| Order::Free(targets.to_vec()), AT_LEISURE).await
     }
 
     /// Makes these, and only these, the networks that always pass.
@@ -127,7 +128,7 @@ impl Responders {
     /// # Errors
     /// As for [`free`](Self::free).
     pub async fn pass(&mut self, networks: &[IpNet]) -> Result<(), String> {
-        self.order(|| Order::Pass(networks.to_vec()), LONG_PATIENCE).await
+        self.order(|| Order::Pass(networks.to_vec()), AT_LEISURE).await
     }
 
     /// From now on, what is held and was not ordered is let go.

@@ -25,6 +25,7 @@ on_sqlite! {
     decisions_come_back_as_they_were
     live_decisions_are_those_to_restore
     what_ended_stays_ended
+    what_is_prolonged_lives_longer_and_is_a_change
     expiring_ends_what_is_over
     lists_are_newest_first_and_filtered
     a_checkpoint_replaces_marks_and_state_together
@@ -119,7 +120,9 @@ async fn a_replayed_decision_keeps_its_state(store: &Store) {
 
 async fn decisions_come_back_as_they_were(store: &Store) {
     let mut decisions = Vec::new();
-    for (n, proposer) in [Proposer::Rules, Proposer::Operator, Proposer::Restored].into_iter().enumerate() {
+    for (n, proposer) in
+        [Proposer::Rules, Proposer::Operator, Proposer::Imported, Proposer::Restored].into_iter().enumerate()
+    {
         for (m, target) in ["203.0.113.7/32", "198.51.100.0/24", "2001:db8:1:2::/64"].into_iter().enumerate() {
             let mut made = decision(&format!("{n}{m}"), DecisionState::Pending);
             (made.proposer, made.target, made.simulated) = (proposer, target.parse().unwrap(), m == 1);
@@ -173,6 +176,24 @@ async fn what_ended_stays_ended(store: &Store) {
     }
     assert_eq!(store.set_state(&[], DecisionState::Active, "", NOW).await.unwrap(), 0);
     assert_eq!(store.set_state(&["unheard of".into()], DecisionState::Active, "", NOW).await.unwrap(), 0);
+}
+
+async fn what_is_prolonged_lives_longer_and_is_a_change(store: &Store) {
+    one_of_each(store).await;
+    let seen = store.changes(0, 99).await.unwrap().last().unwrap().seq;
+    let ends: Vec<(String, Timestamp)> =
+        STATES.into_iter().zip(7200..).map(|(state, secs)| (state.as_str().to_owned(), NOW.plus_secs(secs))).collect();
+    assert_eq!(store.prolong(&ends, "by a list", NOW).await.unwrap(), 3);
+    for (id, end) in ends {
+        let found = store.decision(&id).await.unwrap().unwrap();
+        let live = ["pending", "active", "held"].contains(&&*id);
+        let wanted = if live { (end, "by a list") } else { (NOW.plus_secs(3600), "") };
+        assert_eq!((found.expires_at, found.note.as_str()), wanted, "{id}");
+    }
+    let changes = store.changes(seen, 99).await.unwrap();
+    let mut told: Vec<&str> = changes.iter().map(|change| change.id.as_str()).collect();
+    told.sort_unstable();
+    assert_eq!(told, ["active", "held", "pending"]);
 }
 
 async fn expiring_ends_what_is_over(store: &Store) {

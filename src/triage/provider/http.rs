@@ -105,6 +105,19 @@ impl Http {
         self.hear(response, sent).await
     }
 
+    /// Posts `fields` to `path` as a form. The caller minds the deadline, by [`in_time`](Self::in_time).
+    ///
+    /// # Errors
+    /// As [`post`](Self::post).
+    pub async fn post_form(&self, path: &str, fields: &[(&str, &str)]) -> Result<Heard, ProviderError> {
+        let (url, encoded) = (self.url(path, &[])?, self.url(path, fields)?);
+        let body = encoded.query().unwrap_or_default().to_owned();
+        let sent = body.len();
+        let request = self.client.post(url).header("content-type", "application/x-www-form-urlencoded").body(body);
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        self.hear(response, sent).await
+    }
+
     /// Posts `body` to `path` and gives each line of the answer to `take`, which says when what it
     /// waits for has come. The deadline is for news: who says the same over and over gains no time.
     ///

@@ -1,4 +1,4 @@
-//! AbuseIPDB's `/api/v2/check`. Comments, host names and providers' names are left out: whoever
+//! AbuseIPDB's `/api/v2`: `/check`, and `/report`. Comments, host names and providers' names are left out: whoever
 //! reports, or owns a name, writes them.
 
 use std::net::IpAddr;
@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::{Abuse, Reputation, UsageType, check_subject, count, country, is_public};
 use crate::event::{Secret, canonical};
-use crate::triage::provider::ProviderError;
 use crate::triage::provider::http::{self, Http};
+use crate::triage::provider::{ProviderError, Usage};
 
 /// A client of AbuseIPDB.
 pub struct Abuseipdb {
@@ -52,6 +52,19 @@ impl Abuseipdb {
             is_tor: data["isTor"] == Value::Bool(true),
             is_whitelisted: data["isWhitelisted"] == Value::Bool(true),
         }))
+    }
+
+    /// Reports `address`, which is public, with categories as numbers between commas; gives the bytes.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub async fn report(&self, address: IpAddr, categories: &str, comment: &str) -> Result<Usage, ProviderError> {
+        let address = canonical(address);
+        let ip = address.to_string();
+        let fields = [("ip", ip.as_str()), ("categories", categories), ("comment", comment)];
+        let heard = self.http.in_time(self.http.post_form("/report", &fields)).await?;
+        check_subject(&heard.json["data"]["ipAddress"], address)?;
+        Ok(heard.bytes)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Neither retries, counts nor caches.
 
 mod abuseipdb;
+mod report;
 mod virustotal;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use abuseipdb::Abuseipdb;
+pub use report::{Report, Reporter};
 pub use virustotal::Virustotal;
 
 use super::provider::ProviderError;
