@@ -2,6 +2,7 @@
 //! stop. Starts and stops what `reader` and `decider` are.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc as sync;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,9 +10,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use ipnet::IpNet;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
 use super::allow_files::AllowFiles;
 use super::crawlers::{Crawlers, SystemResolver};
@@ -28,6 +30,7 @@ use crate::memory::{self, Memory};
 use crate::plugin;
 use crate::record::Store;
 use crate::respond::{self, Responder};
+use crate::show::crowdsec::Offer;
 use crate::show::{self, Backend, Request};
 use crate::tail::{Limits, SourceConfig, Sources, Start};
 use crate::triage::{self, Sureness, Today, Triage, View};
@@ -115,6 +118,7 @@ pub async fn run(
     let (reports, reports_taken) = mpsc::channel(REPORTS);
     let (commands, commands_taken) = mpsc::channel::<Request>(64);
     let listener = listen(&config.socket).await?;
+    let bouncers = serve_bouncers(&config, &store).await?;
     let memory = memory::open(&config.memory);
     let (thresholds, thresholds_seen) = watch::channel(config.thresholds.clone());
     let (sureness, sureness_seen) = watch::channel(sureness(&config));
@@ -191,6 +195,7 @@ pub async fn run(
     }
     tracing::info!("stopping");
     serving.abort();
+    bouncers.abort();
     watching.abort();
     pruning.abort();
     let _ = controls.send(Control::Stop);
@@ -323,6 +328,38 @@ async fn listen(path: &Path) -> anyhow::Result<UnixListener> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
         .with_context(|| format!("cannot set the permissions of {shown}"))?;
     Ok(listener)
+}
+
+/// Serves CrowdSec's bouncers, if that is configured.
+async fn serve_bouncers(config: &Config, store: &Arc<Store>) -> anyhow::Result<JoinHandle<()>> {
+    let Some(address) = config.crowdsec_api.address().map_err(anyhow::Error::msg)? else {
+        return Ok(tokio::spawn(async {}));
+    };
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot serve bouncers on {address}; set `listen` under [crowdsec_api]"))?;
+    let is_sheltered = match address.ip() {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local(),
+    };
+    if !is_sheltered {
+        tracing::warn!(
+            %address,
+            "bouncers are served over plain HTTP on an address that is not this host's own or private: whoever sees \
+             the traffic has their keys and everyone who is banned; let the firewall open it to your bouncers alone"
+        );
+    }
+    let offer = match config.mode {
+        Mode::Enforce => Offer::Bans,
+        Mode::DryRun => Offer::Nothing,
+    };
+    tracing::info!(%address, ?offer, "bouncers are served");
+    let router = show::crowdsec::router(store.clone(), offer);
+    Ok(tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!("bouncers are not served any more: {error}");
+        }
+    }))
 }
 
 /// The names of all responders.

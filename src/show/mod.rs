@@ -1,7 +1,10 @@
 //! Takes requests over HTTP under `/api/v1`, answers from the store, passes commands on. Never
-//! decides and never touches a responder: a command goes to the one decider.
+//! decides and never touches a responder: a command goes to the one decider. `crowdsec` gives
+//! decisions to bouncers.
 
 mod api;
+mod config;
+pub mod crowdsec;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,6 +17,7 @@ use crate::event::VerdictClass;
 use crate::record::{Store, StoreError};
 
 pub use api::{decision, router};
+pub use config::CrowdsecApiConfig;
 
 /// What an operator tells the daemon.
 #[derive(Clone, Debug)]
