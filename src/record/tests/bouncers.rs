@@ -89,34 +89,3 @@ async fn decisions_from_before_have_their_numbers() {
         sqlx::query_as("SELECT id, changed_seq FROM decisions ORDER BY changed_seq").fetch_all(&mut old).await.unwrap();
     assert_eq!(numbers, [("b".to_owned(), 2), ("c".to_owned(), 4)]);
 }
-
-#[tokio::test]
-async fn bouncers_questions_are_answered_from_an_index() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path()).await.unwrap();
-    for (sql, index) in [
-        (
-            "SELECT rowid FROM decisions AS one WHERE one.simulated = 0 AND one.state IN ('pending', 'active') \
-             AND one.changed_seq > 1 AND one.changed_seq <= 9 ORDER BY one.changed_seq LIMIT 9",
-            "decisions_in_force",
-        ),
-        (
-            "SELECT rowid FROM decisions AS one WHERE one.simulated = 0 AND one.state IN ('expired', 'lifted') \
-             AND one.changed_seq > 1 AND one.changed_seq <= 9 ORDER BY one.changed_seq LIMIT 9",
-            "decisions_ended",
-        ),
-        (
-            "SELECT rowid, max(expires_at) FROM decisions WHERE target IN (SELECT value FROM json_each('[\"t\"]')) \
-             AND +state IN ('pending', 'active') AND simulated = 0 AND expires_at > 1 GROUP BY target",
-            "decisions_by_target",
-        ),
-        (
-            "SELECT 1 FROM decisions AS other WHERE other.target = 't' AND other.simulated = 0 AND \
-             other.state IN ('pending', 'active') AND (other.expires_at, other.changed_seq) > (1, 1)",
-            "decisions_by_target",
-        ),
-    ] {
-        let plan = query_plan(&store, sql).await;
-        assert!(plan.contains(index), "{sql}: {plan}");
-    }
-}
