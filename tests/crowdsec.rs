@@ -144,9 +144,35 @@ fn debians_firewall_bouncer_holds_whom_we_ban() {
 
     let listed = home.json(&["bouncer", "list"]);
     assert_eq!(listed[0]["name"], "crowdsec-firewall-bouncer");
-    assert!(listed[0]["user_agent"].as_str().unwrap().starts_with("crowdsec-firewall-bouncer/v0.0."), "{listed}");
+    assert!(listed[0]["user_agent"].as_str().unwrap().starts_with("crowdsec-firewall-bouncer/"), "{listed}");
     assert!(listed[0]["last_pull"].is_string(), "{listed}");
     assert!(!listed.to_string().contains("key"), "{listed}");
+}
+
+/// In nftables mode this version takes of a network its first address alone; its ipsets hold all of it.
+#[test]
+fn debians_firewall_bouncer_holds_networks_in_its_ipsets() {
+    if !bouncers_or_skip("the firewall bouncer with ipset") {
+        return;
+    }
+    let namespace = Namespace::new();
+    let home = home(&namespace, CONFIG);
+    let _daemon = home.start();
+    let config = "mode: iptables\ndeny_action: DROP\nsupported_decisions_types:\n  - ban\nipset_type: nethash\n\
+                  blacklists_ipv4: crowdsec-blacklists\nblacklists_ipv6: crowdsec6-blacklists\n\
+                  iptables_chains:\n  - INPUT\n";
+    let _bouncer = Bouncer::start("crowdsec-firewall-bouncer", &home, &namespace, config);
+    let holds = |set: &str, target: &str| {
+        let command = namespace.command(&["ipset", "list", set]);
+        let output = Command::new(&command[0]).args(&command[1..]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().contains(&format!("\n{target} timeout"))
+    };
+    attacks(&home, "2001:db8:bad:66::66");
+    home.json(&["ban", "203.0.113.0/24"]);
+    eventually("a client by IPv6 is held", || holds("crowdsec6-blacklists", "2001:db8:bad:66::/64").then_some(()));
+    eventually("so is a network", || holds("crowdsec-blacklists", "203.0.113.0/24").then_some(()));
+    home.json(&["unban", "203.0.113.0/24"]);
+    eventually("it is let go", || (!holds("crowdsec-blacklists", "203.0.113.0/24")).then_some(()));
 }
 
 #[test]
@@ -230,8 +256,10 @@ fn bouncers_have_keys_and_in_dry_run_nothing_to_do() {
         assert_eq!(home.palisade(&["bouncer", "add", name]).code, 1, "{name:?}");
         assert_eq!(home.palisade(&["bouncer", "del", name]).code, 1, "{name:?}");
     }
-    let database: Vec<u8> =
-        ["palisade.db", "palisade.db-wal"].iter().flat_map(|name| fs::read(home.path("state").join(name)).unwrap()).collect();
+    let database: Vec<u8> = ["palisade.db", "palisade.db-wal"]
+        .iter()
+        .flat_map(|name| fs::read(home.path("state").join(name)).unwrap())
+        .collect();
     assert!(!database.windows(64).any(|bytes| bytes == key.as_bytes()), "the key is kept nowhere");
     home.json(&["ban", "198.51.100.7"]);
     let get = |key: &str| {

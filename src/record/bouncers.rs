@@ -88,7 +88,9 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.write(async |connection| {
-            let query = sqlx::query("UPDATE bouncers SET cursor = coalesce(?, cursor), user_agent = ?, last_pull = ? WHERE name = ?");
+            let query = sqlx::query(
+                "UPDATE bouncers SET cursor = coalesce(?, cursor), user_agent = ?, last_pull = ? WHERE name = ?",
+            );
             query.bind(cursor).bind(user_agent).bind(now.0).bind(name).execute(connection).await?;
             Ok(())
         })

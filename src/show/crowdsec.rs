@@ -91,9 +91,8 @@ impl Api {
     /// Notes that `bouncer` asked and has everything up to `cursor`. A failure costs no answer: it is given
     /// the same once more.
     async fn note(&self, bouncer: &Bouncer, headers: &HeaderMap, cursor: Option<i64>, now: Timestamp) {
-        let agent = headers.get(header::USER_AGENT).map_or(String::new(), |agent| {
-            printable(agent.as_bytes(), MAX_AGENT_BYTES)
-        });
+        let agent =
+            headers.get(header::USER_AGENT).map_or(String::new(), |agent| printable(agent.as_bytes(), MAX_AGENT_BYTES));
         let recently = bouncer.last_pull.is_some_and(|last| last.secs_until(now) < NOTED_SECS);
         if cursor.is_none() && recently && agent == bouncer.user_agent {
             return;
@@ -156,11 +155,7 @@ async fn decisions(State(api): State<Api>, headers: HeaderMap, uri: Uri) -> Resu
 }
 
 /// What newer bouncers count. It is taken, so that they do not complain, and not kept.
-async fn usage_metrics(
-    State(api): State<Api>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<StatusCode, Trouble> {
+async fn usage_metrics(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, Trouble> {
     let (bouncer, _turn) = api.admit(&headers).await?;
     serde_json::from_slice::<serde::de::IgnoredAny>(&body)
         .map_err(|error| Trouble(StatusCode::BAD_REQUEST, format!("the body is no JSON: {error}")))?;

@@ -68,11 +68,9 @@ async fn a_change_after_the_head_was_read_belongs_to_the_next_span() {
 #[tokio::test]
 async fn decisions_from_before_have_their_numbers() {
     use sqlx::{Connection, Executor};
-    let mut old = sqlx::SqliteConnection::connect_with(
-        &sqlx::sqlite::SqliteConnectOptions::new().filename(":memory:"),
-    )
-    .await
-    .unwrap();
+    let mut old = sqlx::SqliteConnection::connect_with(&sqlx::sqlite::SqliteConnectOptions::new().filename(":memory:"))
+        .await
+        .unwrap();
     for sql in [
         include_str!("../../../migrations/sqlite/0001_record.sql"),
         "INSERT INTO decisions VALUES ('a', 't', 'rules', NULL, NULL, 9, '', 1, 2, 0, 0, 'active', '', 1)",

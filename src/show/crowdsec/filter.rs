@@ -90,9 +90,8 @@ impl Filter {
 
     /// Whether a decision, on whomever it may be, is asked for.
     pub fn fits(&self, ban: &Ban) -> bool {
-        let one_of = |words: &[String], word: &str| {
-            words.is_empty() || words.iter().any(|one| one.eq_ignore_ascii_case(word))
-        };
+        let one_of =
+            |words: &[String], word: &str| words.is_empty() || words.iter().any(|one| one.eq_ignore_ascii_case(word));
         let scenario = scenario(ban);
         one_of(&self.scopes, scope(ban))
             && one_of(&self.origins, ORIGIN)

@@ -223,11 +223,9 @@ async fn only_a_key_opens() {
     served.ban("203.0.113.1").await;
     let forbidden = (403, "{\"message\":\"access forbidden\"}".to_owned());
     for key in ["", "wrong", &"k".repeat(63), &"K".repeat(64), "' OR 1=1 --"] {
-        for (method, path) in [
-            ("GET", "/v1/decisions"),
-            ("GET", "/v1/decisions/stream?startup=true"),
-            ("POST", "/v1/usage-metrics"),
-        ] {
+        for (method, path) in
+            [("GET", "/v1/decisions"), ("GET", "/v1/decisions/stream?startup=true"), ("POST", "/v1/usage-metrics")]
+        {
             assert_eq!(served.ask_with(key, method, path, "{}").await, forbidden, "{key:?} {method} {path}");
         }
         assert_eq!(served.ask_with(key, "HEAD", "/v1/decisions", "").await.0, 403);
@@ -296,7 +294,11 @@ async fn a_hundred_thousand_decisions_hold_nobody_up() {
             .iter()
             .map(|n| Decision {
                 id: format!("{n:032x}"),
-                target: std::net::Ipv4Addr::from(0x0a00_0000 + n).to_string().parse::<std::net::IpAddr>().unwrap().into(),
+                target: std::net::Ipv4Addr::from(0x0a00_0000 + n)
+                    .to_string()
+                    .parse::<std::net::IpAddr>()
+                    .unwrap()
+                    .into(),
                 ..decision("203.0.113.7")
             })
             .collect();
