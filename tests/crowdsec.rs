@@ -37,9 +37,9 @@ impl Bouncer {
         let config = home.path(&format!("{program}.yaml")).display().to_string();
         let command = namespace.command(&[program, "-c", &config]);
         let said = File::options().create(true).append(true).open(&log).unwrap();
-        let mut command_line = Command::new(&command[0]);
-        command_line.args(&command[1..]).stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said);
-        Bouncer { child: command_line.spawn().unwrap(), log }
+        let mut child = Command::new(&command[0]);
+        child.args(&command[1..]).stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said);
+        Bouncer { child: child.spawn().unwrap(), log }
     }
 
     fn says(&self) -> String {
@@ -56,22 +56,6 @@ impl Drop for Bouncer {
             eprintln!("{} says:\n{}", self.log.display(), self.says());
         }
     }
-}
-
-/// Whether the programs are there. They are Debian's alone, so elsewhere their tests are skipped.
-fn bouncers_or_skip(what: &str) -> bool {
-    if !namespaces_or_skip(what) {
-        return false;
-    }
-    for program in ["crowdsec-firewall-bouncer", "crowdsec-custom-bouncer"] {
-        if !PathBuf::from(format!("/usr/bin/{program}")).exists() {
-            use std::io::Write;
-            // Not eprintln!, which the test harness swallows when a test passes.
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {what} needs {program}, which ./test installs");
-            return false;
-        }
-    }
-    true
 }
 
 /// A daemon's home in a namespace, with a log to attack in.
@@ -100,7 +84,7 @@ fn held_secs(namespace: &Namespace, family: &str, table: &str, address: &str) ->
 
 #[test]
 fn debians_firewall_bouncer_holds_whom_we_ban() {
-    if !bouncers_or_skip("the firewall bouncer") {
+    if !namespaces_or_skip("the firewall bouncer") {
         return;
     }
     let namespace = Namespace::new();
@@ -152,7 +136,7 @@ fn debians_firewall_bouncer_holds_whom_we_ban() {
 /// In nftables mode this version takes of a network its first address alone; its ipsets hold all of it.
 #[test]
 fn debians_firewall_bouncer_holds_networks_in_its_ipsets() {
-    if !bouncers_or_skip("the firewall bouncer with ipset") {
+    if !namespaces_or_skip("the firewall bouncer with ipset") {
         return;
     }
     let namespace = Namespace::new();
@@ -177,7 +161,7 @@ fn debians_firewall_bouncer_holds_networks_in_its_ipsets() {
 
 #[test]
 fn debians_custom_bouncer_calls_its_program_with_our_decisions() {
-    if !bouncers_or_skip("the custom bouncer") {
+    if !namespaces_or_skip("the custom bouncer") {
         return;
     }
     let namespace = Namespace::new();

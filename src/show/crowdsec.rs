@@ -112,24 +112,29 @@ async fn stream(State(api): State<Api>, headers: HeaderMap, uri: Uri) -> Result<
     let now = Timestamp::now();
     let (bouncer, _turn) = api.admit(&headers).await?;
     let filter = Filter::parse(&uri)?;
-    let (mut new, mut deleted) = (List::default(), List::default());
+    let mut new = List::after(b"{\"new\":".into());
     if api.offer == Offer::Nothing {
         // It is given everything once this is over.
         api.note(&bouncer, &headers, filter.startup.then_some(0), now).await;
-        return Ok(both(new, deleted));
+        return Ok(answer(b"{\"new\":null,\"deleted\":null}".into()));
     }
     // Before the rows are read: what changes from now on comes next time.
     let upto = api.store.newest_change().await?;
     let after = if filter.startup { 0 } else { bouncer.cursor };
     let fits = |ban: &Ban| filter.fits(ban);
     api.store.bans_in_force(Span { after, upto }, now, |ban| new.push_if(fits, &ban, now)).await?;
+    let mut body = new.close();
+    body.extend_from_slice(b",\"deleted\":");
+    let mut deleted = List::after(body);
     if bouncer.cursor > 0 {
         // At a startup too: what the bouncer acts upon may have outlived its restart.
         let span = Span { after: bouncer.cursor, upto };
         api.store.bans_ended(span, now, |ban| deleted.push_if(fits, &ban, now)).await?;
     }
     api.note(&bouncer, &headers, Some(upto), now).await;
-    Ok(both(new, deleted))
+    let mut body = deleted.close();
+    body.push(b'}');
+    Ok(answer(body))
 }
 
 async fn decisions(State(api): State<Api>, headers: HeaderMap, uri: Uri) -> Result<Response, Trouble> {
@@ -137,7 +142,7 @@ async fn decisions(State(api): State<Api>, headers: HeaderMap, uri: Uri) -> Resu
     let (bouncer, _turn) = api.admit(&headers).await?;
     let filter = Filter::parse(&uri)?;
     api.note(&bouncer, &headers, None, now).await;
-    let mut list = List::default();
+    let mut list = List::after(vec![]);
     let fits = |ban: &Ban| filter.fits(ban);
     let all = Span { after: 0, upto: i64::MAX };
     match &filter.asked {
@@ -163,24 +168,28 @@ async fn usage_metrics(State(api): State<Api>, headers: HeaderMap, body: Bytes) 
     Ok(StatusCode::CREATED)
 }
 
-fn both(new: List, deleted: List) -> Response {
-    answer([b"{\"new\":", &*new.close(), b",\"deleted\":", &*deleted.close(), b"}"].concat())
-}
-
 fn answer(body: Vec<u8>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// A JSON list that grows; `null` while nothing is in it, as a Go program writes one.
-#[derive(Default)]
-struct List(Vec<u8>);
+/// A JSON list that grows; `null` if nothing came, as a Go program writes one.
+struct List {
+    /// What stands before it, and the list so far.
+    body: Vec<u8>,
+    is_empty: bool,
+}
 
 impl List {
+    fn after(body: Vec<u8>) -> List {
+        List { body, is_empty: true }
+    }
+
     fn push_if(&mut self, fits: impl Fn(&Ban) -> bool, ban: &Ban, now: Timestamp) {
         if !fits(ban) {
             return;
         }
-        self.0.push(if self.0.is_empty() { b'[' } else { b',' });
+        self.body.push(if self.is_empty { b'[' } else { b',' });
+        self.is_empty = false;
         let decision = Decision {
             id: ban.number,
             uuid: &ban.id,
@@ -192,15 +201,12 @@ impl List {
             scenario: filter::scenario(ban),
         };
         // Into memory, and none of its types can fail to be written.
-        let _ = serde_json::to_writer(&mut self.0, &decision);
+        let _ = serde_json::to_writer(&mut self.body, &decision);
     }
 
     fn close(mut self) -> Vec<u8> {
-        if self.0.is_empty() {
-            return b"null".into();
-        }
-        self.0.push(b']');
-        self.0
+        self.body.extend_from_slice(if self.is_empty { b"null" } else { b"]" });
+        self.body
     }
 }
 
