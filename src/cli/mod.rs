@@ -2,6 +2,7 @@
 //! failed), 2 (usage) or 78 (bad configuration).
 
 mod bench;
+mod bouncer;
 mod config;
 mod daemon;
 mod explain;
@@ -92,6 +93,9 @@ enum Verb {
     /// Networks that are never blocked.
     #[command(subcommand)]
     Allow(operate::Allow),
+    /// CrowdSec's bouncers that enforce our decisions, and their keys.
+    #[command(subcommand)]
+    Bouncer(bouncer::Verb),
     /// Say that a finding is benign or malicious: holds for all that looks like it, over rules and models.
     Verdict(triage::Verdict),
     /// Models: what they cost, whether they are there.
@@ -142,6 +146,7 @@ pub fn main() -> ExitCode {
         Verb::Why(arguments) => why::run(arguments, &loaded.config, output),
         Verb::Import(verb) => import::run(verb, &loaded.config, output),
         Verb::Allow(verb) => operate::allow(verb, &loaded.config, output),
+        Verb::Bouncer(verb) => bouncer::run(verb, &loaded.config, output),
         Verb::Verdict(arguments) => triage::verdict(arguments, &loaded.config, output),
         Verb::Triage(verb) => triage::run(verb, &loaded.config, output),
         Verb::Calibrate(arguments) => triage::calibrate(arguments, &loaded.config, output),

@@ -257,7 +257,7 @@ pub fn print(
     Ok(())
 }
 
-fn list(output: Output, rows: &Value, nothing: &str, line: impl Fn(&Value) -> String) -> anyhow::Result<ExitCode> {
+pub fn list(output: Output, rows: &Value, nothing: &str, line: impl Fn(&Value) -> String) -> anyhow::Result<ExitCode> {
     let rows = rows.as_array().map_or(&[][..], Vec::as_slice);
     let mut out = stdout();
     match output {

@@ -56,6 +56,7 @@ pub struct Config {
     pub thresholds: decide::Thresholds,
     pub detect: detect::DetectConfig,
     pub respond: respond::RespondConfig,
+    pub crowdsec_api: crate::show::CrowdsecApiConfig,
     pub triage: triage::TriageConfig,
     /// Models that doubtful findings are shown to, in this order; two at most. None: rules decide alone.
     pub tier: Vec<triage::TierConfig>,
@@ -91,6 +92,7 @@ impl Default for Config {
             thresholds: Default::default(),
             detect: Default::default(),
             respond: Default::default(),
+            crowdsec_api: Default::default(),
             triage: Default::default(),
             tier: vec![],
             reputation: Default::default(),

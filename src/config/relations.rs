@@ -42,6 +42,11 @@ pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known
         }
     }
 
+    if let Err(why) = config.crowdsec_api.address() {
+        let found = quoted(&config.crowdsec_api.listen);
+        report.add("crowdsec_api.listen", "crowdsec_api.listen", format!("{found} is {why}"));
+    }
+
     if let Err(why) = config.memory.check_url() {
         report.add("memory.redis_url", "memory.redis_url", why.to_owned());
     }

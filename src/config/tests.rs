@@ -246,6 +246,18 @@ max_block_duration_secs = 9
 }
 
 #[test]
+fn bouncers_are_served_on_an_address_with_a_port() {
+    for listen in ["8080", "localhost:8080", "127.0.0.1", "127.0.0.1:0", "unix:/run/x"] {
+        let message = file(&format!("[crowdsec_api]\nlisten = \"{listen}\"")).expect_err("no address").to_string();
+        let expected = format!("palisade.toml:2: crowdsec_api.listen: \"{listen}\" is no address with a port");
+        assert!(message.starts_with(&expected), "{message}");
+    }
+    let loaded = file("[crowdsec_api]\nlisten = \"[::1]:8080\"").unwrap();
+    assert_eq!(loaded.config.crowdsec_api.address(), Ok(Some("[::1]:8080".parse().unwrap())));
+    assert_eq!(file("").unwrap().config.crowdsec_api.address(), Ok(None), "off unless it is asked for");
+}
+
+#[test]
 fn a_wrong_value_is_not_compared_with_others() {
     // What flag was meant to be nobody knows, so that it is above block is no second mistake.
     mistakes(
@@ -695,6 +707,9 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         block_duration_secs = 14400  # default
         max_block_duration_secs = 604800  # default
         max_blocks_per_min = 60  # default
+
+        [crowdsec_api]
+        listen = ""  # default
 
         [triage]
         privacy = "masked"  # default

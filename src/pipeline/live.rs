@@ -2,6 +2,7 @@
 //! stop. Starts and stops what `reader` and `decider` are.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc as sync;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,10 +10,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use ipnet::IpNet;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::allow_files::AllowFiles;
 use super::blocklists::Blocklist;
@@ -124,6 +125,8 @@ pub async fn run(
     let (reports, reports_taken) = mpsc::channel(REPORTS);
     let (commands, commands_taken) = mpsc::channel::<Request>(64);
     let listener = listen(&config.socket).await?;
+    let (enforcing, enforcing_seen) = watch::channel(config.mode == Mode::Enforce);
+    let bouncers = serve_bouncers(&config, &store, enforcing_seen).await?;
     let memory = memory::open(&config.memory);
     let (thresholds, thresholds_seen) = watch::channel(config.thresholds.clone());
     let (sureness, sureness_seen) = watch::channel(sureness(&config));
@@ -135,6 +138,7 @@ pub async fn run(
     let configured = config.clone();
     let given = Given {
         responders: Box::new(move |mode| responders(&configured, mode)),
+        enforcing,
         config: config.clone(),
         thresholds: thresholds_seen,
         store: store.clone(),
@@ -219,6 +223,7 @@ pub async fn run(
     tracing::info!("stopping");
     serving.abort();
     beside.shutdown().await;
+    bouncers.abort();
     watching.abort();
     pruning.abort();
     let _ = controls.send(Control::Stop);
@@ -361,6 +366,38 @@ async fn listen(path: &Path) -> anyhow::Result<UnixListener> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
         .with_context(|| format!("cannot set the permissions of {shown}"))?;
     Ok(listener)
+}
+
+/// Serves CrowdSec's bouncers, if that is configured.
+async fn serve_bouncers(
+    config: &Config,
+    store: &Arc<Store>,
+    enforcing: watch::Receiver<bool>,
+) -> anyhow::Result<JoinHandle<()>> {
+    let Some(address) = config.crowdsec_api.address().map_err(anyhow::Error::msg)? else {
+        return Ok(tokio::spawn(async {}));
+    };
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot serve bouncers on {address}; set `listen` under [crowdsec_api]"))?;
+    let is_sheltered = match address.ip() {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local(),
+    };
+    if !is_sheltered {
+        tracing::warn!(
+            %address,
+            "bouncers are served over plain HTTP on an address that is not this host's own or private: whoever sees \
+             the traffic has their keys and everyone who is banned; let the firewall open it to your bouncers alone"
+        );
+    }
+    tracing::info!(%address, "bouncers are served");
+    let router = show::crowdsec::router(store.clone(), enforcing);
+    Ok(tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!("bouncers are not served any more: {error}");
+        }
+    }))
 }
 
 /// The names of all responders.

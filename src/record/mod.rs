@@ -3,6 +3,7 @@
 //!
 //! Numbers that are unsigned 64-bit here are stored as the signed number with the same bits.
 
+mod bouncers;
 mod config;
 mod error;
 mod insert;
@@ -13,6 +14,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use bouncers::{Ban, Bouncer, Span};
 pub use config::StoreConfig;
 pub use error::StoreError;
 pub use ledger::{Correction, Spent};

@@ -1,6 +1,7 @@
 //! What is SQLite's and the file system's own; what every store must do is in `contract`.
 
 mod bad_states;
+mod bouncers;
 mod contract;
 mod kill;
 

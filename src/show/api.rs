@@ -43,6 +43,7 @@ pub fn router(backend: Backend) -> Router {
         .route("/api/v1/allow", get(allow_list).post(allow))
         .route("/api/v1/allow/{*network}", axum::routing::delete(disallow))
         .route("/api/v1/changes", get(changes))
+        .merge(super::crowdsec::keys::router())
         .fallback(async || Problem::NotFound("no such path; the API is under /api/v1".into()))
         .with_state(backend)
 }
@@ -312,7 +313,7 @@ fn rows(limit: Option<u32>) -> u32 {
 }
 
 /// An address or a network, canonical.
-fn network(text: &str) -> Result<IpNet, Problem> {
+pub(super) fn network(text: &str) -> Result<IpNet, Problem> {
     let invalid = || Problem::Invalid(format!("{text:?} is neither an IP address nor a network"));
     match text.parse::<IpAddr>() {
         Ok(address) => Ok(crate::event::canonical(address).into()),

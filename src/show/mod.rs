@@ -1,7 +1,10 @@
 //! Takes requests over HTTP under `/api/v1`, answers from the store, passes commands on. Never
-//! decides and never touches a responder: a command goes to the one decider.
+//! decides and never touches a responder: a command goes to the one decider. `crowdsec` gives
+//! decisions to bouncers.
 
 mod api;
+mod config;
+pub mod crowdsec;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,6 +19,7 @@ use crate::event::VerdictClass;
 use crate::record::{Store, StoreError};
 
 pub use api::{MAX_IMPORT, decision, router};
+pub use config::CrowdsecApiConfig;
 
 /// What an operator tells the daemon.
 #[derive(Clone, Debug)]

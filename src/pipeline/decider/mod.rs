@@ -60,6 +60,8 @@ pub struct Given {
     pub store: Arc<Store>,
     pub memory: Arc<dyn Memory>,
     pub responders: Build,
+    /// Told of every change of the mode.
+    pub enforcing: watch::Sender<bool>,
     pub surroundings: watch::Receiver<Surroundings>,
     /// Networks of `allow add`; the surroundings task reads them.
     pub allowed: watch::Sender<Vec<IpNet>>,

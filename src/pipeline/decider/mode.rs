@@ -69,6 +69,7 @@ impl Decider {
         self.given.waker.wake();
         self.responders = responders;
         self.mode = mode;
+        self.given.enforcing.send_replace(mode == Mode::Enforce);
         self.given.status.mode = mode.as_str();
         // A responder that fails says so itself, and goes on trying.
         let _ = self.responders.pass(&self.passing()).await;
