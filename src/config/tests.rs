@@ -583,6 +583,10 @@ fn the_example_is_true() {
     assert_eq!(tier, triage::TierConfig { api_key_file: file, ask: tier.ask, extra: tier.extra.clone(), ..default });
     assert_eq!(whole.reputation.abuseipdb_key_file.take(), Some("/etc/palisade/abuseipdb.key".into()));
     assert_eq!(whole.reputation.virustotal_key_file.take(), Some("/etc/palisade/virustotal.key".into()));
+    let respond = &mut whole.respond;
+    assert_eq!(respond.cloudflare.token_file.take(), Some("/etc/palisade/cloudflare.token".into()));
+    assert_eq!(respond.webhook.key_file.take(), Some("/etc/palisade/webhook.key".into()));
+    assert_eq!(respond.webhook.dead_letter.take(), Some("/var/lib/palisade/webhook-refused.jsonl".into()));
     assert_eq!(whole.detect.rules_dir.take(), Some("/etc/palisade/rules.d".into()));
     assert_eq!(whole.memory.redis_url_file.take(), Some("/etc/palisade/redis_url".into()));
     assert_eq!(whole.memory.redis_ca_file.take(), Some("/etc/palisade/redis-ca.pem".into()));

@@ -342,6 +342,13 @@ impl Task {
                 }
                 self.say(|status| status.problem = None);
             }
+            Err(error) if error.is_final() => {
+                let problem = format!("{name}: {error}");
+                if before.as_ref() != Some(&problem) {
+                    tracing::error!("{problem}; it is not tried again");
+                }
+                self.say(|status| status.problem = Some(problem));
+            }
             Err(error) => {
                 self.is_ready = false;
                 let problem = format!("{name}: {error}");
@@ -358,6 +365,7 @@ impl Task {
 
     async fn carry_out(&mut self) -> Result<(), RespondError> {
         let now = Timestamp::now();
+        let mut given_up = None;
         if !self.is_ready {
             self.responder.start().await?;
         }
@@ -367,7 +375,10 @@ impl Task {
         }
         if !self.leaving.is_empty() {
             let leaving: Vec<IpNet> = self.leaving.iter().copied().collect();
-            self.responder.lift(&leaving).await?;
+            match self.responder.lift(&leaving).await {
+                Err(error) if error.is_final() => given_up = Some(error),
+                lifted => lifted?,
+            }
             self.leaving.clear();
         }
         let is_repair = !self.is_ready && self.was_ready;
@@ -377,7 +388,10 @@ impl Task {
             true => self.fresh.iter().filter_map(|target| self.wanted.get(target)).cloned().collect(),
         };
         if !due.is_empty() {
-            self.responder.apply(&due, now).await?;
+            match self.responder.apply(&due, now).await {
+                Err(error) if error.is_final() => given_up = Some(error),
+                applied => applied?,
+            }
         }
         self.is_ready = true;
         self.was_ready = true;
@@ -387,6 +401,10 @@ impl Task {
         let ids = self.fresh.iter().filter_map(|target| self.wanted.get(target)).map(|permit| permit.id().to_owned());
         let ids: Vec<String> = ids.collect();
         self.fresh.clear();
+        if let Some(error) = given_up {
+            // Nobody knows which of them it did: they stay pending.
+            return Err(error);
+        }
         if !ids.is_empty() {
             // The decider may be gone while the daemon stops.
             let _ = self.told.send(Held { post: self.number, ids });
