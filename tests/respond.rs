@@ -3,6 +3,7 @@
 mod cloudflare;
 mod command;
 mod nginx;
+mod together;
 mod webhook;
 
 use std::collections::BTreeMap;

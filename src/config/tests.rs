@@ -676,6 +676,37 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         max_block_duration_secs = 604800  # default
         max_blocks_per_min = 60  # default
 
+        [respond.nginx]
+        file = "/etc/nginx/palisade.conf"  # default
+        format = "deny"  # default
+        mode = "0644"  # default
+        test = ["/usr/sbin/nginx", "-t", "-q"]  # default
+        reload = ["/usr/sbin/nginx", "-s", "reload"]  # default
+        timeout_secs = 20  # default
+        min_reload_secs = 2  # default
+
+        [respond.cloudflare]
+        account_id = ""  # default
+        list_id = ""  # default
+        token = ""  # default
+        mark = "palisade"  # default
+        url = "https://api.cloudflare.com/client/v4"  # default
+        timeout_secs = 60  # default
+
+        [respond.command]
+        ban = []  # default
+        unban = []  # default
+        batch = false  # default
+        timeout_secs = 10  # default
+        behind_proxies = false  # default
+
+        [respond.webhook]
+        url = ""  # default
+        key = ""  # default
+        timeout_secs = 10  # default
+        retries = 3  # default
+        behind_proxies = false  # default
+
         [triage]
         privacy = "masked"  # default
         max_waiting = 256  # default
@@ -712,7 +743,7 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         max_size_mb = 10  # default
         max_files = 5  # default
 
-        # not set: detect.rules_dir, log.file, memory.redis_ca_file, memory.redis_url_file, reputation.abuseipdb_key_file, reputation.virustotal_key_file
+        # not set: detect.rules_dir, log.file, memory.redis_ca_file, memory.redis_url_file, reputation.abuseipdb_key_file, reputation.virustotal_key_file, respond.cloudflare.token_file, respond.webhook.dead_letter, respond.webhook.key_file
     "#]];
     expected.assert_eq(&shown);
 }

@@ -213,7 +213,8 @@ pub enum RespondError {
 }
 
 impl RespondError {
-    /// Whether the same call need not be made again. Whatever else it was for is done.
+    /// Whether the same call is not to be made again. Whatever else it was for is done, and what was
+    /// given up is [held](Responder::held) until it is lifted.
     pub fn is_final(&self) -> bool {
         matches!(self, RespondError::GivenUp { .. })
     }

@@ -23,7 +23,7 @@ impl Recorder {
     }
 
     /// `DIR` in `script` is a directory of its own.
-    fn running(script: &str) -> Recorder {
+    pub fn running(script: &str) -> Recorder {
         let recorder = Recorder { dir: tempfile::tempdir().unwrap() };
         let script = script.replace("DIR", &recorder.dir.path().display().to_string());
         fs::write(recorder.script(), format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -31,7 +31,7 @@ impl Recorder {
         recorder
     }
 
-    fn script(&self) -> String {
+    pub fn script(&self) -> String {
         self.dir.path().join("script").display().to_string()
     }
 
@@ -50,6 +50,11 @@ impl Recorder {
         let config =
             CommandConfig { ban, unban: self.line("unban {address}"), timeout_secs: 2, ..CommandConfig::default() };
         Command::new(&config).unwrap()
+    }
+
+    fn absent(&self) -> CommandConfig {
+        let ban = ["/nonexistent/x", "{address}"].map(String::from).to_vec();
+        CommandConfig { ban, unban: self.line("unban {address}"), ..CommandConfig::default() }
     }
 
     fn written(&self, name: &str) -> String {
@@ -118,8 +123,8 @@ async fn how_it_ended_is_told_with_its_first_complaint_as_visible_escapes() {
     let told = error.to_string();
     assert!(told.contains("refused: exit status: 3: \\u{1b}[2Jno such \\u{85} chain"), "{told}");
     assert!(!told.contains("more"), "{told}");
-    let config = CommandConfig { ban: vec!["/nonexistent/x".into(), "{address}".into()], ..recorder.single_config() };
-    let error = Command::new(&config).unwrap().apply(&permits(&["203.0.113.7"], 600), Timestamp::now()).await;
+    let mut absent = Command::new(&recorder.absent()).unwrap();
+    let error = absent.apply(&permits(&["203.0.113.7"], 600), Timestamp::now()).await;
     assert!(error.unwrap_err().to_string().contains("it cannot be started: No such file"));
     let recorder = Recorder::running("head -c 3000000 /dev/zero | tr '\\0' x >&2; exit 1");
     let error = recorder.single().apply(&permits(&["203.0.113.7"], 600), Timestamp::now()).await.unwrap_err();
@@ -171,10 +176,4 @@ async fn after_a_restart_it_can_still_be_told_to_let_go() {
     assert!(targets(&mut again).await.is_empty());
     again.lift(&[net("203.0.113.7")]).await.unwrap();
     assert!(recorder.written("calls").ends_with("unban 203.0.113.7\n"));
-}
-
-impl Recorder {
-    fn single_config(&self) -> CommandConfig {
-        CommandConfig { unban: self.line("unban {address}"), ..CommandConfig::default() }
-    }
 }

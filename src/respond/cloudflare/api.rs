@@ -10,7 +10,7 @@ use reqwest::{RequestBuilder, Url};
 use serde_json::{Value, json};
 
 use super::CloudflareConfig;
-use crate::event::{Secret, printable, shown};
+use crate::event::{Secret, Timestamp, printable, shown};
 use crate::respond::RespondError;
 use crate::respond::shared::{Failure, Http};
 
@@ -139,8 +139,8 @@ impl Api {
         loop {
             if let Some(until) = self.quiet_until.filter(|until| *until > Instant::now()) {
                 if until > deadline {
-                    let secs = until.saturating_duration_since(Instant::now()).as_secs();
-                    return Err(self.refused(format!("too many requests: it wants none for {secs} s")));
+                    let until = Timestamp::now().plus_secs(until.saturating_duration_since(Instant::now()).as_secs());
+                    return Err(self.refused(format!("too many requests: it wants none until {until}")));
                 }
                 tokio::time::sleep_until(until.into()).await;
             }

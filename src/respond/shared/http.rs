@@ -18,7 +18,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// read. `HTTPS_PROXY` and its like hold.
 pub(in crate::respond) struct Http {
     client: Client,
-    /// Without a password, for people.
+    /// Its scheme and host, for people.
     shown: String,
 }
 
@@ -44,8 +44,12 @@ impl Http {
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
             .ok_or_else(|| wrong("no URL such as \"https://example.com/blocks\"".into()))?;
+        let is_plain = parsed.scheme() == "http";
+        // A user, a path and a query may be as good as a password.
         let _ = (parsed.set_username(""), parsed.set_password(None));
+        parsed.set_path("");
         parsed.set_query(None);
+        parsed.set_fragment(None);
         // reqwest brings no cryptography of its own; it is an error if another part was first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut client = Client::builder()
@@ -53,7 +57,7 @@ impl Http {
             .redirect(reqwest::redirect::Policy::none())
             .timeout(deadline);
         // Without TLS a host needs no certificate authorities, and may have none.
-        if parsed.scheme() == "http" {
+        if is_plain {
             client = client.tls_certs_only([]);
         }
         let client = client
