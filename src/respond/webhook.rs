@@ -248,3 +248,22 @@ impl Responder for Webhook {
         done(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signature_is_what_other_programs_compute() {
+        let config = WebhookConfig {
+            url: Secret::from("https://example.com".to_owned()),
+            key: Secret::from("0123456789abcdef0123456789abcdef".to_owned()),
+            ..WebhookConfig::default()
+        };
+        // printf '1767616245.{"version":1}' | openssl dgst -sha256 -hmac 0123456789abcdef0123456789abcdef
+        assert_eq!(
+            Webhook::new(&config).unwrap().signature(Timestamp(1_767_616_245_999), "{\"version\":1}"),
+            "t=1767616245,v1=35d91aceba145c9219b27e29b11596b28ea8a077403457e41693cdf68127b896"
+        );
+    }
+}

@@ -114,6 +114,7 @@ fn failure(error: reqwest::Error) -> Failure {
         return Failure("no answer in time".into());
     }
     // The outer errors say only that a request failed.
+    let error = error.without_url();
     let mut cause: &dyn Error = &error;
     while let Some(source) = cause.source() {
         cause = source;
