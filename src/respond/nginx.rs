@@ -66,6 +66,8 @@ pub enum NginxFormat {
 
 /// What comes within this time is one reload.
 const GATHER: Duration = Duration::from_millis(200);
+/// Bans end a little late rather than by a reload each: old workers stay until their requests end.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// The nginx responder.
 pub struct Nginx {
@@ -172,7 +174,7 @@ impl Responder for Nginx {
             is_quick: false,
             ends_bans: false,
             gather: GATHER,
-            look: Duration::from_secs(self.config.min_reload_secs.max(1)),
+            look: LOOK.max(Duration::from_secs(self.config.min_reload_secs)),
             sees_clients_behind_proxies: true,
         }
     }

@@ -58,3 +58,16 @@ fn a_command_that_hangs_and_one_that_fails_delay_neither_a_webhook_nor_the_daemo
         assert_eq!(daemon.stop(), 0);
     }
 }
+
+#[test]
+fn settings_that_are_missing_end_the_start_with_the_way_out() {
+    let home = Home::new();
+    home.configure("mode = \"enforce\"\n[respond]\nuse = [\"webhook\"]\n");
+    let mut daemon = home.spawn();
+    assert_ne!(daemon.code(), 0);
+    assert!(
+        daemon.said().contains("respond.webhook: set `key`, or `key_file` to a file that holds it"),
+        "{}",
+        daemon.said()
+    );
+}
