@@ -1,5 +1,6 @@
 //! What several tests need: network namespaces of their own, the program, a web server.
 
+pub mod cloudflare;
 pub mod daemon;
 pub mod log;
 pub mod standin;

@@ -618,6 +618,10 @@ fn the_example_is_true() {
     assert_eq!(tier, triage::TierConfig { api_key_file: file, ask: tier.ask, extra: tier.extra.clone(), ..default });
     assert_eq!(whole.reputation.abuseipdb_key_file.take(), Some("/etc/palisade/abuseipdb.key".into()));
     assert_eq!(whole.reputation.virustotal_key_file.take(), Some("/etc/palisade/virustotal.key".into()));
+    let respond = &mut whole.respond;
+    assert_eq!(respond.cloudflare.token_file.take(), Some("/etc/palisade/cloudflare.token".into()));
+    assert_eq!(respond.webhook.key_file.take(), Some("/etc/palisade/webhook.key".into()));
+    assert_eq!(respond.webhook.dead_letter.take(), Some("/var/lib/palisade/webhook-refused.jsonl".into()));
     assert_eq!(whole.detect.rules_dir.take(), Some("/etc/palisade/rules.d".into()));
     assert_eq!(whole.memory.redis_url_file.take(), Some("/etc/palisade/redis_url".into()));
     assert_eq!(whole.memory.redis_ca_file.take(), Some("/etc/palisade/redis-ca.pem".into()));
@@ -708,6 +712,37 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         max_block_duration_secs = 604800  # default
         max_blocks_per_min = 60  # default
 
+        [respond.nginx]
+        file = "/etc/nginx/palisade.conf"  # default
+        format = "deny"  # default
+        mode = "0644"  # default
+        test = ["/usr/sbin/nginx", "-t", "-q"]  # default
+        reload = ["/usr/sbin/nginx", "-s", "reload"]  # default
+        timeout_secs = 20  # default
+        min_reload_secs = 2  # default
+
+        [respond.cloudflare]
+        account_id = ""  # default
+        list_id = ""  # default
+        token = ""  # default
+        mark = "palisade"  # default
+        url = "https://api.cloudflare.com/client/v4"  # default
+        timeout_secs = 60  # default
+
+        [respond.command]
+        ban = []  # default
+        unban = []  # default
+        batch = false  # default
+        timeout_secs = 10  # default
+        behind_proxies = false  # default
+
+        [respond.webhook]
+        url = ""  # default
+        key = ""  # default
+        timeout_secs = 10  # default
+        retries = 3  # default
+        behind_proxies = false  # default
+
         [crowdsec_api]
         listen = ""  # default
 
@@ -749,7 +784,7 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         max_size_mb = 10  # default
         max_files = 5  # default
 
-        # not set: detect.rules_dir, log.file, memory.redis_ca_file, memory.redis_url_file, reputation.abuseipdb_key_file, reputation.virustotal_key_file
+        # not set: detect.rules_dir, log.file, memory.redis_ca_file, memory.redis_url_file, reputation.abuseipdb_key_file, reputation.virustotal_key_file, respond.cloudflare.token_file, respond.webhook.dead_letter, respond.webhook.key_file
     "#]];
     expected.assert_eq(&shown);
 }

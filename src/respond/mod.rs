@@ -1,9 +1,14 @@
 //! Takes permits, makes the firewall shut those targets out, and says what it holds. Never
 //! decides: a [`Permit`] comes from the gate alone.
 
+mod cloudflare;
+mod command;
 mod config;
 mod dry_run;
 mod nftables;
+mod nginx;
+mod shared;
+mod webhook;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,9 +21,13 @@ use crate::decide::Permit;
 use crate::event::{Outcome, Timestamp};
 use crate::plugin::Kind;
 
+pub use cloudflare::{Cloudflare, CloudflareConfig};
+pub use command::{Command, CommandConfig};
 pub use config::RespondConfig;
 pub use dry_run::DryRun;
 pub use nftables::Nftables;
+pub use nginx::{Nginx, NginxConfig, NginxFormat};
+pub use webhook::{Webhook, WebhookConfig};
 
 /// What a responder's call resolves to.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, RespondError>> + Send + 'a>>;
@@ -76,7 +85,7 @@ pub trait Responder: Send {
 
     /// What was dropped since the backend was made, where it counts.
     fn dropped(&mut self) -> Answer<'_, Option<Dropped>> {
-        Box::pin(std::future::ready(Ok(None)))
+        done(None)
     }
 
     /// Makes these, and only these, the networks that pass whatever is held.
@@ -123,6 +132,11 @@ pub struct Dropped {
 /// ("value too large" beyond, nft 1.0.6).
 const MAX_SECS: u64 = 365 * 86_400;
 
+/// An answer that is there already.
+fn done<'a, T: Send + 'a>(value: T) -> Answer<'a, T> {
+    Box::pin(std::future::ready(Ok(value)))
+}
+
 /// How a kind makes its responder, which does nothing before [`start`](Responder::start).
 ///
 /// # Errors
@@ -142,6 +156,30 @@ pub static KINDS: &[Kind<Build>] = &[
         summary: "Drops packets in the Linux kernel, before connection tracking, with kernel-side expiry.",
         example: "[respond]\nuse = [\"nftables\"]",
         build: |_| Ok(Box::new(Nftables::default())),
+    },
+    Kind {
+        name: "nginx",
+        summary: "Has nginx answer 403 by a file that its configuration includes: for clients behind a proxy or CDN.",
+        example: "[respond]\nuse = [\"nginx\"]",
+        build: |config| Ok(Box::new(Nginx::new(&config.nginx)?)),
+    },
+    Kind {
+        name: "cloudflare",
+        summary: "Keeps an IP list of a Cloudflare account, which a custom rule there refuses.",
+        example: "[respond]\nuse = [\"nftables\", \"cloudflare\"]",
+        build: |config| Ok(Box::new(Cloudflare::new(&config.cloudflare)?)),
+    },
+    Kind {
+        name: "command",
+        summary: "Runs a program of yours for each ban and each unban, without a shell.",
+        example: "[respond]\nuse = [\"command\"]",
+        build: |config| Ok(Box::new(Command::new(&config.command)?)),
+    },
+    Kind {
+        name: "webhook",
+        summary: "Posts bans and unbans to a server of yours, as signed JSON.",
+        example: "[respond]\nuse = [\"nftables\", \"webhook\"]",
+        build: |config| Ok(Box::new(Webhook::new(&config.webhook)?)),
     },
 ];
 
@@ -168,6 +206,16 @@ pub enum RespondError {
     Died { program: String, reason: String },
     #[error("`{program}` refused: {message}")]
     Rejected { program: String, message: String },
+    #[error("`{program}` will not do this however often it is asked: {message}")]
+    GivenUp { program: String, message: String },
     #[error("{0}")]
     Settings(String),
+}
+
+impl RespondError {
+    /// Whether the same call is not to be made again. Whatever else it was for is done, and what was
+    /// given up is [held](Responder::held) until it is lifted.
+    pub fn is_final(&self) -> bool {
+        matches!(self, RespondError::GivenUp { .. })
+    }
 }

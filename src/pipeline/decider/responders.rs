@@ -1,11 +1,15 @@
 //! The responders at work, each in a task of its own: one that hangs, fails or takes minutes stops no
 //! other. A task knows what its responder should hold, and makes it so again when it does not.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use serde::Serialize;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout};
 
@@ -72,6 +76,8 @@ struct Post {
     orders: mpsc::UnboundedSender<Message>,
     status: watch::Receiver<PostStatus>,
     is_quick: bool,
+    /// An order of which nobody waited for the end any more.
+    overdue: Option<oneshot::Receiver<Result<(), String>>>,
 }
 
 /// A bit for each post.
@@ -94,7 +100,7 @@ impl Responders {
             let (said, status) = watch::channel(PostStatus { name: responder.name(), ..PostStatus::default() });
             let is_quick = responder.manner().is_quick;
             tokio::spawn(Task::new(number, responder, told.clone(), said).run(taken));
-            Post { orders, status, is_quick }
+            Post { orders, status, is_quick, overdue: None }
         };
         Responders { posts: responders.into_iter().enumerate().map(open).collect(), news, outstanding: HashMap::new() }
     }
@@ -169,24 +175,30 @@ impl Responders {
         }
     }
 
-    /// Tells all; waits for those that are quick and in order.
+    /// Tells all; waits for those that are quick, and no second time for one that hangs unless long.
     async fn order(&mut self, order: impl Fn() -> Order, patience: Duration) -> Result<(), String> {
         let mut waiting = vec![];
-        for post in &self.posts {
+        for (number, post) in self.posts.iter_mut().enumerate() {
             let (tried, answer) = oneshot::channel();
             // A task ends with its channel alone.
             let _ = post.orders.send(Message { order: order(), tried: Some(tried) });
-            if post.is_quick {
-                waiting.push((post.status.borrow().name, answer));
+            let hangs = post.overdue.as_mut().is_some_and(|answer| answer.try_recv() == Err(TryRecvError::Empty));
+            if post.is_quick && (!hangs || patience > AT_ONCE) {
+                waiting.push((number, answer));
             }
         }
         let deadline = tokio::time::Instant::now() + patience;
         let mut failed = vec![];
-        for (name, answer) in waiting {
-            match tokio::time::timeout_at(deadline, answer).await {
+        for (number, mut answer) in waiting {
+            let Some(post) = self.posts.get_mut(number) else { continue };
+            post.overdue = None;
+            match tokio::time::timeout_at(deadline, &mut answer).await {
                 Ok(Ok(Ok(()))) => {}
                 Ok(Ok(Err(error))) => failed.push(error),
-                Ok(Err(_)) | Err(_) => failed.push(format!("{name} did not answer in time")),
+                Ok(Err(_)) | Err(_) => {
+                    failed.push(format!("{} did not answer in time", post.status.borrow().name));
+                    post.overdue = Some(answer);
+                }
             }
         }
         if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
@@ -278,6 +290,10 @@ impl Task {
                         // Nobody need wait.
                         let _ = tried.send(answer.clone());
                     }
+                    // Orders that come all the time keep nobody from looking.
+                    if Instant::now() >= self.next_look() {
+                        self.look().await;
+                    }
                 }
                 () = sleep_until(next.into()) => self.look().await,
             }
@@ -343,12 +359,18 @@ impl Task {
                 }
                 self.say(|status| status.problem = None);
             }
+            Err(error) if error.is_final() => {
+                let problem = format!("{name}: {error}");
+                if before.as_ref() != Some(&problem) {
+                    tracing::error!("{problem}; it is not tried again");
+                }
+                self.say(|status| status.problem = Some(problem));
+            }
             Err(error) => {
                 self.is_ready = false;
                 let problem = format!("{name}: {error}");
                 if before.as_ref() != Some(&problem) {
                     tracing::error!("{problem}; its bans are carried out when it works again");
-                    self.retry_after = RETRY;
                 }
                 self.retry_at = Instant::now() + self.retry_after;
                 self.retry_after = (self.retry_after * 2).min(MAX_RETRY);
@@ -359,6 +381,7 @@ impl Task {
 
     async fn carry_out(&mut self) -> Result<(), RespondError> {
         let now = Timestamp::now();
+        let mut failed = None;
         if !self.is_ready {
             self.responder.start().await?;
         }
@@ -368,8 +391,16 @@ impl Task {
         }
         if !self.leaving.is_empty() {
             let leaving: Vec<IpNet> = self.leaving.iter().copied().collect();
-            self.responder.lift(&leaving).await?;
-            self.leaving.clear();
+            match self.responder.lift(&leaving).await {
+                Ok(()) => self.leaving.clear(),
+                Err(error) if error.is_final() => {
+                    self.leaving.clear();
+                    failed = Some(error);
+                }
+                // Who cannot be let go keeps nobody else from being shut out.
+                Err(error @ (RespondError::Rejected { .. } | RespondError::Full { .. })) => failed = Some(error),
+                Err(error) => return Err(error),
+            }
         }
         let is_repair = !self.is_ready && self.was_ready;
         let due: Vec<Permit> = match self.is_ready {
@@ -378,11 +409,18 @@ impl Task {
             true => self.fresh.iter().filter_map(|target| self.wanted.get(target)).cloned().collect(),
         };
         if !due.is_empty() {
-            self.responder.apply(&due, now).await?;
+            match self.responder.apply(&due, now).await {
+                Err(error) if error.is_final() => {
+                    // Nobody knows which of them it did: they stay pending.
+                    self.fresh.clear();
+                    failed = failed.filter(|first| !first.is_final()).or(Some(error));
+                }
+                applied => applied?,
+            }
         }
         self.is_ready = true;
         self.was_ready = true;
-        if is_repair {
+        if is_repair && failed.is_none() {
             self.repaired(due.len(), "the responder was made ready again");
         }
         let ids = self.fresh.iter().filter_map(|target| self.wanted.get(target)).map(|permit| permit.id().to_owned());
@@ -392,7 +430,7 @@ impl Task {
             // The decider may be gone while the daemon stops.
             let _ = self.told.send(Held { post: self.number, ids });
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     fn repaired(&mut self, bans: usize, what: &str) {
