@@ -14,6 +14,7 @@ pub mod judge;
 mod known;
 pub mod live;
 pub mod models;
+pub mod names;
 mod peers;
 pub mod reader;
 pub mod replay;

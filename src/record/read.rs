@@ -101,6 +101,16 @@ impl Store {
         Ok(self.understood(self.read(query, raw_decision).await?))
     }
 
+    /// How many bans of `target` came into force since a moment and were not lifted; of dry run, or of
+    /// earnest.
+    pub async fn offences(&self, target: IpNet, since: Timestamp, simulated: bool) -> Result<u32, StoreError> {
+        let mut query = QueryBuilder::new("SELECT count(*) AS offences FROM decisions WHERE target = ");
+        query.push_bind(network_text(target)).push(" AND created_at > ").push_bind(since.0);
+        query.push(" AND simulated = ").push_bind(simulated).push(" AND state IN ('pending', 'active', 'expired')");
+        let rows = self.read(query, |row| row.try_get("offences")).await?;
+        Ok(rows.into_iter().next().unwrap_or(0))
+    }
+
     /// The decision with this id.
     pub async fn decision(&self, id: &str) -> Result<Option<Decision>, StoreError> {
         let mut query = QueryBuilder::new("SELECT * FROM decisions WHERE id = ");
@@ -175,7 +185,8 @@ impl Store {
             None => None,
             Some(name) => Some(Category::parse(name).ok_or_else(|| unknown(format!("category {name:?}")))?),
         };
-        let ground = Ground { finding_id: row.finding_id, category, score: row.score, reason: row.reason };
+        let (finding_id, score, reason) = (row.finding_id, row.score, row.reason);
+        let ground = Ground { finding_id, category, score, reason, ..Ground::default() };
         Ok(Decision {
             id: row.id,
             target,

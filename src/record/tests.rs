@@ -28,6 +28,7 @@ pub(super) fn finding(offset: u64) -> Finding {
         time: NOW,
         source_ip: Some(source_ip),
         client: Some(ClientKey::of(source_ip, 64)),
+        via_proxy: false,
         method: "GET".into(),
         uri: "/?id=1%27%20OR%201=1--".into(),
         status: 200,
@@ -62,6 +63,7 @@ pub(super) fn decision(id: &str, state: DecisionState) -> Decision {
             category: Some(Category::Sqli),
             score: 9,
             reason: "SQL injection in ?id=".into(),
+            ..Ground::default()
         },
         created_at: NOW,
         expires_at: NOW.plus_secs(3600),

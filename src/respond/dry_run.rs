@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use super::{Answer, Responder};
+use super::{Answer, Manner, Responder};
 use crate::decide::Permit;
 use crate::event::{Outcome, Timestamp};
 
@@ -18,6 +18,11 @@ pub struct DryRun {
 impl Responder for DryRun {
     fn name(&self) -> &'static str {
         "dry_run"
+    }
+
+    fn manner(&self) -> Manner {
+        // What it stands for may.
+        Manner { sees_clients_behind_proxies: true, ..Manner::KERNEL }
     }
 
     fn start(&mut self) -> Answer<'_, ()> {

@@ -25,6 +25,7 @@ pub fn router(backend: Backend) -> Router {
         .route("/api/v1/status", get(status))
         .route("/api/v1/decisions", get(decisions).post(ban).delete(unban_all))
         .route("/api/v1/decisions/{*target}", axum::routing::delete(unban))
+        .route("/api/v1/release", axum::routing::post(release))
         .route("/api/v1/findings", get(findings))
         .route("/api/v1/findings/{id}/verdict", axum::routing::post(verdict))
         .route("/api/v1/ledger", get(ledger))
@@ -79,6 +80,9 @@ async fn decisions(State(backend): State<Backend>, Query(query): Query<ListQuery
 struct BanRequest {
     target: String,
     duration_secs: Option<u64>,
+    /// Until somebody lifts it.
+    #[serde(default)]
+    permanent: bool,
     #[serde(default)]
     reason: String,
 }
@@ -88,7 +92,16 @@ async fn ban(State(backend): State<Backend>, Json(request): Json<BanRequest>) ->
     if request.duration_secs == Some(0) {
         return Err(Problem::Invalid("duration_secs must be at least 1".into()));
     }
-    tell(&backend, Command::Ban { target, duration_secs: request.duration_secs, reason: request.reason }).await
+    let duration_secs = match (request.duration_secs, request.permanent) {
+        (Some(_), true) => return Err(Problem::Invalid("duration_secs and permanent exclude each other".into())),
+        (None, true) => Some(Decision::PERMANENT_SECS),
+        (secs, false) => secs,
+    };
+    tell(&backend, Command::Ban { target, duration_secs, reason: request.reason }).await
+}
+
+async fn release(State(backend): State<Backend>) -> Answer {
+    tell(&backend, Command::Release).await
 }
 
 async fn unban(State(backend): State<Backend>, Path(target): Path<String>) -> Answer {
@@ -202,6 +215,7 @@ pub fn decision(decision: &Decision) -> Value {
         "finding_id": decision.ground.finding_id,
         "created_at": decision.created_at,
         "expires_at": decision.expires_at,
+        "permanent": decision.is_permanent(),
         "offences": decision.offences,
         "note": decision.note,
     })

@@ -5,6 +5,7 @@
 mod claims;
 mod corrections;
 mod doubts;
+mod held;
 mod operator;
 mod responders;
 
@@ -17,13 +18,14 @@ use ipnet::IpNet;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{Config, Mode};
-use crate::decide::{Blasts, Permit, Refusal, Surroundings, Thresholds, gate};
+use crate::decide::{Blasts, Limits, Permit, Refusal, Surroundings, Thresholds, gate};
 use crate::event::{
     Action, Decision, DecisionState, FileMark, Finding, Judgement, ModelCall, Proposal, Proposer, Status, Timestamp,
     VerdictClass, shown,
 };
 use crate::memory::Memory;
 use crate::pipeline::crawlers::{Claim, Crawlers};
+use crate::pipeline::judge;
 use crate::pipeline::reader::{Control, Found, ReaderStatus, Report};
 use crate::record::{self, Store};
 use crate::respond::Responder;
@@ -32,8 +34,6 @@ use crate::tail::Waker;
 use crate::triage::{Judged, Triage, View};
 use responders::Responders;
 
-/// Proposals that wait for the next minute; beyond it the oldest are given up, and that is said.
-const MAX_HELD: usize = 10_000;
 /// Reports not yet recorded because the store fails. At the bound nothing more is read: the log
 /// files are the queue.
 const MAX_UNRECORDED: usize = 256;
@@ -88,10 +88,11 @@ async fn judged(triage: &mut Option<Triage>) -> Option<Judged> {
 pub struct Decider {
     given: Given,
     blasts: Blasts,
+    limits: Limits,
     /// Bans in force, by target.
     active: HashMap<IpNet, Permit>,
     responders: Responders,
-    held: VecDeque<Proposal>,
+    held: VecDeque<held::Held>,
     /// Those that wait until it is known whether the client is what it claims.
     doubtful: Vec<claims::Doubtful>,
     /// Findings that models are asked about.
@@ -103,7 +104,7 @@ pub struct Decider {
     unrecorded: VecDeque<Done>,
     /// What is wrong now, by part.
     troubles: HashMap<&'static str, String>,
-    /// Networks that the surroundings allowed when they were last looked at, and what was wrong then.
+    /// What the surroundings kept open when they were last looked at, and what was wrong then.
     allow_seen: Vec<IpNet>,
     problems_seen: Vec<String>,
     /// Findings said in the log in this second, and those left unsaid.
@@ -112,16 +113,19 @@ pub struct Decider {
     /// Everything from before the start has been read again.
     caught_up: bool,
     reconciled: bool,
+    /// When bans that outlast what responders hold were ordered last.
+    renewed_at: Timestamp,
 }
 
 impl Decider {
     pub fn new(mut given: Given) -> Decider {
         let responders = Responders::new(std::mem::take(&mut given.responders));
         let surroundings = given.surroundings.borrow().clone();
-        let allow_seen = surroundings.allow.clone();
+        let allow_seen = surroundings.kept_open();
         Decider {
             allow_seen,
             problems_seen: vec![],
+            limits: judge::limits(&given.config),
             given,
             blasts: Blasts::default(),
             active: HashMap::new(),
@@ -137,6 +141,7 @@ impl Decider {
             unsaid: 0,
             caught_up: false,
             reconciled: false,
+            renewed_at: Timestamp::now(),
         }
     }
 
@@ -169,7 +174,7 @@ impl Decider {
                 offences: decision.offences,
             };
             if held {
-                self.hold(proposal);
+                self.hold(proposal, None);
                 continue;
             }
             match self.ask(&proposal, now) {
@@ -177,7 +182,7 @@ impl Decider {
                     pending.extend(was_pending.then_some(proposal.id));
                     restored.push(permit);
                 }
-                Err(refusal) if refusal.is_temporary() => self.hold(proposal),
+                Err(refusal) if refusal.is_temporary() => self.hold(proposal, Some(refusal)),
                 Err(refusal) => {
                     tracing::info!(client = shown(proposal.target), refusal = %refusal, "a ban from before the restart is not put back");
                     self.given
@@ -253,7 +258,7 @@ impl Decider {
             self.record().await;
         }
         let mut permits = vec![];
-        for Found { finding, mut proposal, in_doubt } in found {
+        for Found { finding, mut proposal, network, in_doubt } in found {
             self.given.status.findings += 1;
             self.given.memory.remember(&finding).await;
             self.tell(&finding);
@@ -268,6 +273,9 @@ impl Decider {
             if let Some(proposal) = proposal {
                 let claim = self.claim(&finding, &proposal);
                 done.decisions.extend(self.propose(proposal, claim, &mut permits, now).await);
+            }
+            if let Some(network) = network.filter(|network| !self.is_settled(network.target)) {
+                done.decisions.extend(self.propose(network, None, &mut permits, now).await);
             }
             done.findings.push(finding);
         }
@@ -319,9 +327,10 @@ impl Decider {
             return None;
         }
         let target = proposal.target;
+        let proposal = self.lengthen(proposal, now).await;
         let mut decision = self.decision(&proposal, now);
         let (proposal, note) = self.doubt(proposal, claim);
-        decision.note = note;
+        decision.note = self.with_reach(note, &decision.ground);
         let Some(proposal) = proposal else {
             decision.state = DecisionState::Held;
             tracing::info!(client = shown(target), "{}", decision.note);
@@ -341,7 +350,7 @@ impl Decider {
                 decision.note = refusal.to_string();
                 self.given.status.held += 1;
                 tracing::warn!(client = shown(target), refusal = %refusal, "not blocked yet");
-                self.hold(proposal);
+                self.hold(proposal, Some(refusal));
             }
             Err(refusal) => {
                 decision.state = DecisionState::Refused;
@@ -370,7 +379,7 @@ impl Decider {
 
     fn ask(&mut self, proposal: &Proposal, now: Timestamp) -> Result<Permit, Refusal> {
         self.look_around();
-        gate(proposal, &self.surroundings, &mut self.blasts, self.given.config.respond.max_blocks_per_min, now)
+        gate(proposal, &self.surroundings, &mut self.blasts, &self.limits, now)
     }
 
     /// Takes the newest surroundings.
@@ -385,14 +394,6 @@ impl Decider {
     /// What is done to a client that the gate lets be blocked.
     fn verb(&self) -> &'static str {
         if self.given.config.mode == Mode::DryRun { "would block" } else { "blocking" }
-    }
-
-    fn hold(&mut self, proposal: Proposal) {
-        if self.held.len() == MAX_HELD {
-            self.held.pop_front();
-            self.troubles.insert("held", format!("more than {MAX_HELD} blocks are held; the oldest are given up"));
-        }
-        self.held.push_back(proposal);
     }
 
     /// Carries permits out. False when not every responder has done it by now: they stay in force
@@ -470,39 +471,7 @@ impl Decider {
         }
         self.responders.forget_ended(now);
         self.tick_claims(now).await;
-        if !self.held.is_empty() {
-            self.retry_held(now).await;
-        }
-    }
-
-    async fn retry_held(&mut self, now: Timestamp) {
-        let mut permits = vec![];
-        let mut settled: Vec<(String, DecisionState, String)> = vec![];
-        while let Some(proposal) = self.held.pop_front() {
-            match self.ask(&proposal, now) {
-                Ok(permit) => {
-                    settled.push((proposal.id, DecisionState::Active, String::new()));
-                    permits.push(permit);
-                }
-                Err(refusal) if refusal.is_temporary() => {
-                    self.held.push_front(proposal);
-                    break;
-                }
-                Err(refusal) => settled.push((proposal.id, DecisionState::Refused, refusal.to_string())),
-            }
-        }
-        self.conclude(permits, settled, now).await;
-    }
-
-    /// Carries out and records what became of proposals that waited.
-    async fn conclude(&mut self, permits: Vec<Permit>, settled: Vec<(String, DecisionState, String)>, now: Timestamp) {
-        self.given.status.blocks += permits.len() as u64;
-        let applied = self.apply(permits).await;
-        for (id, state, note) in settled {
-            let state = if state == DecisionState::Active && !applied { DecisionState::Pending } else { state };
-            if let Err(error) = self.given.store.set_state(&[id], state, &note, now).await {
-                tracing::warn!("cannot record what became of a held block: {error}");
-            }
-        }
+        self.renew(now).await;
+        self.retry_held(now).await;
     }
 }
