@@ -252,7 +252,7 @@ impl Judge {
         let ban_secs = new.then(|| decide::ban_secs(counted.offences, self.durations, seed()));
         let mut network = None;
         if let Some(secs) = ban_secs.filter(|_| !in_doubt) {
-            if self.block_networks && counted.from_network > 0 {
+            if self.block_networks {
                 network = self.counter.network_to_ban(client, record.time_secs);
             }
             self.counter.ban(record.client, record.time_secs, secs);

@@ -7,6 +7,7 @@ mod corrections;
 mod doubts;
 mod held;
 mod operator;
+mod pieces;
 mod responders;
 
 use std::collections::{HashMap, VecDeque};
@@ -32,6 +33,7 @@ use crate::respond::Responder;
 use crate::show::Request;
 use crate::tail::Waker;
 use crate::triage::{Judged, Triage, View};
+use pieces::Pieces;
 use responders::Responders;
 
 /// Reports not yet recorded because the store fails. At the bound nothing more is read: the log
@@ -205,6 +207,7 @@ impl Decider {
     pub async fn run(mut self, mut reports: mpsc::Receiver<Report>, mut requests: mpsc::Receiver<Request>) {
         let mut ticks = tokio::time::interval(TICK);
         let mut batch = Vec::new();
+        let mut pieces = Pieces::default();
         let mut requests_open = true;
         loop {
             tokio::select! {
@@ -217,16 +220,18 @@ impl Decider {
                     }
                     None => requests_open = false,
                 },
-                count = reports.recv_many(&mut batch, 16), if self.unrecorded.len() < MAX_UNRECORDED => {
+                count = reports.recv_many(&mut batch, 16), if pieces.is_empty() && self.unrecorded.len() < MAX_UNRECORDED => {
                     if count == 0 {
                         break;
                     }
-                    self.take(std::mem::take(&mut batch)).await;
+                    pieces = Pieces::of(std::mem::take(&mut batch));
                 }
                 Some(answer) = self.given.crawlers.answered() => self.answered(answer).await,
                 Some(judged) = judged(&mut self.given.triage) => self.judged(judged).await,
                 ids = self.responders.carried_out() => self.carried_out(ids).await,
                 _ = ticks.tick() => self.tick().await,
+                // Last: a flood of findings must not keep anybody waiting.
+                () = std::future::ready(()), if !pieces.is_empty() => self.take(pieces.next()).await,
             }
         }
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -293,13 +298,18 @@ impl Decider {
         }
     }
 
+    /// Whether something may be said in the log that may come in floods.
+    fn may_say(&mut self) -> bool {
+        let may = self.said < SAID_PER_SEC;
+        *(if may { &mut self.said } else { &mut self.unsaid }) += 1;
+        may
+    }
+
     /// Says a finding in the log; of a flood, only some.
     fn tell(&mut self, finding: &Finding) {
-        if self.said >= SAID_PER_SEC {
-            self.unsaid += 1;
+        if !self.may_say() {
             return;
         }
-        self.said += 1;
         tracing::info!(
             source_ip = finding.source_ip.map_or("-".into(), |address| address.to_string()),
             category = finding.category.as_str(),
@@ -349,14 +359,18 @@ impl Decider {
                 decision.state = DecisionState::Held;
                 decision.note = refusal.to_string();
                 self.given.status.held += 1;
-                tracing::warn!(client = shown(target), refusal = %refusal, "not blocked yet");
+                if self.may_say() {
+                    tracing::warn!(client = shown(target), refusal = %refusal, "not blocked yet");
+                }
                 self.hold(proposal, Some(refusal));
             }
             Err(refusal) => {
                 decision.state = DecisionState::Refused;
                 decision.note = refusal.to_string();
                 self.given.status.refused += 1;
-                tracing::warn!(client = shown(target), refusal = %refusal, "not blocked");
+                if self.may_say() {
+                    tracing::warn!(client = shown(target), refusal = %refusal, "not blocked");
+                }
             }
         }
         Some(decision)
@@ -463,7 +477,7 @@ impl Decider {
         self.follow_surroundings(now).await;
         self.active.retain(|_, permit| now.secs_until(permit.expires_at()) > 0);
         if self.unsaid > 0 {
-            tracing::info!(findings = self.unsaid, "more findings than are said here");
+            tracing::info!(lines = self.unsaid, "more was found than is said here");
         }
         (self.said, self.unsaid) = (0, 0);
         if let Err(error) = self.given.store.expire(now).await {
