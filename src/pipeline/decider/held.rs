@@ -36,6 +36,9 @@ impl Decider {
             self.held.pop_front();
             self.troubles.insert("held", format!("more than {MAX_HELD} blocks are held; the oldest are given up"));
         }
+        if let Some(why) = why.as_ref().filter(|_| self.held.is_empty()) {
+            tracing::error!("{why}; from now on blocks wait, `palisade status` says how many");
+        }
         self.held.push_back(Held { proposal, why });
     }
 
@@ -204,4 +207,33 @@ fn is_over(proposal: &Proposal, now: Timestamp) -> bool {
 /// Whether it ends later than a responder that was ordered to hold it lately lets go.
 fn is_lasting(permit: &Permit, now: Timestamp) -> bool {
     now.secs_until(permit.expires_at()) > YEAR_SECS - 2 * RENEW_SECS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::Surroundings;
+    use crate::event::Decision;
+
+    #[test]
+    fn only_what_outlasts_a_year_is_ordered_again() {
+        let now = Timestamp(1_767_571_200_000);
+        let lasts = |duration_secs: u64| {
+            let proposal = Proposal {
+                id: "1".into(),
+                target: "203.0.113.7/32".parse().unwrap(),
+                proposer: Proposer::Operator,
+                ground: Ground::default(),
+                at: now,
+                duration_secs,
+                offences: 0,
+            };
+            let surroundings = Surroundings { taken_at: now, ..Surroundings::default() };
+            let permit = gate(&proposal, &surroundings, &mut Blasts::default(), &Limits::NONE, now).unwrap();
+            is_lasting(&permit, now)
+        };
+        assert!(lasts(Decision::PERMANENT_SECS) && lasts(YEAR_SECS + 1));
+        assert!(lasts(YEAR_SECS - RENEW_SECS), "it lasted more than a year when it was ordered last");
+        assert!(!lasts(YEAR_SECS / 2) && !lasts(3600));
+    }
 }

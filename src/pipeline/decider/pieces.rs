@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use crate::pipeline::reader::Report;
 
-/// Findings that are acted on at a time: a tenth of a second's work, as a rule much less.
-const FINDINGS: usize = 256;
+/// Findings that are acted on at a time, and recorded in one transaction: some tenths of a second's work.
+const FINDINGS: usize = 1000;
 
 /// What is to be acted on, in order.
 #[derive(Default)]
@@ -84,7 +84,7 @@ mod tests {
             caught_up: checkpoint,
             ..Report::default()
         };
-        let mut pieces = Pieces::of(vec![report(3, false), report(600, true), report(0, false), report(4, false)]);
+        let mut pieces = Pieces::of(vec![report(3, false), report(2344, true), report(0, false), report(4, false)]);
         let mut shape = vec![];
         while !pieces.is_empty() {
             let piece = pieces.next();
@@ -95,7 +95,7 @@ mod tests {
                 piece.iter().any(|report| report.checkpoint.is_some() && report.caught_up),
             ));
         }
-        assert_eq!(shape, [(1, 3, false), (1, 256, false), (1, 256, false), (3, 92, true)]);
+        assert_eq!(shape, [(1, 3, false), (1, 1000, false), (1, 1000, false), (3, 348, true)]);
         assert!(Pieces::of(vec![]).next().is_empty());
     }
 }
