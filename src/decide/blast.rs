@@ -91,6 +91,13 @@ impl Blasts {
         of_one.then_some(Refusal::TooManyOfNetwork(network))
     }
 
+    /// Counts a block that passed at `at`, before a restart. They come in the order of their time.
+    pub fn recall(&mut self, proposal: &Proposal, limits: &Limits, at: Timestamp, now: Timestamp) {
+        if now.0 - at.0 < WINDOW_MILLIS {
+            self.count(proposal, limits, at.min(now));
+        }
+    }
+
     /// Counts a block that passed.
     pub(super) fn count(&mut self, proposal: &Proposal, limits: &Limits, now: Timestamp) {
         if !is_limited(proposal) {

@@ -53,9 +53,9 @@ pub struct Ground {
     pub category: Option<Category>,
     pub score: u8,
     pub reason: String,
-    /// The client stands behind a trusted proxy, from which its packets come. Not recorded.
+    /// The client stands behind a trusted proxy, from which its packets come.
     pub via_proxy: bool,
-    /// The site served the client well just before, as it does visitors. Not recorded.
+    /// The site served the client well just before, as it does visitors.
     pub was_served: bool,
 }
 

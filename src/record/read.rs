@@ -186,7 +186,8 @@ impl Store {
             Some(name) => Some(Category::parse(name).ok_or_else(|| unknown(format!("category {name:?}")))?),
         };
         let (finding_id, score, reason) = (row.finding_id, row.score, row.reason);
-        let ground = Ground { finding_id, category, score, reason, ..Ground::default() };
+        let (via_proxy, was_served) = (row.via_proxy, row.was_served);
+        let ground = Ground { finding_id, category, score, reason, via_proxy, was_served };
         Ok(Decision {
             id: row.id,
             target,
@@ -217,6 +218,8 @@ struct RawDecision {
     offences: u32,
     state: String,
     note: String,
+    via_proxy: bool,
+    was_served: bool,
 }
 
 fn raw_decision(row: SqliteRow) -> Result<RawDecision, sqlx::Error> {
@@ -234,6 +237,8 @@ fn raw_decision(row: SqliteRow) -> Result<RawDecision, sqlx::Error> {
         offences: row.try_get("offences")?,
         state: row.try_get("state")?,
         note: row.try_get("note")?,
+        via_proxy: row.try_get("via_proxy")?,
+        was_served: row.try_get("was_served")?,
     })
 }
 

@@ -63,7 +63,8 @@ pub(super) fn decision(id: &str, state: DecisionState) -> Decision {
             category: Some(Category::Sqli),
             score: 9,
             reason: "SQL injection in ?id=".into(),
-            ..Ground::default()
+            via_proxy: true,
+            was_served: true,
         },
         created_at: NOW,
         expires_at: NOW.plus_secs(3600),

@@ -88,6 +88,12 @@ fn a_rule_that_matches_everything_blocks_few_visitors_and_waits_for_a_person() {
     assert!(status["problems"].to_string().contains("palisade release"), "{status:#}");
     assert!(home.palisade(&["status"]).stdout.contains("blocks wait; held: more than 30 %"), "people are told");
 
+    // A restart lets nobody through.
+    daemon.kill();
+    let daemon = home.start();
+    eventually("it holds on", || (home.status()["holding"][0]["reason"] == "too_many_served").then_some(()));
+    assert_eq!(in_state(&home, "active").len(), 9);
+
     let answer = home.json(&["release"]);
     assert_eq!(answer["released"].as_array().unwrap().len(), held, "{answer:#}");
     assert_eq!(in_state(&home, "active").len(), VISITORS + 1);

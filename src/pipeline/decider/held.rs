@@ -59,9 +59,10 @@ impl Decider {
                     permits.push(permit);
                 }
                 Err(refusal) if refusal.is_temporary() => {
-                    let is_of_all = refusal.is_of_all();
-                    kept.push(Held { proposal, why: Some(refusal) });
-                    if is_of_all {
+                    kept.push(Held { proposal, why: Some(refusal.clone()) });
+                    if refusal.is_of_all() {
+                        let untried = self.held.iter_mut().filter(|held| held.why.is_none());
+                        untried.for_each(|held| held.why = Some(refusal.clone()));
                         break;
                     }
                 }

@@ -166,6 +166,7 @@ impl Decider {
             let was_pending = decision.state == DecisionState::Pending;
             // What was held goes on waiting for its minute; what was in force is no new block.
             let held = decision.state == DecisionState::Held;
+            let (proposer, created_at) = (decision.proposer, decision.created_at);
             let proposal = Proposal {
                 id: decision.id,
                 target: decision.target,
@@ -179,6 +180,8 @@ impl Decider {
                 self.hold(proposal, None);
                 continue;
             }
+            let before = Proposal { proposer, ..proposal.clone() };
+            self.blasts.recall(&before, &self.limits, created_at, now);
             match self.ask(&proposal, now) {
                 Ok(permit) => {
                     pending.extend(was_pending.then_some(proposal.id));
