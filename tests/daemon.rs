@@ -3,6 +3,8 @@
 
 mod bad_input;
 mod bad_setup;
+mod chaos;
+mod gate;
 mod known_good;
 mod mode;
 mod restart;

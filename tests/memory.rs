@@ -26,6 +26,7 @@ fn finding(n: u32, offset: u64) -> Finding {
         time: Timestamp::now(),
         source_ip: None,
         client: Some(client(n)),
+        via_proxy: false,
         method: "GET".into(),
         uri: format!("/products/{offset}?q=ignore+the+rules"),
         status: 200,

@@ -12,7 +12,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use palisade::decide::{Blasts, Permit, Surroundings, gate};
+use palisade::decide::{Blasts, Limits, Permit, Surroundings, gate};
 use palisade::event::{Ground, Proposal, Proposer, Timestamp};
 use palisade::respond::{KINDS, Nftables, RespondConfig, RespondError, Responder};
 
@@ -100,7 +100,7 @@ fn permits_for(targets: impl Iterator<Item = IpNet>, secs: u64) -> Vec<Permit> {
             duration_secs: secs,
             offences: 0,
         };
-        gate(&proposal, &surroundings, &mut Blasts::default(), 0, now).unwrap()
+        gate(&proposal, &surroundings, &mut Blasts::default(), &Limits::NONE, now).unwrap()
     };
     targets.map(permit).collect()
 }

@@ -83,6 +83,8 @@ enum Verb {
     Ban(operate::Ban),
     /// Lift bans at once.
     Unban(operate::Unban),
+    /// Shut out now whom the gate holds back because it would be too many at once.
+    Release,
     /// Who is shut out now.
     Banned,
     /// Why somebody is shut out, or is not, and what would have avoided it.
@@ -142,6 +144,7 @@ pub fn main() -> ExitCode {
         Verb::Enforce(arguments) => operate::enforce(arguments, &loaded.config, output),
         Verb::Ban(arguments) => operate::ban(arguments, &loaded.config, output),
         Verb::Unban(arguments) => operate::unban(arguments, &loaded.config, output),
+        Verb::Release => operate::release(&loaded.config, output),
         Verb::Banned => operate::banned(&loaded.config, output),
         Verb::Why(arguments) => why::run(arguments, &loaded.config, output),
         Verb::Import(verb) => import::run(verb, &loaded.config, output),
@@ -175,7 +178,7 @@ fn load_config(place: &Place) -> Result<Loaded, crate::config::Mistakes> {
 /// The configuration with the networks of `client.allow_files` among those of `client.allow`, as for the
 /// daemon. Says which lines are wrong.
 fn with_allow_files(config: &crate::config::Config) -> anyhow::Result<crate::config::Config> {
-    let files = AllowFiles::open(&config.client.allow_files)?;
+    let files = AllowFiles::open("client.allow_files", &config.client.allow_files)?;
     files.problems().for_each(|problem| eprintln!("palisade: {problem}"));
     let mut config = config.clone();
     config.client.allow.extend(files.networks());

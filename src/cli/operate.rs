@@ -1,4 +1,4 @@
-//! The verbs that an operator says to the running daemon: status, banned, ban, unban, allow.
+//! The verbs that an operator says to the running daemon: status, banned, ban, unban, release, allow.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -15,9 +15,9 @@ use crate::event::printable;
 pub struct Ban {
     /// An address or a network.
     target: String,
-    /// Length, such as 90s, 30m, 4h or 7d; default: `respond.block_duration_secs`.
-    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
-    length: Option<u64>,
+    /// Length, such as 90s, 30m, 4h or 7d, or `permanent`; default: `respond.block_duration_secs`.
+    #[arg(long = "for", value_name = "DURATION", value_parser = length)]
+    length: Option<Length>,
     /// Why, for the record.
     #[arg(long, default_value = "")]
     reason: String,
@@ -84,6 +84,9 @@ pub fn status(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
             status["held"],
             status["rules"]
         )?;
+        for held in status["holding"].as_array().into_iter().flatten() {
+            writeln!(out, "  {} blocks wait; {}", held["count"], text(&held["why"]))?;
+        }
         if status["gaps"] != 0 {
             writeln!(out, "{} bytes were gone before they could be read", status["gaps"])?;
         }
@@ -185,16 +188,35 @@ pub fn banned(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
     let bans = ask(&config.socket, "GET", "/api/v1/decisions?state=active&limit=100000", None)?;
     list(output, &bans, "Nobody is banned.", |ban| {
         let simulated = if ban["simulated"] == true { " (dry run)" } else { "" };
-        format!("{:<40} until {}  {}{simulated}", text(&ban["target"]), text(&ban["expires_at"]), text(&ban["reason"]))
+        format!("{:<40} {}  {}{simulated}", text(&ban["target"]), end(ban), text(&ban["reason"]))
     })
 }
 
 pub fn ban(arguments: &Ban, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
-    let body = json!({ "target": arguments.target, "duration_secs": arguments.length, "reason": arguments.reason });
+    let mut body = json!({ "target": arguments.target, "reason": arguments.reason });
+    match arguments.length {
+        None => {}
+        Some(Length::Secs(secs)) => body["duration_secs"] = json!(secs),
+        Some(Length::Permanent) => body["permanent"] = json!(true),
+    }
     let ban = ask(&config.socket, "POST", "/api/v1/decisions", Some(body))?;
     print(output, &ban, |out| {
         let simulated = if ban["simulated"] == true { " (dry run: only recorded)" } else { "" };
-        writeln!(out, "{} is banned until {}{simulated}", text(&ban["target"]), text(&ban["expires_at"]))
+        writeln!(out, "{} is banned {}{simulated}", text(&ban["target"]), end(&ban))
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// When a ban ends.
+fn end(ban: &Value) -> String {
+    if ban["permanent"] == true { "until it is lifted".into() } else { format!("until {}", text(&ban["expires_at"])) }
+}
+
+pub fn release(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+    let answer = ask(&config.socket, "POST", "/api/v1/release", None)?;
+    print(output, &answer, |out| {
+        let of = |name: &str| answer[name].as_array().map_or(0, Vec::len);
+        writeln!(out, "{} held blocks carried out, {} refused.", of("released"), of("refused"))
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -281,6 +303,17 @@ fn network(text: &str) -> anyhow::Result<IpNet> {
     address.or_else(|_| text.parse()).map_err(|_| anyhow::anyhow!("{text:?} is neither an IP address nor a network"))
 }
 
+/// How long somebody is to be shut out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Length {
+    Secs(u64),
+    Permanent,
+}
+
+fn length(text: &str) -> Result<Length, String> {
+    if text == "permanent" { Ok(Length::Permanent) } else { duration(text).map(Length::Secs) }
+}
+
 /// Seconds in `90s`, `30m`, `4h`, `7d` or a bare number of seconds.
 pub fn duration(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -298,13 +331,14 @@ pub fn duration(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::duration;
+    use super::{Length, duration, length};
 
     #[test]
     fn durations_have_units() {
         for (text, secs) in [("90", 90), ("90s", 90), ("30m", 1800), ("4h", 14_400), ("7d", 604_800)] {
             assert_eq!(duration(text), Ok(secs));
         }
+        assert_eq!((length("permanent"), length("2m")), (Ok(Length::Permanent), Ok(Length::Secs(120))));
         for text in ["", "h", "0s", "4 h", "-1h", "4w", "99999999999999999999d", "99999999999999999d"] {
             assert!(duration(text).is_err(), "{text}");
         }

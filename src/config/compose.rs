@@ -13,7 +13,7 @@ use super::{Config, Known, Loaded, check, relations, schema, services};
 
 /// The lists that every file and variable adds to, because a fragment that forgets whom another
 /// one protects must not lift that protection.
-const ADD_UP: &[&str] = &["client.allow", "client.allow_files"];
+const ADD_UP: &[&str] = &["client.allow", "client.allow_files", "client.allow_names"];
 
 /// What a variable that sets a key begins with.
 const PREFIX: &str = "PALISADE__";

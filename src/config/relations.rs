@@ -46,6 +46,15 @@ pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known
         let found = quoted(&config.crowdsec_api.listen);
         report.add("crowdsec_api.listen", "crowdsec_api.listen", format!("{found} is {why}"));
     }
+    for name in &config.client.allow_names {
+        let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        let why = match name.parse::<std::net::IpAddr>() {
+            Ok(_) => "is an address: it belongs into client.allow",
+            Err(_) if name.is_empty() || name.len() > 253 || !name.bytes().all(is_host) => "is no name of a host",
+            Err(_) => continue,
+        };
+        report.add("client.allow_names", "client.allow_names", format!("{} {why}", quoted(name)));
+    }
 
     if let Err(why) = config.memory.check_url() {
         report.add("memory.redis_url", "memory.redis_url", why.to_owned());

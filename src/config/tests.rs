@@ -687,6 +687,8 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         trusted_proxies = []  # default
         allow = ["192.0.2.1/32", "192.0.2.2/32"]  # from a.toml:3, b.toml:2
         allow_files = []  # default
+        allow_names = []  # default
+        cdn_files = []  # default
         verify_crawlers = true  # default
         block_private = false  # default
         v6_prefix = 64  # default
@@ -711,6 +713,11 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         block_duration_secs = 14400  # default
         max_block_duration_secs = 604800  # default
         max_blocks_per_min = 60  # default
+        max_served_percent = 30  # default
+        max_network_percent = 50  # default
+        widest_v4 = 16  # default
+        widest_v6 = 32  # default
+        block_networks = false  # default
 
         [respond.nginx]
         file = "/etc/nginx/palisade.conf"  # default

@@ -1,11 +1,11 @@
 //! The one gate. Every block, whoever proposes it, passes [`gate`]; nothing else can make a
 //! [`Permit`], and a responder takes nothing else.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::blast::{Blasts, Limits};
 use crate::event::{Category, Proposal, Proposer, Timestamp, canonical};
 
 /// What must never be shut out, as read from the host a moment ago.
@@ -25,34 +25,41 @@ pub struct Surroundings {
     pub ssh_peers: Vec<IpAddr>,
     /// Search engines and monitors that are what they claim.
     pub verified_crawlers: Vec<IpAddr>,
-    /// Networks that the operator allows: configuration, its files, and `allow add`.
+    /// Networks that the operator allows: configuration, its files, names and `allow add`.
     pub allow: Vec<IpNet>,
-    /// What is wrong with those files. What they hold besides counts.
+    /// Addresses of what Palisade itself talks to: Redis, models, …
+    pub services: Vec<IpAddr>,
+    /// Networks of content delivery networks.
+    pub cdns: Vec<IpNet>,
+    /// What is wrong with those files and names. What they hold besides counts.
     pub problems: Vec<String>,
     /// Proxies whose address stands for many clients.
     pub trusted_proxies: Vec<IpNet>,
     /// Whether private and shared networks (RFC 1918, RFC 4193, RFC 6598) may be blocked.
     pub block_private: bool,
+    pub widest: Widest,
 }
 
 impl Surroundings {
     /// A snapshot older than this many seconds is not believed any more.
     pub const FRESH_SECS: u64 = 60;
+
+    /// Whom bans that are in force already must let go.
+    pub fn kept_open(&self) -> Vec<IpNet> {
+        self.allow.iter().copied().chain(self.services.iter().copied().map(IpNet::from)).collect()
+    }
 }
 
-/// New blocks of the last minute: the blast radius.
-#[derive(Clone, Debug, Default)]
-pub struct Blasts {
-    recent: VecDeque<Timestamp>,
+/// Lengths in bits of the widest networks that may be blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Widest {
+    pub v4: u8,
+    pub v6: u8,
 }
 
-impl Blasts {
-    /// New blocks in the minute before `now`.
-    pub fn in_last_minute(&mut self, now: Timestamp) -> usize {
-        while self.recent.front().is_some_and(|at| now.0 - at.0 >= 60_000) {
-            self.recent.pop_front();
-        }
-        self.recent.len()
+impl Default for Widest {
+    fn default() -> Self {
+        Widest { v4: 16, v6: 32 }
     }
 }
 
@@ -113,6 +120,13 @@ pub enum Refusal {
     SshPeer,
     #[error("a trusted proxy in {0}")]
     TrustedProxy(IpNet),
+    #[error(
+        "an address of a CDN, in {0}: many visitors stand behind it (set client.trusted_proxies to its networks and \
+         log X-Forwarded-For, so that they are told apart)"
+    )]
+    Cdn(IpNet),
+    #[error("an address of a service that Palisade itself uses")]
+    Service,
     #[error("a verified search engine or monitor")]
     VerifiedCrawler,
     #[error("wider than /{0}")]
@@ -121,6 +135,13 @@ pub enum Refusal {
     Over,
     #[error("held: {0} new blocks in a minute are the limit")]
     TooMany(u32),
+    #[error(
+        "held: more than {0} % of the clients blocked in ten minutes had been served well just before, as visitors \
+         are: a rule may be wrong"
+    )]
+    TooManyServed(u8),
+    #[error("held: too many of the clients blocked in ten minutes are of {0}")]
+    TooManyOfNetwork(IpNet),
     #[error("held: this host's own addresses and peers are not known ({0})")]
     Blind(String),
 }
@@ -128,7 +149,12 @@ pub enum Refusal {
 impl Refusal {
     /// Whether a later try may pass: held, not refused.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Refusal::TooMany(_) | Refusal::Blind(_))
+        self.is_of_all() || matches!(self, Refusal::TooManyOfNetwork(_))
+    }
+
+    /// Whether it holds whatever is proposed by rules now.
+    pub fn is_of_all(&self) -> bool {
+        matches!(self, Refusal::TooMany(_) | Refusal::TooManyServed(_) | Refusal::Blind(_))
     }
 
     /// The word that scripts read: `private`, `allowlisted`, …
@@ -144,17 +170,18 @@ impl Refusal {
             Refusal::Resolver => "resolver",
             Refusal::SshPeer => "ssh_peer",
             Refusal::TrustedProxy(_) => "trusted_proxy",
+            Refusal::Cdn(_) => "cdn",
+            Refusal::Service => "service",
             Refusal::VerifiedCrawler => "verified_crawler",
             Refusal::TooWide(_) => "too_wide",
             Refusal::Over => "over",
             Refusal::TooMany(_) => "too_many",
+            Refusal::TooManyServed(_) => "too_many_served",
+            Refusal::TooManyOfNetwork(_) => "too_many_of_network",
             Refusal::Blind(_) => "blind",
         }
     }
 }
-
-/// Widest networks that may be blocked at all.
-const WIDEST: (u8, u8) = (16, 32);
 
 /// The one way to a [`Permit`]. Counts the new block in `blasts` when it grants one.
 ///
@@ -164,7 +191,7 @@ pub fn gate(
     proposal: &Proposal,
     surroundings: &Surroundings,
     blasts: &mut Blasts,
-    max_per_min: u32,
+    limits: &Limits,
     now: Timestamp,
 ) -> Result<Permit, Refusal> {
     let expires_at = proposal.at.plus_secs(proposal.duration_secs);
@@ -180,14 +207,10 @@ pub fn gate(
     if age > Surroundings::FRESH_SECS {
         return Err(Refusal::Blind(format!("last read {age} s ago")));
     }
-    // A person who bans, a list that a person chose, and bans that were in force before a restart are
-    // no blast of ours.
-    if proposal.proposer == Proposer::Rules {
-        if blasts.in_last_minute(now) >= max_per_min as usize {
-            return Err(Refusal::TooMany(max_per_min));
-        }
-        blasts.recent.push_back(now);
+    if let Some(refusal) = blasts.holds(proposal, limits, now) {
+        return Err(refusal);
     }
+    blasts.count(proposal, limits, now);
     let (proposer, category) = (proposal.proposer, proposal.ground.category);
     Ok(Permit { id: proposal.id.clone(), target, expires_at, proposer, category })
 }
@@ -209,7 +232,8 @@ fn canonical_network(network: IpNet) -> IpNet {
 /// # Errors
 /// The reason, if it does.
 pub fn standing(target: IpNet, surroundings: &Surroundings) -> Result<(), Refusal> {
-    let widest = if target.addr().is_ipv4() { WIDEST.0 } else { WIDEST.1 };
+    let Widest { v4, v6 } = surroundings.widest;
+    let widest = if target.addr().is_ipv4() { v4 } else { v6 };
     if target.prefix_len() < widest {
         return Err(Refusal::TooWide(widest));
     }
@@ -221,11 +245,15 @@ pub fn standing(target: IpNet, surroundings: &Surroundings) -> Result<(), Refusa
     if let Some(network) = touching(&surroundings.trusted_proxies) {
         return Err(Refusal::TrustedProxy(network));
     }
+    if let Some(network) = touching(&surroundings.cdns) {
+        return Err(Refusal::Cdn(network));
+    }
     for (list, refusal) in [
         (&surroundings.own, Refusal::Own),
         (&surroundings.gateways, Refusal::Gateway),
         (&surroundings.resolvers, Refusal::Resolver),
         (&surroundings.ssh_peers, Refusal::SshPeer),
+        (&surroundings.services, Refusal::Service),
         (&surroundings.verified_crawlers, Refusal::VerifiedCrawler),
     ] {
         if inside(list) {
@@ -266,123 +294,4 @@ fn overlap(a: &IpNet, b: &IpNet) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::Ground;
-
-    const NOW: Timestamp = Timestamp(1_767_571_200_000);
-
-    fn proposal(target: &str, proposer: Proposer) -> Proposal {
-        let target = target.parse::<IpNet>().or_else(|_| target.parse::<IpAddr>().map(IpNet::from)).unwrap();
-        Proposal {
-            id: "1".into(),
-            target,
-            proposer,
-            ground: Ground::default(),
-            at: NOW,
-            duration_secs: 3600,
-            offences: 0,
-        }
-    }
-
-    fn host() -> Surroundings {
-        let ip = |text: &str| vec![text.parse().unwrap()];
-        let net = |text: &str| vec![text.parse().unwrap()];
-        Surroundings {
-            taken_at: NOW,
-            own: ip("203.0.113.1"),
-            gateways: ip("203.0.113.254"),
-            resolvers: ip("2001:db8:53::53"),
-            ssh_peers: ip("198.51.100.22"),
-            verified_crawlers: ip("198.51.100.66"),
-            allow: net("192.0.2.0/24"),
-            trusted_proxies: net("2001:db8:cd::/48"),
-            ..Surroundings::default()
-        }
-    }
-
-    fn answer(target: &str, surroundings: &Surroundings) -> Result<(), &'static str> {
-        gate(&proposal(target, Proposer::Rules), surroundings, &mut Blasts::default(), 60, NOW)
-            .map(|_| ())
-            .map_err(|refusal| refusal.as_str())
-    }
-
-    #[test]
-    fn the_gate_refuses_everything_that_must_stay_open() {
-        for (target, refusal) in [
-            ("192.0.2.77", "allowlisted"),
-            ("2001:db8:cd:1::/64", "trusted_proxy"),
-            ("203.0.113.1", "own"),
-            ("203.0.113.254", "gateway"),
-            ("2001:db8:53::/64", "resolver"),
-            ("198.51.100.0/24", "ssh_peer"),
-            ("198.51.100.66", "verified_crawler"),
-            ("127.0.0.1", "loopback"),
-            ("::ffff:127.0.0.1/128", "loopback"),
-            ("::ffff:192.0.2.0/120", "allowlisted"),
-            ("::1", "loopback"),
-            ("169.254.1.1", "link_local"),
-            ("fe80::/64", "link_local"),
-            ("224.0.0.1", "special"),
-            ("0.0.0.0", "special"),
-            ("10.1.2.3", "private"),
-            ("172.31.0.1", "private"),
-            ("192.168.1.1", "private"),
-            ("100.64.0.1", "private"),
-            ("fd00::/64", "private"),
-            ("198.0.0.0/8", "too_wide"),
-            ("2001::/16", "too_wide"),
-        ] {
-            assert_eq!(answer(target, &host()), Err(refusal), "{target}");
-        }
-        for target in ["203.0.113.7", "198.51.100.7", "2001:db8:1:2::/64", "8.8.8.8"] {
-            assert_eq!(answer(target, &host()), Ok(()), "{target}");
-        }
-    }
-
-    #[test]
-    fn private_networks_are_blocked_only_when_configured() {
-        let lab = Surroundings { block_private: true, ..host() };
-        assert_eq!(answer("10.1.2.3", &lab), Ok(()));
-        assert_eq!(answer("127.0.0.1", &lab), Err("loopback"));
-    }
-
-    #[test]
-    fn who_cannot_see_does_not_shoot() {
-        let stale = Surroundings { taken_at: Timestamp(NOW.0 - 61_000), ..host() };
-        assert_eq!(answer("203.0.113.7", &stale), Err("blind"));
-        let unreadable = Surroundings { unreadable: Some("no /proc".into()), ..host() };
-        assert_eq!(answer("203.0.113.7", &unreadable), Err("blind"));
-    }
-
-    #[test]
-    fn a_minute_holds_only_so_many_new_blocks() {
-        let mut blasts = Blasts::default();
-        let mut ask = |proposer, now| {
-            gate(&proposal("203.0.113.7", proposer), &Surroundings { taken_at: now, ..host() }, &mut blasts, 2, now)
-        };
-        assert!(ask(Proposer::Rules, NOW).is_ok());
-        assert!(ask(Proposer::Rules, NOW).is_ok());
-        let held = ask(Proposer::Rules, NOW).unwrap_err();
-        assert_eq!(held, Refusal::TooMany(2));
-        assert!(held.is_temporary());
-        assert!(ask(Proposer::Operator, NOW).is_ok(), "a person is not held");
-        assert!(ask(Proposer::Imported, NOW).is_ok(), "nor is a list");
-        assert!(ask(Proposer::Restored, NOW).is_ok(), "nor are bans that were in force");
-        assert!(ask(Proposer::Rules, NOW.plus_secs(60)).is_ok(), "the next minute lets go");
-    }
-
-    #[test]
-    fn a_ban_counts_from_its_cause_and_one_that_is_over_is_not_applied() {
-        let permit =
-            gate(&proposal("203.0.113.7", Proposer::Rules), &host(), &mut Blasts::default(), 9, NOW.plus_secs(10))
-                .unwrap();
-        assert_eq!(permit.expires_at(), NOW.plus_secs(3600));
-        let late = NOW.plus_secs(3600);
-        let there = Surroundings { taken_at: late, ..host() };
-        assert_eq!(
-            gate(&proposal("203.0.113.7", Proposer::Rules), &there, &mut Blasts::default(), 9, late).unwrap_err(),
-            Refusal::Over
-        );
-    }
-}
+mod tests;

@@ -76,6 +76,11 @@ pub struct ClientConfig {
     pub allow: Vec<IpNet>,
     /// Files of more of them, one network or address a line; read again while the daemon runs.
     pub allow_files: Vec<PathBuf>,
+    /// Host names whose addresses are never blocked, as the system's resolver knows them.
+    pub allow_names: Vec<String>,
+    /// Files of the networks of content delivery networks, which are never blocked. Empty: the
+    /// built-in list.
+    pub cdn_files: Vec<PathBuf>,
     /// Whether a search engine or monitor that is what it claims is never blocked: names are looked up
     /// of clients that claim to be one and would be blocked.
     pub verify_crawlers: bool,
@@ -92,6 +97,8 @@ impl Default for ClientConfig {
             trusted_proxies: vec![],
             allow: vec![],
             allow_files: vec![],
+            allow_names: vec![],
+            cdn_files: vec![],
             verify_crawlers: true,
             block_private: false,
             v6_prefix: ClientKey::V6_PREFIX,
@@ -141,11 +148,26 @@ pub fn is_in_doubt(score: u8, flagged: bool, thresholds: &Thresholds) -> bool {
     (thresholds.flag..thresholds.certain).contains(&score) && !flagged
 }
 
-/// How long the ban of a client lasts that was banned `offences` times before: doubled each
-/// time, up to the maximum.
-pub fn ban_secs(offences: u32, durations: Durations) -> u64 {
+/// How long the ban of a client lasts that was banned `offences` times before: doubled each time, up to
+/// the maximum, and by up to a tenth more or less, so that clients that were shut out together do not
+/// come back together. The same `seed` gives the same length.
+pub fn ban_secs(offences: u32, durations: Durations, seed: u64) -> u64 {
     let longer = durations.first_secs.saturating_mul(1u64.checked_shl(offences).unwrap_or(u64::MAX));
-    longer.min(durations.max_secs.max(durations.first_secs))
+    let most = durations.max_secs.max(durations.first_secs);
+    let secs = longer.min(most);
+    let tenth = secs / 10;
+    // The last steps of splitmix64.
+    let mixed = (seed ^ seed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let moved = secs - tenth + (mixed ^ mixed >> 31) % (2 * tenth + 1);
+    // What would be too long is as much too short.
+    if moved > most { most - (moved - most) } else { moved }
+}
+
+/// The seed of a client's ban that begins at `at_secs`: the same whenever its lines are read again.
+pub fn ban_seed(client: ClientKey, at_secs: u32) -> u64 {
+    let bits = client.bits();
+    (bits as u64 ^ (bits >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(at_secs)
 }
 
 #[cfg(test)]
@@ -192,8 +214,18 @@ mod tests {
     #[test]
     fn repeat_offenders_stay_out_longer() {
         let durations = Durations { first_secs: 14_400, max_secs: 604_800 };
-        let lengths: Vec<u64> = [0, 1, 2, 5, 6, 63, 64, 1000].map(|n| ban_secs(n, durations)).into();
-        assert_eq!(lengths, [14_400, 28_800, 57_600, 460_800, 604_800, 604_800, 604_800, 604_800]);
-        assert_eq!(ban_secs(0, Durations { first_secs: 10, max_secs: 1 }), 10);
+        let full = [14_400, 28_800, 57_600, 460_800, 604_800, 604_800, 604_800, 604_800];
+        for (offences, full) in [0, 1, 2, 5, 6, 63, 64, 1000].into_iter().zip(full) {
+            let lengths: Vec<u64> = (0..1000).map(|seed| ban_secs(offences, durations, seed)).collect();
+            let (least, most) = (lengths.iter().min().unwrap(), lengths.iter().max().unwrap());
+            assert!(*least >= full * 9 / 10 && *most <= (full * 11 / 10).min(604_800), "{least} {most}");
+            assert!(most - least > full / 12, "spread: {least} {most}");
+            assert_eq!(ban_secs(offences, durations, 7), lengths[7], "the same again");
+        }
+        assert_eq!(ban_secs(0, Durations { first_secs: 9, max_secs: 1 }, 3), 9);
+        let client = |address: &str| ClientKey::of(address.parse().unwrap(), 64);
+        let seeds = [("192.0.2.1", 5), ("192.0.2.2", 5), ("192.0.2.1", 6), ("2001:db8::", 5), ("2001:db8:0:1::", 5)];
+        let seeds: std::collections::HashSet<u64> = seeds.iter().map(|(of, at)| ban_seed(client(of), *at)).collect();
+        assert_eq!(seeds.len(), 5);
     }
 }

@@ -1,6 +1,7 @@
 //! What clients did before: scores that decay, windows, who is flagged and banned. Fed with
 //! compact [`Record`]s in file order by one owner; all time is log time.
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use super::DetectConfig;
@@ -31,6 +32,8 @@ pub struct Counted {
     pub banned: bool,
     /// Bans of the client so far.
     pub offences: u32,
+    /// The site served the client well until now, as it does people who read.
+    pub was_served: bool,
 }
 
 /// What is kept of one client: with its key and time, one cache line.
@@ -73,6 +76,8 @@ const FORGOTTEN_POINTS: f32 = 0.5;
 pub const BUSY: u16 = 30;
 /// After so long without a line, how a client behaved is forgotten, but for its points and bans.
 pub const FORGOTTEN_SECS: u32 = 3600;
+/// Requests answered well from which on a client may be a visitor: attackers are caught sooner, as a rule.
+const VISITED: u16 = 10;
 /// `served` and `refused` are halved together when one of them comes to this: the last few hundred
 /// requests matter.
 const OUTCOMES: u16 = 256;
@@ -209,7 +214,8 @@ impl Counter {
             None
         };
         let offences = u32::from(client.offences);
-        Some(Counted { score, from_history, from_network, overflowed, campaign, flagged, banned, offences })
+        let was_served = client.is_well_served() && !client.is_busy();
+        Some(Counted { score, from_history, from_network, overflowed, campaign, flagged, banned, offences, was_served })
     }
 
     /// Notes that `client` is banned from `now_secs` for `secs`.
@@ -220,6 +226,15 @@ impl Counter {
         entry.flagged_until = entry.flagged_until.max(now_secs.saturating_add(flagged_secs));
         entry.offences = entry.offences.saturating_add(1);
         network::add(&mut self.networks, client, now_secs);
+    }
+
+    /// The IPv4 /24 or IPv6 /56 of `client`, if it may be banned as a whole: many of its other clients were
+    /// banned lately, and the site serves none of them well.
+    pub fn network_to_ban(&self, client: ClientKey, now_secs: u32) -> Option<IpNet> {
+        let network = network::full_network_of(&self.networks, client, now_secs)?;
+        let mut clients = network::clients_of(network, client);
+        let is_served = |key| self.clients.get(key).is_some_and(Client::is_well_served);
+        (!clients.any(is_served)).then_some(network)
     }
 
     /// Forgets that anybody is banned; flags, points and offences stay.
@@ -303,6 +318,11 @@ impl Client {
         self.is_busy()
     }
 
+    /// Whether most of what it asked for lately was there for it, as for a visitor, and it never was banned.
+    fn is_well_served(&self) -> bool {
+        self.served >= VISITED && self.refused <= self.served / 4 && self.offences == 0
+    }
+
     fn is_busy(&self) -> bool {
         self.ahead >= 4 * BUSY
     }
@@ -367,6 +387,43 @@ mod tests {
         assert!(offender.evidence(86_400) > suspect.evidence(0) && suspect.evidence(0) > Client::default().evidence(0));
         assert!(offender.evidence(10 * 86_400) < suspect.evidence(0), "not for ever");
         assert!(suspect.evidence(7200) < suspect.evidence(0));
+    }
+
+    #[test]
+    fn who_is_served_well_is_a_visitor_until_he_is_banned() {
+        let served =
+            |served, refused, offences| Client { served, refused, offences, ..Client::default() }.is_well_served();
+        assert!(served(10, 0, 0) && served(100, 25, 0));
+        assert!(!served(9, 0, 0) && !served(100, 26, 0) && !served(100, 0, 1));
+    }
+
+    #[test]
+    fn a_network_full_of_the_banned_may_be_banned_unless_a_visitor_is_in_it() {
+        let key = |address: &str| ClientKey::of(address.parse().unwrap(), 64);
+        for (clients, another, visitor, network) in [
+            (
+                (1..9).map(|n| format!("203.0.113.{n}")).collect::<Vec<_>>(),
+                "203.0.113.9",
+                "203.0.113.250",
+                "203.0.113.0/24",
+            ),
+            (
+                (1..5).map(|n| format!("2001:db8:0:10{n}::1")).collect(),
+                "2001:db8:0:105::1",
+                "2001:db8:0:1ff::7",
+                "2001:db8:0:100::/56",
+            ),
+        ] {
+            let mut counter = Counter::new(&DetectConfig::default(), 5);
+            for client in &clients {
+                assert_eq!(counter.network_to_ban(key(another), 1000), None, "{client}");
+                counter.ban(key(client).bits(), 1000, 3600);
+            }
+            assert_eq!(counter.network_to_ban(key(another), 1001), Some(network.parse().unwrap()));
+            assert_eq!(counter.network_to_ban(key("198.51.100.1"), 1001), None, "another network");
+            *counter.clients.entry(key(visitor).bits(), 1001) = Client { served: 20, ..Client::default() };
+            assert_eq!(counter.network_to_ban(key(another), 1001), None, "a visitor is in it");
+        }
     }
 
     #[test]

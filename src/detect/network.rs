@@ -1,8 +1,11 @@
 //! Whole networks: how many of a network's clients were banned lately. That raises the score of
 //! its next client's finding and never blocks a client by itself.
 
+use ipnet::IpNet;
+
 use super::table::Table;
 use super::window::Bucket;
+use crate::event::ClientKey;
 
 /// A banned client is held against its network for so many seconds, each banned client anew.
 const LEAK_SECS: f32 = 21_600.0;
@@ -57,15 +60,37 @@ pub fn networks_of(client: u128) -> impl Iterator<Item = (u32, u32, u32)> {
 
 /// Points that a finding of `client` gains by its siblings: 0 to 2.
 pub fn points(networks: &Table<Bucket>, client: u128, now_secs: u32) -> u8 {
-    let of = |kind: &Kind| {
-        let Some(bucket) = networks.get(enclosing(client, kind.bits)) else { return 0 };
-        let mut bucket = bucket.clone();
-        bucket.leak(now_secs, LEAK_SECS);
-        // Its own ban is no sibling's.
-        let others = bucket.level.ceil() - f32::from(u8::from(!bucket.seen.is_new(class(client))));
-        u8::from(others >= kind.one) + u8::from(others >= kind.two)
-    };
-    kinds(client).iter().map(of).max().unwrap_or(0)
+    kinds(client).iter().map(|kind| points_by(kind, networks, client, now_secs)).max().unwrap_or(0)
+}
+
+fn points_by(kind: &Kind, networks: &Table<Bucket>, client: u128, now_secs: u32) -> u8 {
+    let Some(bucket) = networks.get(enclosing(client, kind.bits)) else { return 0 };
+    let mut bucket = bucket.clone();
+    bucket.leak(now_secs, LEAK_SECS);
+    // Its own ban is no sibling's.
+    let others = bucket.level.ceil() - f32::from(u8::from(!bucket.seen.is_new(class(client))));
+    u8::from(others >= kind.one) + u8::from(others >= kind.two)
+}
+
+/// The /24 or /56 of `client`, if its siblings there are worth two points.
+pub fn full_network_of(networks: &Table<Bucket>, client: ClientKey, now_secs: u32) -> Option<IpNet> {
+    let bits = client.bits();
+    let kind = &kinds(bits)[0];
+    let own = client.network();
+    let prefix = if own.addr().is_ipv4() { kind.bits - 96 } else { kind.bits };
+    if u32::from(own.prefix_len()) <= prefix || points_by(kind, networks, bits, now_secs) < 2 {
+        return None;
+    }
+    IpNet::new(own.addr(), prefix as u8).ok().map(|network| network.trunc())
+}
+
+/// All clients of a network, at most 256 where it is a /24 or a /56 of /64s, by their keys.
+pub fn clients_of(network: IpNet, client: ClientKey) -> impl Iterator<Item = u128> {
+    let own = client.network();
+    let free = u32::from(own.prefix_len().saturating_sub(network.prefix_len())).min(16);
+    let host_bits = u32::from(own.max_prefix_len() - own.prefix_len());
+    let first = ClientKey::of(network.addr(), own.prefix_len()).bits();
+    (0..1u128 << free).map(move |n| first | n << host_bits)
 }
 
 /// One of many classes of clients, such that neighbours differ.

@@ -56,6 +56,10 @@ pub struct Ground {
     pub category: Option<Category>,
     pub score: u8,
     pub reason: String,
+    /// The client stands behind a trusted proxy, from which its packets come.
+    pub via_proxy: bool,
+    /// The site served the client well just before, as it does visitors.
+    pub was_served: bool,
 }
 
 /// A proposal and what became of it, over its whole life.
@@ -74,6 +78,15 @@ pub struct Decision {
     /// The gate's reason when refused or held, or who lifted it.
     pub note: String,
     pub offences: u32,
+}
+
+impl Decision {
+    /// Length of a ban that ends by hand alone, in seconds: a hundred years.
+    pub const PERMANENT_SECS: u64 = 100 * 365 * 86_400;
+
+    pub fn is_permanent(&self) -> bool {
+        self.created_at.secs_until(self.expires_at) >= Decision::PERMANENT_SECS / 2
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

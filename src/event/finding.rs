@@ -22,6 +22,8 @@ pub struct Finding {
     pub time: Timestamp,
     pub source_ip: Option<IpAddr>,
     pub client: Option<ClientKey>,
+    /// A trusted proxy named it: its packets come from the proxy.
+    pub via_proxy: bool,
     pub method: String,
     /// As it was logged; of an event that is no request, its message.
     pub uri: String,

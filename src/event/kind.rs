@@ -12,6 +12,8 @@ pub struct Event<'a> {
     /// `source_ip` was found by general means in the text of a program that is not known: shown,
     /// never acted on, since a client might have chosen it.
     pub guessed: bool,
+    /// `source_ip` is what a trusted proxy said: the packets come from that proxy.
+    pub via_proxy: bool,
     /// What the line tells.
     pub kind: Kind<'a>,
 }
@@ -19,7 +21,7 @@ pub struct Event<'a> {
 impl<'a> Event<'a> {
     /// An event of which only the kind is known.
     pub fn of(kind: Kind<'a>) -> Event<'a> {
-        Event { time: None, source_ip: None, guessed: false, kind }
+        Event { time: None, source_ip: None, guessed: false, via_proxy: false, kind }
     }
 
     /// The request, if it tells of one.

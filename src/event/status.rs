@@ -24,6 +24,8 @@ pub struct Status {
     pub active: usize,
     pub refused: u64,
     pub held: u64,
+    /// Blocks that wait now: how many, and why.
+    pub holding: serde_json::Value,
     /// Bytes that were gone before they could be read.
     pub gaps: u64,
     pub rules: usize,

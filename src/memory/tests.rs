@@ -20,6 +20,7 @@ pub(super) fn finding(n: u32) -> Finding {
         time: NOW,
         source_ip: None,
         client: Some(client(n)),
+        via_proxy: false,
         method: "GET".into(),
         uri: "/".into(),
         status: 200,

@@ -657,7 +657,13 @@ impl<'a> Fields<'a> {
         if source_ip.is_none() {
             return Err(Unparsed("no client address"));
         }
-        Ok(Event { time: self.time, source_ip, guessed: self.client.is_none(), kind: Kind::Http(http) })
+        Ok(Event {
+            time: self.time,
+            source_ip,
+            guessed: self.client.is_none(),
+            via_proxy: false,
+            kind: Kind::Http(http),
+        })
     }
 }
 

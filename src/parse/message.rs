@@ -97,7 +97,13 @@ struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     fn event(self, kind: Kind<'a>) -> Event<'a> {
-        Event { time: self.time, source_ip: self.source_ip, guessed: self.guessed && self.source_ip.is_some(), kind }
+        Event {
+            time: self.time,
+            source_ip: self.source_ip,
+            guessed: self.guessed && self.source_ip.is_some(),
+            via_proxy: false,
+            kind,
+        }
     }
 
     /// The event of a login that ended so, or else of an application.

@@ -20,7 +20,7 @@ pub fn resolve(event: &mut Event<'_>, trusted: &[IpNet]) {
     for element in header.rsplit(|&byte| byte == b',') {
         // `unknown`, or nonsense: who is before it cannot be known, and the last one who can is a proxy.
         let Some(address) = hop(element.trim_ascii()) else { return };
-        event.source_ip = Some(address);
+        (event.source_ip, event.via_proxy) = (Some(address), true);
         if !is_trusted(&address) {
             return;
         }
@@ -67,7 +67,9 @@ mod tests {
         let http = Http { forwarded: forwarded.as_bytes(), ..Http::default() };
         let mut event = Event { source_ip: Some(peer.parse().unwrap()), ..Event::of(Kind::Http(http)) };
         resolve(&mut event, &trusted);
-        event.source_ip.unwrap().to_string()
+        let client = event.source_ip.unwrap().to_string();
+        assert_eq!(event.via_proxy, client != peer, "who is named by a proxy is behind it");
+        client
     }
 
     #[test]

@@ -248,7 +248,7 @@ impl LogFormat for Template {
         if !parts.query.is_empty() && memchr::memchr(b'?', parts.http.uri).is_none() {
             parts.http.uri = context.joined(&[parts.http.uri, b"?", parts.query]);
         }
-        Ok(Event { time, source_ip: parts.source_ip, guessed, kind: Kind::Http(parts.http) })
+        Ok(Event { time, source_ip: parts.source_ip, guessed, via_proxy: false, kind: Kind::Http(parts.http) })
     }
 }
 

@@ -1,5 +1,5 @@
-//! Files of networks that are never blocked, one a line: `client.allow_files`. For a thread that
-//! may block.
+//! Files of networks that are never blocked, one a line: `client.allow_files`, `client.cdn_files`. For a
+//! thread that may block.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -28,19 +28,22 @@ struct AllowFile {
 
 /// A file that must be there cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("client.allow_files: {} cannot be read: {why}; make it, or take it out", .path.display())]
+#[error("{setting}: {} cannot be read: {why}; make it, or take it out", .path.display())]
 pub struct Unreadable {
+    setting: &'static str,
     path: PathBuf,
     why: io::Error,
 }
 
 impl AllowFiles {
+    /// Those that `setting` names.
+    ///
     /// # Errors
     /// One of them cannot be read. Wrong lines are [problems](AllowFiles::problems).
-    pub fn open(paths: &[PathBuf]) -> Result<AllowFiles, Unreadable> {
+    pub fn open(setting: &'static str, paths: &[PathBuf]) -> Result<AllowFiles, Unreadable> {
         let open = |path: &PathBuf| match read(path) {
             Ok((networks, problems)) => Ok(AllowFile { path: path.clone(), networks, problems }),
-            Err(why) => Err(Unreadable { path: path.clone(), why }),
+            Err(why) => Err(Unreadable { setting, path: path.clone(), why }),
         };
         paths.iter().map(open).collect::<Result<_, _>>().map(AllowFiles)
     }
@@ -130,10 +133,10 @@ mod tests {
     fn what_cannot_be_read_is_an_error_first_and_holds_later() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("allow.txt");
-        let told = AllowFiles::open(std::slice::from_ref(&path)).err().unwrap().to_string();
+        let told = AllowFiles::open("client.allow_files", std::slice::from_ref(&path)).err().unwrap().to_string();
         assert!(told.contains("client.allow_files") && told.contains("allow.txt"), "{told}");
         std::fs::write(&path, "192.0.2.7\n").unwrap();
-        let mut files = AllowFiles::open(std::slice::from_ref(&path)).unwrap();
+        let mut files = AllowFiles::open("client.allow_files", std::slice::from_ref(&path)).unwrap();
         std::fs::write(&path, "192.0.2.8\nx\n").unwrap();
         files.refresh();
         assert_eq!((files.networks().collect(), files.problems().count()), (vec!["192.0.2.8/32".parse().unwrap()], 1));

@@ -131,5 +131,6 @@ fn nobody_erases_himself_with_other_addresses() {
     let flood: String = (0..50_000).map(|n| line(1, &client(n), "/?a=it%27s", 404)).collect();
     judged(&mut judge, &flood);
     let again = judged(&mut judge, &line(5 * 3600, "203.0.113.7", SQLI, 200));
-    assert_eq!(again[0].3, Some(8 * 3600), "a known offender");
+    let secs = again[0].3.unwrap();
+    assert!(secs.abs_diff(8 * 3600) <= 2880, "a known offender: {secs}");
 }

@@ -10,10 +10,11 @@ use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
 use crate::config::Config;
-use crate::decide::{self, ClientConfig, Durations, Surroundings, Thresholds};
+use crate::decide::{self, ClientConfig, Durations, Limits, Surroundings, Thresholds};
 use crate::detect::{Counted, Counter, Detail, Hit, Record, Ruleset, Scratch};
 use crate::event::{
-    Action, Category, ClientKey, DecidedBy, Event, Evidence, Finding, Ground, Proposal, Proposer, Timestamp, printable,
+    Action, Category, ClientKey, DecidedBy, Event, Evidence, Finding, Ground, Proposal, Proposer, Timestamp, digest,
+    printable,
 };
 use crate::parse::{self, Context, Extent, Formats, Site, trim_line};
 use crate::triage;
@@ -181,6 +182,7 @@ pub struct Judge {
     reading: Reading,
     /// Whether what rules leave in doubt goes to models: then rules alone ban only where they are certain.
     asks_models: bool,
+    block_networks: bool,
     /// Of the last line that stated a time: it holds for the next that states none.
     time_secs: u32,
 }
@@ -195,6 +197,8 @@ pub struct Settled {
     pub ban_secs: Option<u64>,
     /// It is for models to say, if there are any.
     pub in_doubt: bool,
+    /// The client's network, if it should be shut out with it.
+    pub network: Option<IpNet>,
 }
 
 impl Judge {
@@ -206,6 +210,7 @@ impl Judge {
             durations: durations(config),
             reading: Reading::of(config),
             asks_models: false,
+            block_networks: config.respond.block_networks,
             time_secs: 0,
         }
     }
@@ -242,11 +247,17 @@ impl Judge {
             && record.is_actionable()
             && decide::is_in_doubt(counted.score, counted.flagged || counted.banned, &self.thresholds);
         let new = (action == Action::Block || in_doubt) && !counted.banned;
-        let ban_secs = new.then(|| decide::ban_secs(counted.offences, self.durations));
+        let client = ClientKey::from_bits(record.client, self.reading.v6_prefix);
+        let seed = || decide::ban_seed(client, record.time_secs);
+        let ban_secs = new.then(|| decide::ban_secs(counted.offences, self.durations, seed()));
+        let mut network = None;
         if let Some(secs) = ban_secs.filter(|_| !in_doubt) {
+            if self.block_networks {
+                network = self.counter.network_to_ban(client, record.time_secs);
+            }
             self.counter.ban(record.client, record.time_secs, secs);
         }
-        Some(Settled { counted, action, decided_by, ban_secs, in_doubt })
+        Some(Settled { counted, action, decided_by, ban_secs, in_doubt, network })
     }
 
     /// The finding that a settled line is, in full: parsed once more, now that it matters.
@@ -319,6 +330,7 @@ impl Judge {
             time: event.time.unwrap_or(Timestamp(i64::from(self.time_secs) * 1000)),
             source_ip: event.source_ip,
             client: actionable(event).map(|address| ClientKey::of(address, self.reading.v6_prefix)),
+            via_proxy: event.via_proxy,
             method: kept(http.method),
             uri: kept(event.kind.message().map_or(http.uri, |message| message.text)),
             status: http.status.unwrap_or(0),
@@ -377,7 +389,18 @@ fn actionable(event: &Event<'_>) -> Option<IpAddr> {
 
 /// The ban that a finding starts, for the gate.
 pub fn proposal(finding: &Finding, settled: &Settled) -> Option<Proposal> {
-    Some(proposal_of(finding, finding.client?, settled.ban_secs?, settled.counted.offences))
+    let mut proposal = proposal_of(finding, finding.client?, settled.ban_secs?, settled.counted.offences);
+    proposal.ground.was_served = settled.counted.was_served;
+    Some(proposal)
+}
+
+/// That the whole network of its client is banned, if a finding is the last straw.
+pub fn network_proposal(finding: &Finding, settled: &Settled) -> Option<Proposal> {
+    let target = settled.network?;
+    let mut proposal = proposal_of(finding, finding.client?, settled.ban_secs?, 0);
+    proposal.id = digest(&[b"network", target.to_string().as_bytes(), finding.id().as_bytes()]);
+    proposal.ground.reason = format!("many clients of {target} were banned lately, none of it was served well");
+    Some(Proposal { target, ..proposal })
 }
 
 /// That `client`, who was banned `offences` times before, is banned because of a finding.
@@ -391,10 +414,21 @@ pub fn proposal_of(finding: &Finding, client: ClientKey, duration_secs: u64, off
             category: Some(finding.category),
             score: finding.score,
             reason: finding.verdict.reasoning.clone(),
+            via_proxy: finding.via_proxy,
+            was_served: false,
         },
         at: finding.time,
         duration_secs,
         offences,
+    }
+}
+
+/// How many bans at once are too many.
+pub fn limits(config: &Config) -> Limits {
+    Limits {
+        per_min: config.respond.max_blocks_per_min,
+        served_percent: config.respond.max_served_percent,
+        network_percent: config.respond.max_network_percent,
     }
 }
 
@@ -408,6 +442,7 @@ pub fn standing_refusal(target: IpNet, client: &ClientConfig) -> Option<&'static
     let surroundings = Surroundings {
         allow: client.allow.clone(),
         trusted_proxies: client.trusted_proxies.clone(),
+        cdns: if client.cdn_files.is_empty() { decide::cdns().to_vec() } else { vec![] },
         block_private: client.block_private,
         ..Surroundings::default()
     };

@@ -15,16 +15,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::allow_files::AllowFiles;
 use super::blocklists::Blocklist;
 use super::crawlers::{Crawlers, SystemResolver};
 use super::decider::{Decider, Given};
 use super::discover::ServerLogs;
 use super::known::line_time;
+use super::names::{Names, Resolved};
 use super::reader::{Control, REPORTS, Reader, ReaderStatus};
 use super::{replay, reports, surroundings};
 use crate::config::{Config, Mode};
-use crate::decide::{ClientConfig, Surroundings};
+use crate::decide::Surroundings;
 use crate::detect::Ruleset;
 use crate::event::{Status, Timestamp, digest};
 use crate::memory::{self, Memory};
@@ -51,6 +51,8 @@ const AUTH_JOURNALS: [&str; 2] = ["journal:ssh.service", "journal:sshd.service"]
 
 /// The surroundings are read this often.
 const SURROUNDINGS_SECS: u64 = 10;
+/// So long a start waits for the names of `client.allow_names` and of services.
+const NAMES_WAIT: Duration = Duration::from_secs(5);
 /// Old rows are deleted this often.
 const PRUNE_SECS: u64 = 3600;
 const DAY_MILLIS: i64 = 86_400_000;
@@ -101,8 +103,9 @@ pub async fn run(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let files = Arc::new(Mutex::new(AllowFiles::open(&config.client.allow_files)?));
     let blocklists = config.blocklist.iter().map(Blocklist::new).collect::<Result<Vec<_>, _>>()?;
+    let settings = Arc::new(Mutex::new(surroundings::Settings::of(&config)?));
+    let mut names = Names::of(&config, Arc::new(SystemResolver)).watch().context("cannot start the names thread")?;
     let store = Arc::new(Store::open(&config.state_dir, &config.store).await?);
     if let Some(aside) = store.damaged() {
         tracing::error!(aside = %aside.display(), "the database was damaged and is kept aside; a new one is started");
@@ -118,8 +121,9 @@ pub async fn run(
     }
     let allowed: Vec<IpNet> = store.allow_list().await?.into_iter().map(|entry| entry.network).collect();
     let (allowed, allowed_seen) = watch::channel(allowed);
-    let (surroundings, surroundings_seen) =
-        watch::channel(surroundings_now(&config.client, &files, &allowed_seen).await);
+    // A resolver that is silent must not keep the daemon from its work; what it says later counts too.
+    let _ = tokio::time::timeout(NAMES_WAIT, names.changed()).await;
+    let (surroundings, surroundings_seen) = watch::channel(surroundings_now(&settings, &allowed_seen, &names).await);
     let (status, status_seen) = watch::channel(ReaderStatus::default());
     let (controls, controls_taken) = sync::channel();
     let (reports, reports_taken) = mpsc::channel(REPORTS);
@@ -173,7 +177,7 @@ pub async fn run(
         beside.spawn(reports::follow(reporter, store.clone(), services.clone()));
     }
     let look_again = Arc::new(Notify::new());
-    let watching = watch_surroundings(config.client.clone(), files, allowed_seen, surroundings, look_again.clone());
+    let watching = watch_surroundings(settings, allowed_seen, names, surroundings, look_again.clone());
     let watching = tokio::spawn(watching);
     let pruning = tokio::spawn(prune(store.clone()));
     let own_commands = commands.clone();
@@ -298,24 +302,24 @@ fn responders(config: &Config, mode: Mode) -> anyhow::Result<Vec<Box<dyn Respond
 }
 
 async fn surroundings_now(
-    client: &ClientConfig,
-    files: &Arc<Mutex<AllowFiles>>,
+    settings: &Arc<Mutex<surroundings::Settings>>,
     allowed: &watch::Receiver<Vec<IpNet>>,
+    names: &watch::Receiver<Resolved>,
 ) -> Surroundings {
-    let (client, files, allowed) = (client.clone(), files.clone(), allowed.borrow().clone());
+    let (settings, allowed, names) = (settings.clone(), allowed.borrow().clone(), names.borrow().clone());
     let read = tokio::task::spawn_blocking(move || {
-        let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
-        files.refresh();
-        surroundings::read(&client, &files, &allowed, Timestamp::now())
+        let mut settings = settings.lock().unwrap_or_else(PoisonError::into_inner);
+        settings.refresh();
+        surroundings::read(&settings, &allowed, &names, Timestamp::now())
     });
     read.await.unwrap_or_else(|error| Surroundings { unreadable: Some(error.to_string()), ..Surroundings::default() })
 }
 
 /// Keeps the surroundings fresh, at once when the allowlist changes or somebody asks to `look_again`.
 async fn watch_surroundings(
-    client: ClientConfig,
-    files: Arc<Mutex<AllowFiles>>,
+    settings: Arc<Mutex<surroundings::Settings>>,
     mut allowed: watch::Receiver<Vec<IpNet>>,
+    mut names: watch::Receiver<Resolved>,
     surroundings: watch::Sender<Surroundings>,
     look_again: Arc<Notify>,
 ) {
@@ -323,9 +327,11 @@ async fn watch_surroundings(
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(SURROUNDINGS_SECS)) => {}
             changed = allowed.changed() => if changed.is_err() { return },
+            // Where there are no names, nothing is heard of them.
+            Ok(()) = names.changed() => {}
             () = look_again.notified() => {}
         }
-        surroundings.send_replace(surroundings_now(&client, &files, &allowed).await);
+        surroundings.send_replace(surroundings_now(&settings, &allowed, &names).await);
     }
 }
 

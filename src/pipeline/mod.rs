@@ -17,6 +17,7 @@ mod known;
 pub mod lists;
 pub mod live;
 pub mod models;
+pub mod names;
 mod peers;
 pub mod reader;
 pub mod replay;

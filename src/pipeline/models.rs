@@ -390,6 +390,7 @@ fn plain(request: &ExampleRequest, rule_id: Arc<str>, category: Category) -> Fin
         time: Timestamp(0),
         source_ip: None,
         client: None,
+        via_proxy: false,
         method: request.method.clone().unwrap_or_else(|| "GET".into()),
         uri,
         status: request.status.unwrap_or(200),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use super::discover::ServerLogs;
-use super::judge::{Batch, Judge, Lines, Origin, Reading, Text, look, proposal};
+use super::judge::{Batch, Judge, Lines, Origin, Reading, Text, look, network_proposal, proposal};
 use super::known::Known;
 use super::peers::{self, Peers};
 use crate::config::{Config, Mode};
@@ -56,6 +56,8 @@ pub struct Found {
     pub finding: Finding,
     /// The ban that it starts, or would start if it is in doubt.
     pub proposal: Option<Proposal>,
+    /// The ban of its client's network that it starts besides.
+    pub network: Option<Proposal>,
     /// It is for models to say.
     pub in_doubt: bool,
 }
@@ -366,8 +368,8 @@ impl Reader {
                     continue;
                 };
                 if let Some(finding) = judge.finding(&origin, formats, line, hits, &settled, scratch) {
-                    let proposal = proposal(&finding, &settled);
-                    report.findings.push(Found { finding, proposal, in_doubt: settled.in_doubt });
+                    let (proposal, network) = (proposal(&finding, &settled), network_proposal(&finding, &settled));
+                    report.findings.push(Found { finding, proposal, network, in_doubt: settled.in_doubt });
                 }
             }
             if let Some((_, formats)) = batch.header.take() {

@@ -11,19 +11,54 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use ipnet::IpNet;
 
-use super::allow_files::AllowFiles;
-use crate::decide::{ClientConfig, Surroundings};
+use super::allow_files::{AllowFiles, Unreadable};
+use super::names::Resolved;
+use crate::config::Config;
+use crate::decide::{ClientConfig, Surroundings, Widest, cdns};
 use crate::event::{Timestamp, canonical};
 
-/// This host's surroundings at `now`: what `client`, `files` and `extra_allow` let pass, and what the
+/// What the configuration says of them.
+pub struct Settings {
+    client: ClientConfig,
+    widest: Widest,
+    allow_files: AllowFiles,
+    cdn_files: AllowFiles,
+}
+
+impl Settings {
+    /// # Errors
+    /// One of the files that it names cannot be read.
+    pub fn of(config: &Config) -> Result<Settings, Unreadable> {
+        Ok(Settings {
+            client: config.client.clone(),
+            widest: Widest { v4: config.respond.widest_v4, v6: config.respond.widest_v6 },
+            allow_files: AllowFiles::open("client.allow_files", &config.client.allow_files)?,
+            cdn_files: AllowFiles::open("client.cdn_files", &config.client.cdn_files)?,
+        })
+    }
+
+    /// Reads the files again.
+    pub fn refresh(&mut self) {
+        self.allow_files.refresh();
+        self.cdn_files.refresh();
+    }
+}
+
+/// This host's surroundings at `now`: what `settings`, `extra_allow` and `names` keep open, and what the
 /// host itself shows. If any essential part cannot be read, `unreadable` says which, and why.
-pub fn read(client: &ClientConfig, files: &AllowFiles, extra_allow: &[IpNet], now: Timestamp) -> Surroundings {
+pub fn read(settings: &Settings, extra_allow: &[IpNet], names: &Resolved, now: Timestamp) -> Surroundings {
+    let Settings { client, widest, allow_files, cdn_files } = settings;
+    let named = names.allowed.iter().copied().map(IpNet::from);
+    let allow = client.allow.iter().chain(extra_allow).copied();
     let mut surroundings = Surroundings {
         taken_at: now,
-        allow: client.allow.iter().chain(extra_allow).copied().chain(files.networks()).collect(),
-        problems: files.problems().cloned().collect(),
+        allow: allow.chain(allow_files.networks()).chain(named).collect(),
+        services: names.services.clone(),
+        cdns: if client.cdn_files.is_empty() { cdns().to_vec() } else { cdn_files.networks().collect() },
+        problems: allow_files.problems().chain(cdn_files.problems()).chain(&names.problems).cloned().collect(),
         trusted_proxies: client.trusted_proxies.clone(),
         block_private: client.block_private,
+        widest: *widest,
         ..Surroundings::default()
     };
     if let Err(error) = read_host(&mut surroundings) {
@@ -185,12 +220,19 @@ broken
             block_private: true,
             ..ClientConfig::default()
         };
+        let mut config = Config { client: client.clone(), ..Config::default() };
+        config.respond.widest_v4 = 20;
+        let settings = Settings::of(&config).unwrap();
         let extra = "203.0.113.0/24".parse().unwrap();
-        let read = read(&client, &AllowFiles::open(&[]).unwrap(), &[extra], Timestamp(5));
+        let names =
+            Resolved { allowed: ips(&["192.0.2.200"]), services: ips(&["192.0.2.6"]), problems: vec!["x".into()] };
+        let read = read(&settings, &[extra], &names, Timestamp(5));
         assert_eq!(read.unreadable, None);
         assert_eq!(read.taken_at, Timestamp(5));
         assert!(read.own.contains(&"127.0.0.1".parse().unwrap()), "{:?}", read.own);
-        assert_eq!(read.allow, [client.allow[0], extra]);
+        assert_eq!(read.allow, [client.allow[0], extra, "192.0.2.200/32".parse().unwrap()]);
+        assert_eq!((read.services, read.problems, read.widest.v4), (names.services, names.problems, 20));
+        assert_eq!(read.cdns, cdns());
         assert_eq!(read.trusted_proxies, client.trusted_proxies);
         assert!(read.block_private);
     }

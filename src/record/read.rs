@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
@@ -101,6 +102,26 @@ impl Store {
         Ok(self.understood(self.read(query, raw_decision).await?))
     }
 
+    /// How many bans of each target came into force since a moment and were not lifted; of dry run, or of
+    /// earnest.
+    pub async fn offences(&self, since: Timestamp, simulated: bool) -> Result<HashMap<IpNet, u32>, StoreError> {
+        let mut query = QueryBuilder::new("SELECT target, count(*) AS offences FROM decisions WHERE created_at > ");
+        query.push_bind(since.0).push(" AND simulated = ").push_bind(simulated);
+        query.push(" AND state IN ('pending', 'active', 'expired') GROUP BY target");
+        let rows = self.read(query, |row| Ok((row.try_get::<String, _>("target")?, row.try_get("offences")?))).await?;
+        Ok(rows.into_iter().filter_map(|(target, offences)| Some((network(&target)?, offences))).collect())
+    }
+
+    /// Targets of bans that ended since anybody marked what expired.
+    pub async fn ended_unseen(&self, now: Timestamp) -> Result<Vec<IpNet>, StoreError> {
+        let mut query = QueryBuilder::new(
+            "SELECT target FROM decisions WHERE state IN ('pending', 'active') AND NOT simulated AND expires_at <= ",
+        );
+        query.push_bind(now.0);
+        let rows = self.read(query, |row| row.try_get::<String, _>("target")).await?;
+        Ok(rows.iter().filter_map(|target| network(target)).collect())
+    }
+
     /// The decision with this id.
     pub async fn decision(&self, id: &str) -> Result<Option<Decision>, StoreError> {
         let mut query = QueryBuilder::new("SELECT * FROM decisions WHERE id = ");
@@ -182,7 +203,9 @@ impl Store {
             None => None,
             Some(name) => Some(Category::parse(name).ok_or_else(|| unknown(format!("category {name:?}")))?),
         };
-        let ground = Ground { finding_id: row.finding_id, category, score: row.score, reason: row.reason };
+        let (finding_id, score, reason) = (row.finding_id, row.score, row.reason);
+        let (via_proxy, was_served) = (row.via_proxy, row.was_served);
+        let ground = Ground { finding_id, category, score, reason, via_proxy, was_served };
         Ok(Decision {
             id: row.id,
             target,
@@ -213,6 +236,8 @@ struct RawDecision {
     offences: u32,
     state: String,
     note: String,
+    via_proxy: bool,
+    was_served: bool,
 }
 
 fn raw_decision(row: SqliteRow) -> Result<RawDecision, sqlx::Error> {
@@ -230,6 +255,8 @@ fn raw_decision(row: SqliteRow) -> Result<RawDecision, sqlx::Error> {
         offences: row.try_get("offences")?,
         state: row.try_get("state")?,
         note: row.try_get("note")?,
+        via_proxy: row.try_get("via_proxy")?,
+        was_served: row.try_get("was_served")?,
     })
 }
 

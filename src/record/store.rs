@@ -100,7 +100,8 @@ impl Store {
         .await
     }
 
-    /// Moves decisions to `state`, with `note` as the reason; gives how many moved. A decision that
+    /// Moves decisions to `state`, with `note` as the reason (an empty one leaves what is said of a
+    /// pending decision as it is); gives how many moved. A decision that
     /// has ended (expired, lifted, refused) stays ended, so that a late confirmation cannot revive
     /// a ban that somebody lifted.
     pub async fn set_state(
@@ -112,8 +113,9 @@ impl Store {
     ) -> Result<u64, StoreError> {
         self.write(async |connection| {
             let query = sqlx::query(
-                "UPDATE decisions SET state = ?, note = ?, changed_at = ? \
-                 WHERE id IN (SELECT value FROM json_each(?)) AND state IN ('pending', 'active', 'held')",
+                "UPDATE decisions SET state = ?1, changed_at = ?3, \
+                 note = CASE WHEN ?2 = '' AND state = 'pending' THEN note ELSE ?2 END \
+                 WHERE id IN (SELECT value FROM json_each(?4)) AND state IN ('pending', 'active', 'held')",
             );
             let query = query.bind(state.as_str()).bind(note).bind(at.0).bind(insert::json(&ids)?);
             Ok(query.execute(connection).await?.rows_affected())

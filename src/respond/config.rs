@@ -19,6 +19,21 @@ pub struct RespondConfig {
     /// New blocks in any minute; what goes beyond is held, and said.
     #[schemars(range(min = 1))]
     pub max_blocks_per_min: u32,
+    /// Of the clients blocked in ten minutes, so many of a hundred may have been served well before;
+    /// what goes beyond is held.
+    #[schemars(range(min = 1, max = 100))]
+    pub max_served_percent: u8,
+    /// Of the clients blocked in ten minutes, so many of a hundred may be of one /16 (IPv6: /32).
+    #[schemars(range(min = 1, max = 100))]
+    pub max_network_percent: u8,
+    /// Length in bits of the widest IPv4 network that may be blocked.
+    #[schemars(range(min = 8, max = 32))]
+    pub widest_v4: u8,
+    /// The same of IPv6.
+    #[schemars(range(min = 16, max = 128))]
+    pub widest_v6: u8,
+    /// Whether a network of which many clients were blocked lately is blocked as a whole.
+    pub block_networks: bool,
     pub nginx: NginxConfig,
     pub cloudflare: CloudflareConfig,
     pub command: CommandConfig,
@@ -32,6 +47,11 @@ impl Default for RespondConfig {
             block_duration_secs: 14_400,
             max_block_duration_secs: 604_800,
             max_blocks_per_min: 60,
+            max_served_percent: 30,
+            max_network_percent: 50,
+            widest_v4: 16,
+            widest_v6: 32,
+            block_networks: false,
             nginx: NginxConfig::default(),
             cloudflare: CloudflareConfig::default(),
             command: CommandConfig::default(),

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::shared::Held;
-use super::{Answer, Responder, done};
+use super::{Answer, Manner, Responder, done};
 use crate::decide::Permit;
 use crate::event::{Outcome, Timestamp};
 
@@ -16,6 +16,11 @@ pub struct DryRun {
 impl Responder for DryRun {
     fn name(&self) -> &'static str {
         "dry_run"
+    }
+
+    fn manner(&self) -> Manner {
+        // What it stands for may.
+        Manner { sees_clients_behind_proxies: true, ..Manner::KERNEL }
     }
 
     fn start(&mut self) -> Answer<'_, ()> {

@@ -34,6 +34,7 @@ pub fn router(backend: Backend) -> Router {
         .route("/api/v1/decisions/{*target}", axum::routing::delete(unban))
         .route("/api/v1/why/{*what}", get(why))
         .route("/api/v1/mode", axum::routing::post(mode))
+        .route("/api/v1/release", axum::routing::post(release))
         .route("/api/v1/findings", get(findings))
         .route("/api/v1/findings/{id}/verdict", axum::routing::post(verdict))
         .route("/api/v1/ledger", get(ledger))
@@ -129,6 +130,9 @@ async fn why(State(backend): State<Backend>, Path(what): Path<String>) -> Answer
 struct BanRequest {
     target: String,
     duration_secs: Option<u64>,
+    /// Until somebody lifts it.
+    #[serde(default)]
+    permanent: bool,
     #[serde(default)]
     reason: String,
 }
@@ -138,7 +142,16 @@ async fn ban(State(backend): State<Backend>, Json(request): Json<BanRequest>) ->
     if request.duration_secs == Some(0) {
         return Err(Problem::Invalid("duration_secs must be at least 1".into()));
     }
-    tell(&backend, Command::Ban { target, duration_secs: request.duration_secs, reason: request.reason }).await
+    let duration_secs = match (request.duration_secs, request.permanent) {
+        (Some(_), true) => return Err(Problem::Invalid("duration_secs and permanent exclude each other".into())),
+        (None, true) => Some(Decision::PERMANENT_SECS),
+        (secs, false) => secs,
+    };
+    tell(&backend, Command::Ban { target, duration_secs, reason: request.reason }).await
+}
+
+async fn release(State(backend): State<Backend>) -> Answer {
+    tell(&backend, Command::Release).await
 }
 
 #[derive(Deserialize)]
@@ -303,6 +316,7 @@ pub fn decision(decision: &Decision) -> Value {
         "finding_id": decision.ground.finding_id,
         "created_at": decision.created_at,
         "expires_at": decision.expires_at,
+        "permanent": decision.is_permanent(),
         "offences": decision.offences,
         "note": decision.note,
     })

@@ -39,6 +39,8 @@ pub enum Command {
     Unban {
         target: Option<IpNet>,
     },
+    /// Carry out at once what the gate holds because it would be too much.
+    Release,
     Allow {
         network: IpNet,
         note: String,

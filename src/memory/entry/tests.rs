@@ -13,6 +13,7 @@ fn at(offset: u64, secs: i64, score: u8, kind: u8) -> Finding {
         offset,
         time: Timestamp(secs * 1000),
         uri,
+        via_proxy: false,
         method: ["GET", "POST", "BREW", ""][usize::from(kind / 4) % 4].into(),
         category: Category::ALL[usize::from(kind) % Category::ALL.len()],
         score,

@@ -86,9 +86,10 @@ impl Decider {
                 Ok(permit) => {
                     tracing::warn!(client = %claim.0, "{note}: {}", self.verb());
                     permits.push(permit);
+                    let note = self.with_reach(note, &proposal.ground);
                     settled.push((proposal.id, DecisionState::Active, note));
                 }
-                Err(refusal) if refusal.is_temporary() => self.hold(proposal),
+                Err(refusal) if refusal.is_temporary() => self.hold(proposal, Some(refusal)),
                 Err(refusal) => {
                     tracing::warn!(client = %claim.0, refusal = %refusal, "{note}: not blocked");
                     self.given.status.refused += 1;

@@ -60,7 +60,8 @@ impl Decider {
     }
 
     fn proposal(&self, finding: &Finding, client: ClientKey) -> Proposal {
-        let secs = decide::ban_secs(0, judge::durations(&self.given.config));
+        let at_secs = u32::try_from(finding.time.secs()).unwrap_or(0);
+        let secs = decide::ban_secs(0, judge::durations(&self.given.config), decide::ban_seed(client, at_secs));
         let mut proposal = judge::proposal_of(finding, client, secs, 0);
         proposal.ground.reason = REASON.into();
         proposal
@@ -139,6 +140,7 @@ fn finding(row: FindingRow) -> Option<Finding> {
         time: row.time,
         source_ip: row.source_ip.and_then(|address| address.parse().ok()),
         client,
+        via_proxy: false,
         method: row.method,
         uri: row.uri,
         status: row.status,

@@ -122,6 +122,7 @@ impl Decider {
         if !submit(case) {
             return (None, Some(proposal));
         }
+        let proposal = self.lengthen(proposal);
         let is_recorded = finding.action == Action::Block;
         let decision = is_recorded.then(|| Decision {
             state: DecisionState::Held,
@@ -238,7 +239,7 @@ impl Decider {
         let mut permits: Vec<Permit> = vec![];
         let claim = self.claim(&finding, &proposal);
         if is_recorded {
-            let id = proposal.id.clone();
+            let (id, note) = (proposal.id.clone(), self.with_reach(String::new(), &proposal.ground));
             // Who claims to be a crawler waits for that answer now.
             let (Some(proposal), _) = self.doubt(proposal, claim) else { return };
             match self.ask(&proposal, now) {
@@ -246,9 +247,9 @@ impl Decider {
                     tracing::warn!(client = shown(target), reason = verdict.reasoning, "{}", self.verb());
                     permits.push(permit);
                     let _ = self.given.controls.send(Control::Ban(client, at, secs));
-                    self.conclude(permits, vec![(id, DecisionState::Active, String::new())], now).await;
+                    self.conclude(permits, vec![(id, DecisionState::Active, note)], now).await;
                 }
-                Err(refusal) if refusal.is_temporary() => self.hold(proposal),
+                Err(refusal) if refusal.is_temporary() => self.hold(proposal, Some(refusal)),
                 Err(refusal) => {
                     tracing::warn!(client = shown(target), refusal = %refusal, "not blocked");
                     self.given.status.refused += 1;

@@ -5,9 +5,11 @@
 mod claims;
 mod corrections;
 mod doubts;
+mod held;
 mod imports;
 mod mode;
 mod operator;
+mod pieces;
 mod recorder;
 mod responders;
 
@@ -20,23 +22,23 @@ use ipnet::IpNet;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{Config, Mode};
-use crate::decide::{Blasts, Permit, Refusal, Surroundings, Thresholds, gate};
+use crate::decide::{Blasts, Limits, Permit, Refusal, Surroundings, Thresholds, gate};
 use crate::event::{
     Action, Decision, DecisionState, Finding, Proposal, Proposer, Status, Timestamp, VerdictClass, shown,
 };
 use crate::memory::Memory;
 use crate::pipeline::crawlers::{Claim, Crawlers};
+use crate::pipeline::judge;
 use crate::pipeline::reader::{Control, Found, ReaderStatus, Report};
 use crate::record::Store;
 use crate::respond::Responder;
 use crate::show::Request;
 use crate::tail::Waker;
 use crate::triage::{Judged, Triage, View};
+use pieces::Pieces;
 use recorder::{Change, Done, Recorder};
 use responders::{AT_LEISURE, AT_ONCE, Responders};
 
-/// Proposals that wait for the next minute; beyond it the oldest are given up, and that is said.
-const MAX_HELD: usize = 10_000;
 /// Reports not yet recorded because the store fails. At the bound nothing more is read: the log
 /// files are the queue.
 const MAX_UNRECORDED: usize = 256;
@@ -90,11 +92,14 @@ pub struct Decider {
     /// As configured, or on trial.
     mode: Mode,
     trial_ends: Option<Timestamp>,
+    /// How often whom was banned lately, as recorded at the start.
+    past_offences: HashMap<IpNet, u32>,
     blasts: Blasts,
+    limits: Limits,
     /// Bans in force, by target.
     active: HashMap<IpNet, Permit>,
     responders: Responders,
-    held: VecDeque<Proposal>,
+    held: VecDeque<held::Held>,
     /// Those that wait until it is known whether the client is what it claims.
     doubtful: Vec<claims::Doubtful>,
     /// Findings that models are asked about.
@@ -106,7 +111,7 @@ pub struct Decider {
     recorder: Recorder,
     /// What is wrong now, by part.
     troubles: HashMap<&'static str, String>,
-    /// Networks that the surroundings allowed when they were last looked at, and what was wrong then.
+    /// What the surroundings kept open when they were last looked at, and what was wrong then.
     allow_seen: Vec<IpNet>,
     problems_seen: Vec<String>,
     /// Findings said in the log in this second, and those left unsaid.
@@ -115,6 +120,8 @@ pub struct Decider {
     /// Everything from before the start has been read again.
     caught_up: bool,
     reconciled: bool,
+    /// When bans that outlast what responders hold were ordered last.
+    renewed_at: Timestamp,
 }
 
 impl Decider {
@@ -125,12 +132,14 @@ impl Decider {
         let responders = Responders::new((given.responders)(mode)?);
         let recorder = Recorder::new(given.store.clone());
         let surroundings = given.surroundings.borrow().clone();
-        let allow_seen = surroundings.allow.clone();
+        let allow_seen = surroundings.kept_open();
         Ok(Decider {
             mode,
             trial_ends: None,
+            past_offences: HashMap::new(),
             allow_seen,
             problems_seen: vec![],
+            limits: judge::limits(&given.config),
             given,
             blasts: Blasts::default(),
             active: HashMap::new(),
@@ -146,6 +155,7 @@ impl Decider {
             unsaid: 0,
             caught_up: false,
             reconciled: false,
+            renewed_at: Timestamp::now(),
         })
     }
 
@@ -154,6 +164,12 @@ impl Decider {
         let now = Timestamp::now();
         // A responder that fails says so itself, and goes on trying.
         let _ = self.responders.pass(&self.passing()).await;
+        self.read_offences(now).await;
+        if self.mode == Mode::Enforce {
+            // Not every backend lets go by itself.
+            let ended = self.given.store.ended_unseen(now).await?;
+            let _ = self.responders.free(&ended, &[]).await;
+        }
         let simulated = self.mode == Mode::DryRun;
         let live = self.given.store.live_decisions(now).await?;
         let (ours, others): (Vec<_>, Vec<_>) = live.into_iter().partition(|decision| decision.simulated == simulated);
@@ -168,6 +184,7 @@ impl Decider {
             let was_pending = decision.state == DecisionState::Pending;
             // What was held goes on waiting for its minute; what was in force is no new block.
             let held = decision.state == DecisionState::Held;
+            let (proposer, created_at) = (decision.proposer, decision.created_at);
             let proposal = Proposal {
                 id: decision.id,
                 target: decision.target,
@@ -178,15 +195,17 @@ impl Decider {
                 offences: decision.offences,
             };
             if held {
-                self.hold(proposal);
+                self.hold(proposal, None);
                 continue;
             }
+            let before = Proposal { proposer, ..proposal.clone() };
+            self.blasts.recall(&before, &self.limits, created_at, now);
             match self.ask(&proposal, now) {
                 Ok(permit) => {
                     pending.extend(was_pending.then_some(proposal.id));
                     restored.push(permit);
                 }
-                Err(refusal) if refusal.is_temporary() => self.hold(proposal),
+                Err(refusal) if refusal.is_temporary() => self.hold(proposal, Some(refusal)),
                 Err(refusal) => {
                     tracing::info!(client = shown(proposal.target), refusal = %refusal, "a ban from before the restart is not put back");
                     self.given
@@ -202,6 +221,7 @@ impl Decider {
         if self.apply(restored, AT_LEISURE).await {
             self.given.store.set_state(&pending, DecisionState::Active, "", now).await?;
         }
+        self.recorder.mark_expired();
         Ok(())
     }
 
@@ -209,6 +229,7 @@ impl Decider {
     pub async fn run(mut self, mut reports: mpsc::Receiver<Report>, mut requests: mpsc::Receiver<Request>) {
         let mut ticks = tokio::time::interval(TICK);
         let mut batch = Vec::new();
+        let mut pieces = Pieces::default();
         let mut requests_open = true;
         loop {
             tokio::select! {
@@ -221,16 +242,18 @@ impl Decider {
                     }
                     None => requests_open = false,
                 },
-                count = reports.recv_many(&mut batch, 16), if self.recorder.waiting() < MAX_UNRECORDED => {
+                count = reports.recv_many(&mut batch, 16), if pieces.is_empty() && self.recorder.waiting() < MAX_UNRECORDED => {
                     if count == 0 {
                         break;
                     }
-                    self.take(std::mem::take(&mut batch)).await;
+                    pieces = Pieces::of(std::mem::take(&mut batch));
                 }
                 Some(answer) = self.given.crawlers.answered() => self.answered(answer).await,
                 Some(judged) = judged(&mut self.given.triage) => self.judged(judged).await,
                 ids = self.responders.carried_out() => self.carried_out(ids),
                 _ = ticks.tick() => self.tick().await,
+                // Last: a flood of findings must not keep anybody waiting.
+                () = std::future::ready(()), if !pieces.is_empty() => self.take(pieces.next()).await,
             }
         }
         if !self.recorder.flush(STOP).await {
@@ -242,14 +265,14 @@ impl Decider {
     async fn take(&mut self, reports: Vec<Report>) {
         let now = Timestamp::now();
         let mut done = Done { at: now, ..Done::default() };
-        let mut found = vec![];
+        let (mut found, mut caught_up) = (vec![], self.caught_up);
         for report in reports {
             done.new_files.extend(report.new_files);
             found.extend(report.findings);
             self.look_at_samples(report.samples);
             // The last one holds for all before it.
             done.checkpoint = report.checkpoint.or(done.checkpoint);
-            self.caught_up |= report.caught_up;
+            caught_up |= report.caught_up;
         }
         if !done.new_files.is_empty() {
             // A file must be known before what was found in it is acted on.
@@ -258,7 +281,7 @@ impl Decider {
             self.recorder.flush(PATIENCE).await;
         }
         let mut permits = vec![];
-        for Found { finding, mut proposal, in_doubt } in found {
+        for Found { finding, mut proposal, network, in_doubt } in found {
             self.given.status.findings += 1;
             self.given.memory.remember(&finding).await;
             self.tell(&finding);
@@ -274,6 +297,9 @@ impl Decider {
                 let claim = self.claim(&finding, &proposal);
                 done.decisions.extend(self.propose(proposal, claim, &mut permits, now).await);
             }
+            if let Some(network) = network.filter(|network| !self.is_settled(network.target)) {
+                done.decisions.extend(self.propose(network, None, &mut permits, now).await);
+            }
             done.findings.push(finding);
         }
         let applied = self.apply(permits, AT_ONCE).await;
@@ -283,19 +309,25 @@ impl Decider {
             });
         }
         self.recorder.record(done);
+        self.caught_up = caught_up;
         if self.caught_up && !self.reconciled {
             self.reconciled = true;
             self.responders.tidy().await;
         }
     }
 
+    /// Whether something may be said in the log that may come in floods.
+    fn may_say(&mut self) -> bool {
+        let may = self.said < SAID_PER_SEC;
+        *(if may { &mut self.said } else { &mut self.unsaid }) += 1;
+        may
+    }
+
     /// Says a finding in the log; of a flood, only some.
     fn tell(&mut self, finding: &Finding) {
-        if self.said >= SAID_PER_SEC {
-            self.unsaid += 1;
+        if !self.may_say() {
             return;
         }
-        self.said += 1;
         tracing::info!(
             source_ip = finding.source_ip.map_or("-".into(), |address| address.to_string()),
             category = finding.category.as_str(),
@@ -321,9 +353,10 @@ impl Decider {
             return None;
         }
         let target = proposal.target;
+        let proposal = self.lengthen(proposal);
         let mut decision = self.decision(&proposal, now);
         let (proposal, note) = self.doubt(proposal, claim);
-        decision.note = note;
+        decision.note = self.with_reach(note, &decision.ground);
         let Some(proposal) = proposal else {
             decision.state = DecisionState::Held;
             tracing::info!(client = shown(target), "{}", decision.note);
@@ -349,14 +382,18 @@ impl Decider {
                 decision.state = DecisionState::Held;
                 decision.note = refusal.to_string();
                 self.given.status.held += 1;
-                tracing::warn!(client = shown(target), refusal = %refusal, "not blocked yet");
-                self.hold(proposal);
+                if self.may_say() {
+                    tracing::warn!(client = shown(target), refusal = %refusal, "not blocked yet");
+                }
+                self.hold(proposal, Some(refusal));
             }
             Err(refusal) => {
                 decision.state = DecisionState::Refused;
                 decision.note = refusal.to_string();
                 self.given.status.refused += 1;
-                tracing::warn!(client = shown(target), refusal = %refusal, "not blocked");
+                if self.may_say() {
+                    tracing::warn!(client = shown(target), refusal = %refusal, "not blocked");
+                }
             }
         }
         Some(decision)
@@ -384,13 +421,7 @@ impl Decider {
 
     fn ask(&mut self, proposal: &Proposal, now: Timestamp) -> Result<Permit, Refusal> {
         self.look_around();
-        gate(
-            &self.within_trial(proposal),
-            &self.surroundings,
-            &mut self.blasts,
-            self.given.config.respond.max_blocks_per_min,
-            now,
-        )
+        gate(&self.within_trial(proposal), &self.surroundings, &mut self.blasts, &self.limits, now)
     }
 
     /// Takes the newest surroundings.
@@ -405,14 +436,6 @@ impl Decider {
     /// What is done to a client that the gate lets be blocked.
     fn verb(&self) -> &'static str {
         if self.mode == Mode::DryRun { "would block" } else { "blocking" }
-    }
-
-    fn hold(&mut self, proposal: Proposal) {
-        if self.held.len() == MAX_HELD {
-            self.held.pop_front();
-            self.troubles.insert("held", format!("more than {MAX_HELD} blocks are held; the oldest are given up"));
-        }
-        self.held.push_back(proposal);
     }
 
     /// Carries permits out. False when not every responder has done it by now: they stay in force
@@ -463,44 +486,13 @@ impl Decider {
         self.follow_surroundings(now).await;
         self.active.retain(|_, permit| now.secs_until(permit.expires_at()) > 0);
         if self.unsaid > 0 {
-            tracing::info!(findings = self.unsaid, "more findings than are said here");
+            tracing::info!(lines = self.unsaid, "more was found than is said here");
         }
         (self.said, self.unsaid) = (0, 0);
         self.responders.forget_ended(now);
         self.end_trial(now).await;
         self.tick_claims(now).await;
-        if !self.held.is_empty() {
-            self.retry_held(now).await;
-        }
-    }
-
-    async fn retry_held(&mut self, now: Timestamp) {
-        let mut permits = vec![];
-        let mut settled: Vec<(String, DecisionState, String)> = vec![];
-        while let Some(proposal) = self.held.pop_front() {
-            match self.ask(&proposal, now) {
-                Ok(permit) => {
-                    settled.push((proposal.id, DecisionState::Active, String::new()));
-                    permits.push(permit);
-                }
-                Err(refusal) if refusal.is_temporary() => {
-                    self.held.push_front(proposal);
-                    break;
-                }
-                Err(refusal) => settled.push((proposal.id, DecisionState::Refused, refusal.to_string())),
-            }
-        }
-        self.conclude(permits, settled, now).await;
-    }
-
-    /// Carries out and records what became of proposals that waited.
-    async fn conclude(&mut self, permits: Vec<Permit>, settled: Vec<(String, DecisionState, String)>, now: Timestamp) {
-        self.given.status.blocks += permits.len() as u64;
-        let applied = self.apply(permits, AT_ONCE).await;
-        let changes = settled.into_iter().map(|(id, state, note)| {
-            let state = if state == DecisionState::Active && !applied { DecisionState::Pending } else { state };
-            Change { ids: vec![id], state, note }
-        });
-        self.recorder.record(Done { at: now, changes: changes.collect(), ..Done::default() });
+        self.renew(now).await;
+        self.retry_held(now).await;
     }
 }

@@ -71,6 +71,7 @@ impl Decider {
         self.mode = mode;
         self.given.enforcing.send_replace(mode == Mode::Enforce);
         self.given.status.mode = mode.as_str();
+        self.read_offences(Timestamp::now()).await;
         // A responder that fails says so itself, and goes on trying.
         let _ = self.responders.pass(&self.passing()).await;
         if self.caught_up {

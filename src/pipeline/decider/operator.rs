@@ -23,6 +23,7 @@ impl Decider {
             Command::Status => Ok(json!(self.current_status())),
             Command::Ban { target, duration_secs, reason } => self.ban(target, duration_secs, reason, now).await,
             Command::Import { bans, reason } => self.import(bans, &reason, now).await,
+            Command::Release => Ok(self.release(now).await),
             Command::Unban { target } => self.unban(target, "by an operator", now).await,
             Command::Allow { network, note } => {
                 self.given.store.allow_add(network, &note, now).await?;
@@ -88,12 +89,13 @@ impl Decider {
     pub(super) async fn unban(&mut self, target: Option<IpNet>, why: &str, now: Timestamp) -> Result<Value, Problem> {
         let touches = |held: &IpNet| target.is_none_or(|target| target.contains(held) || held.contains(&target));
         let lifted: Vec<IpNet> = self.active.keys().copied().filter(|held| touches(held)).collect();
-        let waiting = self.held.iter().chain(self.doubtful.iter().map(|waiting| &waiting.proposal));
+        let waiting =
+            self.held.iter().map(|held| &held.proposal).chain(self.doubtful.iter().map(|waiting| &waiting.proposal));
         let waiting = waiting.chain(self.doubts.proposals());
         let waiting = waiting.filter(|proposal| touches(&proposal.target)).map(|proposal| &*proposal.id);
         let in_force = lifted.iter().filter_map(|held| self.active.get(held)).map(Permit::id);
         let ids: Vec<String> = waiting.chain(in_force).map(str::to_owned).collect();
-        self.held.retain(|proposal| !touches(&proposal.target));
+        self.held.retain(|held| !touches(&held.proposal.target));
         self.doubtful.retain(|waiting| !touches(&waiting.proposal.target));
         self.doubts.withdraw(|proposal| touches(&proposal.target));
         // Also what is in the firewall without our knowledge, if it is named.
@@ -141,10 +143,11 @@ impl Decider {
     pub(super) async fn follow_surroundings(&mut self, now: Timestamp) {
         let (allow, problems) = {
             let surroundings = self.given.surroundings.borrow();
-            if surroundings.allow == self.allow_seen && surroundings.problems == self.problems_seen {
+            let open = surroundings.kept_open();
+            if open == self.allow_seen && surroundings.problems == self.problems_seen {
                 return;
             }
-            (surroundings.allow.clone(), surroundings.problems.clone())
+            (open, surroundings.problems.clone())
         };
         for problem in problems.iter().filter(|problem| !self.problems_seen.contains(problem)) {
             tracing::warn!("{problem}");
@@ -157,7 +160,7 @@ impl Decider {
         let _ = self.responders.pass(&self.passing()).await;
         for network in new {
             let touches = |held: &IpNet| network.contains(held) || held.contains(&network);
-            if self.active.keys().chain(self.held.iter().map(|proposal| &proposal.target)).any(touches)
+            if self.active.keys().chain(self.held.iter().map(|held| &held.proposal.target)).any(touches)
                 && let Err(problem) = self.unban(Some(network), "allowlisted", now).await
             {
                 tracing::warn!(network = shown(network), "a block that the allowlist forbids is not lifted: {problem}");
@@ -210,6 +213,8 @@ impl Decider {
         }
         let (triage, wrong) = self.triage_status();
         problems.extend(wrong);
+        let (holding, held) = self.holding();
+        problems.extend(held);
         let memory = self.given.memory.state();
         if !memory.healthy {
             let why = memory.last_error.clone().unwrap_or_default();
@@ -217,6 +222,7 @@ impl Decider {
         }
         problems.sort();
         Status {
+            holding,
             triage,
             memory: json!(memory),
             healthy: problems.is_empty(),

@@ -57,6 +57,8 @@ enum Entry {
     Done(Box<Done>),
     /// Everything before is recorded.
     Flushed(oneshot::Sender<()>),
+    /// From now on, what expires is marked.
+    MarkExpired,
 }
 
 /// The decider's end.
@@ -72,7 +74,7 @@ impl Recorder {
         let (entries, taken) = mpsc::unbounded_channel();
         let (said, problem) = watch::channel(None);
         let waiting = Arc::new(AtomicUsize::new(0));
-        tokio::spawn(Task { store, waiting: waiting.clone(), said }.run(taken));
+        tokio::spawn(Task { store, waiting: waiting.clone(), said, marks_expired: false }.run(taken));
         Recorder { entries, waiting, problem }
     }
 
@@ -80,6 +82,11 @@ impl Recorder {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         // The task ends after this alone.
         let _ = self.entries.send(Entry::Done(Box::new(done)));
+    }
+
+    /// Marks what expires from now on; before, who ended unseen can be asked for.
+    pub fn mark_expired(&self) {
+        let _ = self.entries.send(Entry::MarkExpired);
     }
 
     /// Waits until all is recorded. False when the store fails or `patience` ends.
@@ -110,10 +117,11 @@ struct Task {
     store: Arc<Store>,
     waiting: Arc<AtomicUsize>,
     said: watch::Sender<Option<String>>,
+    marks_expired: bool,
 }
 
 impl Task {
-    async fn run(self, mut entries: mpsc::UnboundedReceiver<Entry>) {
+    async fn run(mut self, mut entries: mpsc::UnboundedReceiver<Entry>) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = vec![];
@@ -126,7 +134,7 @@ impl Task {
                     }
                     self.take(&mut batch).await;
                 }
-                _ = ticks.tick() => if let Err(error) = self.store.expire(Timestamp::now()).await {
+                _ = ticks.tick(), if self.marks_expired => if let Err(error) = self.store.expire(Timestamp::now()).await {
                     tracing::debug!("cannot mark what expired: {error}");
                 }
             }
@@ -134,7 +142,7 @@ impl Task {
     }
 
     /// Records entries in their order, those that may be together in one transaction.
-    async fn take(&self, entries: &mut Vec<Entry>) {
+    async fn take(&mut self, entries: &mut Vec<Entry>) {
         let mut entries = entries.drain(..).peekable();
         while let Some(entry) = entries.next() {
             match entry {
@@ -142,6 +150,7 @@ impl Task {
                     // Nobody need wait.
                     let _ = done.send(());
                 }
+                Entry::MarkExpired => self.marks_expired = true,
                 Entry::Done(mut done) => {
                     let mut count = 1;
                     while let Some(Entry::Done(later)) =

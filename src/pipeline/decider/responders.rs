@@ -15,7 +15,7 @@ use tokio::time::{sleep_until, timeout};
 
 use crate::decide::Permit;
 use crate::event::Timestamp;
-use crate::respond::{Dropped, RespondError, Responder};
+use crate::respond::{Dropped, Manner, RespondError, Responder};
 
 /// Until what failed is tried again; twice as long each time, up to [`MAX_RETRY`].
 const RETRY: Duration = Duration::from_secs(1);
@@ -78,6 +78,7 @@ struct Post {
     is_quick: bool,
     /// An order of which nobody waited for the end any more.
     overdue: Option<oneshot::Receiver<Result<(), String>>>,
+    sees_clients_behind_proxies: bool,
 }
 
 /// A bit for each post.
@@ -98,9 +99,9 @@ impl Responders {
         let open = |(number, responder): (usize, Box<dyn Responder>)| {
             let (orders, taken) = mpsc::unbounded_channel();
             let (said, status) = watch::channel(PostStatus { name: responder.name(), ..PostStatus::default() });
-            let is_quick = responder.manner().is_quick;
+            let Manner { is_quick, sees_clients_behind_proxies, .. } = responder.manner();
             tokio::spawn(Task::new(number, responder, told.clone(), said).run(taken));
-            Post { orders, status, is_quick, overdue: None }
+            Post { orders, status, is_quick, overdue: None, sees_clients_behind_proxies }
         };
         Responders { posts: responders.into_iter().enumerate().map(open).collect(), news, outstanding: HashMap::new() }
     }
@@ -140,6 +141,11 @@ impl Responders {
     /// From now on, what is held and was not ordered is let go.
     pub async fn tidy(&mut self) {
         let _ = self.order(|| Order::Tidy, Duration::ZERO).await;
+    }
+
+    /// Whether any of them stops a client whose packets come from a proxy.
+    pub fn reach_behind_proxies(&self) -> bool {
+        self.posts.iter().any(|post| post.sees_clients_behind_proxies)
     }
 
     /// Ids of decisions that all responders have carried out by now and had not before.

@@ -26,6 +26,8 @@ on_sqlite! {
     live_decisions_are_those_to_restore
     what_ended_stays_ended
     what_is_prolonged_lives_longer_and_is_a_change
+    what_is_said_of_a_pending_ban_stays_when_it_is_carried_out
+    offences_are_the_bans_that_came_into_force_and_were_not_lifted
     expiring_ends_what_is_over
     lists_are_newest_first_and_filtered
     a_checkpoint_replaces_marks_and_state_together
@@ -34,6 +36,34 @@ on_sqlite! {
     pruning_keeps_to_its_bounds
     the_allowlist_is_kept
     thousands_of_findings_fit_in_one_batch
+}
+
+async fn what_is_said_of_a_pending_ban_stays_when_it_is_carried_out(store: &Store) {
+    let states = [DecisionState::Pending, DecisionState::Held];
+    let decisions = states.map(|state| Decision { note: "said".into(), ..decision(state.as_str(), state) });
+    store.commit(&Batch { at: NOW, decisions: &decisions, ..Batch::default() }).await.unwrap();
+    let ids = states.map(|state| state.as_str().to_owned());
+    store.set_state(&ids, DecisionState::Active, "", NOW).await.unwrap();
+    let mut notes = vec![];
+    for id in &ids {
+        notes.push(store.decision(id).await.unwrap().unwrap().note);
+    }
+    assert_eq!(notes, ["said", ""], "why it was held is no news any more");
+}
+
+async fn offences_are_the_bans_that_came_into_force_and_were_not_lifted(store: &Store) {
+    use DecisionState::*;
+    let of = |state: DecisionState| decision(state.as_str(), state);
+    let mut decisions = [Pending, Active, Expired, Lifted, Refused, Held].map(of).to_vec();
+    decisions.push(Decision { simulated: true, ..decision("simulated", Active) });
+    decisions.push(Decision { created_at: Timestamp(NOW.0 - 1000), ..decision("old", Expired) });
+    decisions.push(Decision { target: "203.0.113.8/32".parse().unwrap(), ..decision("another", Active) });
+    store.commit(&Batch { at: NOW, decisions: &decisions, ..Batch::default() }).await.unwrap();
+    let target = decisions[0].target;
+    for (ago, simulated, count) in [(1, false, 3), (1, true, 1), (9999, false, 4)] {
+        let offences = store.offences(Timestamp(NOW.0 - ago), simulated).await.unwrap();
+        assert_eq!(offences.get(&target), Some(&count), "{ago} {simulated}");
+    }
 }
 
 async fn a_finding_comes_back_as_it_was(store: &Store) {

@@ -100,6 +100,7 @@ fn finding(client: u8, n: u64, uri: &str, score: u8) -> Finding {
         time: Timestamp(1_767_571_200_000),
         source_ip: Some(address.into()),
         client: Some(ClientKey::of(address.into(), 64)),
+        via_proxy: false,
         method: "GET".into(),
         uri: uri.into(),
         status: 200,

@@ -20,6 +20,7 @@ fn finding(uri: &str, matched: &[&str]) -> Finding {
         time: Timestamp(0),
         source_ip: None,
         client: None,
+        via_proxy: false,
         method: "GET".into(),
         uri: uri.into(),
         status: 200,

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::decide::{Blasts, Surroundings, gate};
+use crate::decide::{Blasts, Limits, Surroundings, gate};
 use crate::event::{Ground, Outcome, Proposal, Proposer};
 use crate::respond::{Answer, Manner};
 
@@ -158,7 +158,7 @@ fn permit(target: &str, secs: u64) -> Permit {
         duration_secs: secs,
         offences: 0,
     };
-    gate(&proposal, &surroundings, &mut Blasts::default(), 0, now).unwrap()
+    gate(&proposal, &surroundings, &mut Blasts::default(), &Limits::NONE, now).unwrap()
 }
 
 const A: &str = "203.0.113.7/32";
