@@ -4,7 +4,9 @@
 mod bad_input;
 mod bad_setup;
 mod known_good;
+mod least_privilege;
 mod restart;
+mod self_proof;
 mod server_configs;
 mod streams;
 mod verbs;

@@ -1,5 +1,7 @@
 //! One story over every responder, then what the kernel really does.
 
+mod kernel;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,7 +10,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use palisade::decide::{Blasts, Permit, Surroundings, gate};
 use palisade::event::{Ground, Proposal, Proposer, Timestamp};
-use palisade::respond::{KINDS, Nftables, RespondConfig, RespondError, Responder};
+use palisade::respond::{Backend, Iptables, IptablesConfig, KINDS, Nftables, RespondConfig, RespondError, Responder};
 
 use crate::support::{Namespace, namespaces_or_skip};
 
@@ -29,13 +31,28 @@ async fn subjects(test: &str) -> Vec<Subject> {
                 Subject { responder: Box::new(nftables(&namespace)), _namespace: Some(namespace) }
             }
             "nftables" => continue,
+            "iptables" if namespaces_or_skip(test) => {
+                let namespace = Namespace::new();
+                Subject { responder: Box::new(iptables(&namespace, Backend::Legacy)), _namespace: Some(namespace) }
+            }
+            "iptables" => continue,
             other => panic!("responder {other}: say here where the contract tests may run it"),
         };
         assert_eq!(subject.responder.name(), kind.name);
         subject.responder.start().await.unwrap();
         subjects.push(subject);
     }
+    if namespaces_or_skip(test) {
+        let namespace = Namespace::new();
+        let mut responder = Box::new(iptables(&namespace, Backend::Nft));
+        responder.start().await.unwrap();
+        subjects.push(Subject { responder, _namespace: Some(namespace) });
+    }
     subjects
+}
+
+fn iptables(namespace: &Namespace, backend: Backend) -> Iptables {
+    Iptables::with_prefix(IptablesConfig { backend }, namespace.command(&[]))
 }
 
 fn nftables(namespace: &Namespace) -> Nftables {
@@ -329,20 +346,19 @@ impl Wire {
         let wire = Wire { server: Namespace::new(), client: Namespace::new() };
         Namespace::join((&wire.server, &["198.51.100.1/24", "2001:db8:a::1/48"]), (&wire.client, &Wire::CLIENT));
         for address in Wire::SERVER {
-            let listener = wire.server.inside(move || TcpListener::bind(address)).unwrap();
-            // Ends with the test process.
-            std::thread::spawn(move || {
-                for stream in listener.incoming().flatten() {
-                    std::thread::spawn(move || echo(stream));
-                }
-            });
+            serve(&wire.server, address);
         }
         wire
     }
 
     /// An open connection from the client's address `from`, if the server lets it.
     fn connect(&self, from: &str) -> Option<TcpStream> {
-        let server: SocketAddr = Wire::SERVER[usize::from(from.contains(':'))].parse().unwrap();
+        self.connect_to(8080, from)
+    }
+
+    fn connect_to(&self, port: u16, from: &str) -> Option<TcpStream> {
+        let mut server: SocketAddr = Wire::SERVER[usize::from(from.contains(':'))].parse().unwrap();
+        server.set_port(port);
         let from: std::net::IpAddr = from.parse().unwrap();
         self.client.inside(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -369,6 +385,16 @@ impl Wire {
     }
 }
 
+/// Echoes what is sent to `address`, until the test process ends.
+fn serve(namespace: &Namespace, address: &'static str) {
+    let listener = namespace.inside(move || TcpListener::bind(address)).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || echo(stream));
+        }
+    });
+}
+
 fn echo(mut stream: TcpStream) {
     let mut byte = [0];
     while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
@@ -384,8 +410,15 @@ async fn the_kernel_drops_who_is_held_and_nobody_else() {
     if !namespaces_or_skip("the kernel's drops") {
         return;
     }
-    let wire = Wire::new();
-    let mut responder = started(&wire.server).await;
+    for make in kernel::MAKERS {
+        let wire = Wire::new();
+        let mut responder = make(&wire.server);
+        responder.start().await.unwrap();
+        shuts_out_who_is_held(&wire, &mut *responder).await;
+    }
+}
+
+async fn shuts_out_who_is_held(wire: &Wire, responder: &mut dyn Responder) {
     for (target, from, neighbour) in [
         ("198.51.100.2", "198.51.100.2", "198.51.100.3"),
         ("198.51.100.2/31", "198.51.100.2", "2001:db8:a::2"),
@@ -396,7 +429,7 @@ async fn the_kernel_drops_who_is_held_and_nobody_else() {
     ] {
         let mut open = wire.connect(from).unwrap();
         assert!(answers(&mut open), "{target}: open before");
-        apply(&mut responder, &[target], 600).await;
+        apply(responder, &[target], 600).await;
         assert!(!answers(&mut open), "{target}: the connection that was open is shut");
         assert!(!wire.connects(from), "{target}: held");
         assert!(wire.connects(neighbour), "{target}: the neighbour never notices");
@@ -404,7 +437,7 @@ async fn the_kernel_drops_who_is_held_and_nobody_else() {
         assert!(wire.connects(from), "{target}: the allowed pass though held");
         responder.allow(&[]).await.unwrap();
         assert!(!wire.connects(from), "{target}: held again");
-        lift(&mut responder, &[target]).await;
+        lift(responder, &[target]).await;
         assert!(wire.connects(from), "{target}: lifted");
     }
 }

@@ -2,8 +2,10 @@
 //! failed), 2 (usage) or 78 (bad configuration).
 
 mod bench;
+mod capability;
 mod config;
 mod daemon;
+mod doctor;
 mod explain;
 mod operate;
 mod own_log;
@@ -93,6 +95,8 @@ enum Verb {
     /// Try what is configured.
     #[command(subcommand)]
     Bench(bench::Verb),
+    /// Prove that blocking works on this host.
+    Doctor(doctor::Arguments),
     /// The configuration: check it, show it, describe it.
     #[command(subcommand)]
     Config(config::Verb),
@@ -134,6 +138,7 @@ pub fn main() -> ExitCode {
         Verb::Triage(verb) => triage::run(verb, &loaded.config, output),
         Verb::Calibrate(arguments) => triage::calibrate(arguments, &loaded.config, output),
         Verb::Bench(verb) => bench::run(verb, &loaded.config, output),
+        Verb::Doctor(arguments) => doctor::run(arguments, &loaded.config, output),
         Verb::Config(_) => Ok(ExitCode::SUCCESS),
     };
     match done {

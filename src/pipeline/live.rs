@@ -244,7 +244,7 @@ async fn open_triage(
 }
 
 /// What carries out blocks: nothing in dry run.
-fn responders(config: &Config) -> anyhow::Result<Vec<Box<dyn Responder>>> {
+pub(super) fn responders(config: &Config) -> anyhow::Result<Vec<Box<dyn Responder>>> {
     let names: &[String] = match config.mode {
         Mode::DryRun => &["dry_run".into()],
         Mode::Enforce => &config.respond.names,

@@ -17,6 +17,7 @@ pub mod models;
 mod peers;
 pub mod reader;
 pub mod replay;
+pub mod selfproof;
 pub mod surroundings;
 #[cfg(test)]
 mod tests;

@@ -267,7 +267,10 @@ mod tests {
             ("ipset v7.17: Kernel error received: Operation not permitted\n", "`P` may not change the firewall"),
             ("iptables v1.8.9 (nf_tables): Can't open socket to ipset.\n\n", "`P` may not change the firewall"),
             ("Fatal: can't open lock file /run/xtables.lock: Permission denied\n", "`P` may not change the firewall"),
-            ("ipset v7.17: Error in line 1: The set with the given name does not exist\n", "were removed by someone else"),
+            (
+                "ipset v7.17: Error in line 1: The set with the given name does not exist\n",
+                "were removed by someone else",
+            ),
             ("iptables v1.8.9 (legacy): Set palisade-allow4 doesn't exist.\n\nTry", "were removed by someone else"),
             ("ipset v7.17: Cannot open session to kernel.\n", "modprobe ip_set"),
             (

@@ -172,7 +172,10 @@ fn capabilities(program: &str) -> &'static str {
 /// Why a responder could not do what it was told.
 #[derive(Debug, thiserror::Error)]
 pub enum RespondError {
-    #[error("`{program}` is not installed: install it (apt-get install {}), or set mode = \"dry_run\"", package(program))]
+    #[error(
+        "`{program}` is not installed: install it (apt-get install {}), or set mode = \"dry_run\"",
+        package(program)
+    )]
     Missing { program: String },
     #[error(
         "`{program}` may not change the firewall: run as root or with {capabilities} \
