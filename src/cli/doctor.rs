@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::bail;
 use ipnet::IpNet;
@@ -29,6 +30,9 @@ struct Daemon {
 /// Should nobody be left to lift a ban, it ends by itself.
 const BAN_SECS: u64 = 60;
 
+/// The daemon looks around every second.
+const FOLLOWS: Duration = Duration::from_millis(1500);
+
 impl Blocker for Daemon {
     fn ban(&mut self, target: IpNet) -> anyhow::Result<()> {
         let body = json!({ "target": target, "duration_secs": BAN_SECS, "reason": "self-proof" });
@@ -50,7 +54,10 @@ impl Blocker for Daemon {
     }
 
     fn disallow(&mut self, network: IpNet) -> anyhow::Result<()> {
-        ask(&self.socket, "DELETE", &format!("/api/v1/allow/{network}"), None).map(drop)
+        ask(&self.socket, "DELETE", &format!("/api/v1/allow/{network}"), None)?;
+        // The firewall's list follows what the host allows now at the daemon's next look around.
+        std::thread::sleep(FOLLOWS);
+        Ok(())
     }
 }
 
