@@ -2,8 +2,10 @@
 
 use super::*;
 
-/// Each in a namespace that stands for a host.
-pub const MAKERS: [fn(&Namespace) -> Box<dyn Responder>; 4] = [
+/// Makes a responder in a namespace that stands for a host.
+pub type Maker = fn(&Namespace) -> Box<dyn Responder>;
+
+pub const MAKERS: [Maker; 4] = [
     |namespace| Box::new(nftables(namespace)),
     |namespace| Box::new(iptables(namespace, Backend::Legacy)),
     |namespace| Box::new(iptables(namespace, Backend::Nft)),

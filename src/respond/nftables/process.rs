@@ -1,5 +1,5 @@
-//! Runs nft: one long-lived interactive child for what is small and urgent (no fork a ban), a
-//! child of its own for what is large or is a question.
+//! Runs nft: one long-lived interactive child for what is small and urgent or asked every second (no
+//! fork a ban), a child of its own for what is large.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
