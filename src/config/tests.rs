@@ -672,6 +672,9 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         max_block_duration_secs = 604800  # default
         max_blocks_per_min = 60  # default
 
+        [respond.iptables]
+        backend = "auto"  # default
+
         [triage]
         privacy = "masked"  # default
         max_waiting = 256  # default
