@@ -6,6 +6,8 @@ mod nginx;
 mod together;
 mod webhook;
 
+mod kernel;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,7 +16,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use palisade::decide::{Blasts, Limits, Permit, Surroundings, gate};
 use palisade::event::{Ground, Proposal, Proposer, Timestamp};
-use palisade::respond::{KINDS, Nftables, RespondConfig, RespondError, Responder};
+use palisade::respond::{Backend, Iptables, IptablesConfig, KINDS, Nftables, RespondConfig, RespondError, Responder};
 
 use crate::support::cloudflare::Cloud;
 use crate::support::{Namespace, namespaces_or_skip};
@@ -38,6 +40,10 @@ async fn subjects(test: &str) -> Vec<Subject> {
                 let namespace = Namespace::new();
                 Subject { responder: Box::new(nftables(&namespace)), _backend: Box::new(namespace) }
             }
+            "iptables" if namespaces_or_skip(test) => {
+                let namespace = Namespace::new();
+                Subject { responder: Box::new(iptables(&namespace, Backend::Legacy)), _backend: Box::new(namespace) }
+            }
             "nginx" if namespaces_or_skip(test) => {
                 let site = nginx::Site::start("include DIR/palisade.conf;");
                 let config = RespondConfig { nginx: site.config(), ..RespondConfig::default() };
@@ -58,14 +64,24 @@ async fn subjects(test: &str) -> Vec<Subject> {
                 let config = RespondConfig { webhook: webhook::config(&receiver), ..RespondConfig::default() };
                 Subject { responder: (kind.build)(&config).unwrap(), _backend: Box::new(receiver) }
             }
-            "nftables" | "nginx" => continue,
+            "nftables" | "iptables" | "nginx" => continue,
             other => panic!("responder {other}: say here where the contract tests may run it"),
         };
         assert_eq!(subject.responder.name(), kind.name);
         subject.responder.start().await.unwrap();
         subjects.push(subject);
     }
+    if namespaces_or_skip(test) {
+        let namespace = Namespace::new();
+        let mut responder = Box::new(iptables(&namespace, Backend::Nft));
+        responder.start().await.unwrap();
+        subjects.push(Subject { responder, _backend: Box::new(namespace) });
+    }
     subjects
+}
+
+fn iptables(namespace: &Namespace, backend: Backend) -> Iptables {
+    Iptables::with_prefix(IptablesConfig { backend }, namespace.command(&[]))
 }
 
 fn nftables(namespace: &Namespace) -> Nftables {
@@ -370,20 +386,19 @@ impl Wire {
         let wire = Wire { server: Namespace::new(), client: Namespace::new() };
         Namespace::join((&wire.server, &["198.51.100.1/24", "2001:db8:a::1/48"]), (&wire.client, &Wire::CLIENT));
         for address in Wire::SERVER {
-            let listener = wire.server.inside(move || TcpListener::bind(address)).unwrap();
-            // Ends with the test process.
-            std::thread::spawn(move || {
-                for stream in listener.incoming().flatten() {
-                    std::thread::spawn(move || echo(stream));
-                }
-            });
+            serve(&wire.server, address);
         }
         wire
     }
 
     /// An open connection from the client's address `from`, if the server lets it.
     fn connect(&self, from: &str) -> Option<TcpStream> {
-        let server: SocketAddr = Wire::SERVER[usize::from(from.contains(':'))].parse().unwrap();
+        self.connect_to(8080, from)
+    }
+
+    fn connect_to(&self, port: u16, from: &str) -> Option<TcpStream> {
+        let mut server: SocketAddr = Wire::SERVER[usize::from(from.contains(':'))].parse().unwrap();
+        server.set_port(port);
         let from: std::net::IpAddr = from.parse().unwrap();
         self.client.inside(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -410,6 +425,16 @@ impl Wire {
     }
 }
 
+/// Echoes what is sent to `address`, until the test process ends.
+fn serve(namespace: &Namespace, address: &'static str) {
+    let listener = namespace.inside(move || TcpListener::bind(address)).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || echo(stream));
+        }
+    });
+}
+
 fn echo(mut stream: TcpStream) {
     let mut byte = [0];
     while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
@@ -425,8 +450,15 @@ async fn the_kernel_drops_who_is_held_and_nobody_else() {
     if !namespaces_or_skip("the kernel's drops") {
         return;
     }
-    let wire = Wire::new();
-    let mut responder = started(&wire.server).await;
+    for make in kernel::MAKERS {
+        let wire = Wire::new();
+        let mut responder = make(&wire.server);
+        responder.start().await.unwrap();
+        shuts_out_who_is_held(&wire, &mut *responder).await;
+    }
+}
+
+async fn shuts_out_who_is_held(wire: &Wire, responder: &mut dyn Responder) {
     for (target, from, neighbour) in [
         ("198.51.100.2", "198.51.100.2", "198.51.100.3"),
         ("198.51.100.2/31", "198.51.100.2", "2001:db8:a::2"),
@@ -437,7 +469,7 @@ async fn the_kernel_drops_who_is_held_and_nobody_else() {
     ] {
         let mut open = wire.connect(from).unwrap();
         assert!(answers(&mut open), "{target}: open before");
-        apply(&mut responder, &[target], 600).await;
+        apply(responder, &[target], 600).await;
         assert!(!answers(&mut open), "{target}: the connection that was open is shut");
         assert!(!wire.connects(from), "{target}: held");
         assert!(wire.connects(neighbour), "{target}: the neighbour never notices");
@@ -445,7 +477,7 @@ async fn the_kernel_drops_who_is_held_and_nobody_else() {
         assert!(wire.connects(from), "{target}: the allowed pass though held");
         responder.allow(&[]).await.unwrap();
         assert!(!wire.connects(from), "{target}: held again");
-        lift(&mut responder, &[target]).await;
+        lift(responder, &[target]).await;
         assert!(wire.connects(from), "{target}: lifted");
     }
 }

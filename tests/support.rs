@@ -62,6 +62,20 @@ impl Namespace {
         run(&self.command(&command.split(' ').collect::<Vec<_>>())).unwrap();
     }
 
+    /// The same for a line of the shell.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn run_in_shell(&self, line: &str) {
+        run(&self.command(&["sh", "-ec", line])).unwrap();
+    }
+
+    /// What `command`, words separated by spaces, prints in here.
+    pub fn output(&self, command: &str) -> String {
+        let line = self.command(&command.split(' ').collect::<Vec<_>>());
+        String::from_utf8_lossy(&Command::new(&line[0]).args(&line[1..]).output().unwrap().stdout).into_owned()
+    }
+
     /// Calls `f` in here: the sockets that it makes stay here.
     pub fn inside<T: Send + 'static>(&self, f: impl FnOnce() -> T + Send + 'static) -> T {
         let file = File::open(format!("/run/netns/{}", self.name)).unwrap();

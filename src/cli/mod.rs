@@ -3,8 +3,10 @@
 
 mod bench;
 mod bouncer;
+mod capability;
 mod config;
 mod daemon;
+mod doctor;
 mod explain;
 mod import;
 mod operate;
@@ -108,6 +110,8 @@ enum Verb {
     /// Try what is configured.
     #[command(subcommand)]
     Bench(bench::Verb),
+    /// Prove that blocking works on this host.
+    Doctor(doctor::Arguments),
     /// The configuration: check it, show it, describe it.
     #[command(subcommand)]
     Config(config::Verb),
@@ -154,6 +158,7 @@ pub fn main() -> ExitCode {
         Verb::Triage(verb) => triage::run(verb, &loaded.config, output),
         Verb::Calibrate(arguments) => triage::calibrate(arguments, &loaded.config, output),
         Verb::Bench(verb) => bench::run(verb, &loaded.config, output),
+        Verb::Doctor(arguments) => doctor::run(arguments, &loaded.config, output),
         Verb::Config(_) => Ok(ExitCode::SUCCESS),
     };
     match done {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{load_config, load_rules, own_log, stdout};
+use super::{capability, load_config, load_rules, own_log, stdout};
 use crate::config::{Config, LogConfig, LogFormat, LogLevel, Mode, Place};
 use crate::event::Timestamp;
 use crate::pipeline::discover::ServerLogs;
@@ -25,6 +25,10 @@ pub fn run(arguments: &Arguments, config: Config, place: &Place) -> anyhow::Resu
     let rules = load_rules(&config)?;
     let demo_log = LogConfig { level: LogLevel::Warn, format: LogFormat::Human, ..LogConfig::default() };
     own_log::start(if arguments.demo { &demo_log } else { &config.log })?;
+    // Before there are threads: each has capabilities of its own.
+    if let Err(error) = capability::pass_on() {
+        tracing::warn!("cannot pass this program's capabilities on to nft: {error}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     if arguments.demo {
         return demo(config, rules, &runtime);

@@ -289,7 +289,7 @@ async fn open_reporter(config: &Config, store: &Store) -> anyhow::Result<Option<
 }
 
 /// What carries out blocks: nothing in dry run.
-fn responders(config: &Config, mode: Mode) -> anyhow::Result<Vec<Box<dyn Responder>>> {
+pub(super) fn responders(config: &Config, mode: Mode) -> anyhow::Result<Vec<Box<dyn Responder>>> {
     let names: &[String] = match mode {
         Mode::DryRun => &["dry_run".into()],
         Mode::Enforce => &config.respond.names,

@@ -22,6 +22,7 @@ mod peers;
 pub mod reader;
 pub mod replay;
 mod reports;
+pub mod selfproof;
 pub mod surroundings;
 #[cfg(test)]
 mod tests;

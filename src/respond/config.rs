@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CloudflareConfig, CommandConfig, NginxConfig, WebhookConfig};
+use super::{CloudflareConfig, CommandConfig, IptablesConfig, NginxConfig, WebhookConfig};
 
 /// `[respond]`: what carries out a block in `mode = "enforce"`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +34,7 @@ pub struct RespondConfig {
     pub widest_v6: u8,
     /// Whether a network of which many clients were blocked lately is blocked as a whole.
     pub block_networks: bool,
+    pub iptables: IptablesConfig,
     pub nginx: NginxConfig,
     pub cloudflare: CloudflareConfig,
     pub command: CommandConfig,
@@ -52,6 +53,7 @@ impl Default for RespondConfig {
             widest_v4: 16,
             widest_v6: 32,
             block_networks: false,
+            iptables: IptablesConfig::default(),
             nginx: NginxConfig::default(),
             cloudflare: CloudflareConfig::default(),
             command: CommandConfig::default(),

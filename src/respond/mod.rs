@@ -1,10 +1,12 @@
 //! Takes permits, makes the firewall shut those targets out, and says what it holds. Never
 //! decides: a [`Permit`] comes from the gate alone.
 
+mod child;
 mod cloudflare;
 mod command;
 mod config;
 mod dry_run;
+mod iptables;
 mod nftables;
 mod nginx;
 mod shared;
@@ -25,6 +27,7 @@ pub use cloudflare::{Cloudflare, CloudflareConfig};
 pub use command::{Command, CommandConfig};
 pub use config::RespondConfig;
 pub use dry_run::DryRun;
+pub use iptables::{Backend, Iptables, IptablesConfig};
 pub use nftables::Nftables;
 pub use nginx::{Nginx, NginxConfig, NginxFormat};
 pub use webhook::{Webhook, WebhookConfig};
@@ -61,7 +64,7 @@ pub trait Responder: Send {
     ///
     /// # Errors
     /// Nothing of this call is in force, except after [`RespondError::TimedOut`] or
-    /// [`RespondError::Died`], when it is not known.
+    /// [`RespondError::Died`], when it is not known, and where the backend has no transactions.
     fn apply<'a>(&'a mut self, permits: &'a [Permit], now: Timestamp) -> Answer<'a, ()>;
 
     /// Lets exactly these targets go; those that are not held are fine.
@@ -158,6 +161,12 @@ pub static KINDS: &[Kind<Build>] = &[
         build: |_| Ok(Box::new(Nftables::default())),
     },
     Kind {
+        name: "iptables",
+        summary: "The same for hosts without nftables: one rule a family and chain, and ipset.",
+        example: "[respond]\nuse = [\"iptables\"]",
+        build: |config| Ok(Box::new(Iptables::new(config.iptables.clone()))),
+    },
+    Kind {
         name: "nginx",
         summary: "Has nginx answer 403 by a file that its configuration includes: for clients behind a proxy or CDN.",
         example: "[respond]\nuse = [\"nginx\"]",
@@ -183,19 +192,38 @@ pub static KINDS: &[Kind<Build>] = &[
     },
 ];
 
+/// Debian's package of a program of the firewall.
+fn package(program: &str) -> &'static str {
+    match program {
+        _ if program.ends_with("ipset") => "ipset",
+        _ if program.contains("tables") => "iptables",
+        _ => "nftables",
+    }
+}
+
+/// What using it takes.
+fn capabilities(program: &str) -> &'static str {
+    // iptables asks the kernel for a set's number through a raw socket.
+    if package(program) == "iptables" { "CAP_NET_ADMIN CAP_NET_RAW" } else { "CAP_NET_ADMIN" }
+}
+
 /// Why a responder could not do what it was told.
 #[derive(Debug, thiserror::Error)]
 pub enum RespondError {
-    #[error("`{program}` is not installed: install it (apt-get install nftables), or set mode = \"dry_run\"")]
+    #[error(
+        "`{program}` is not installed: install it (apt-get install {}), or set mode = \"dry_run\"",
+        package(program)
+    )]
     Missing { program: String },
     #[error(
-        "`{program}` may not change the firewall: run as root or with CAP_NET_ADMIN \
-         (systemd: AmbientCapabilities=CAP_NET_ADMIN), or set mode = \"dry_run\""
+        "`{program}` may not change the firewall: run as root or with {capabilities} \
+         (systemd: AmbientCapabilities={capabilities}), or set mode = \"dry_run\"",
+        capabilities = capabilities(program)
     )]
     NotPermitted { program: String },
     #[error(
-        "the firewall table of ours was removed by someone else (a restart of nftables.service flushes every table): \
-         it and its bans have to be made again"
+        "the firewall's rules or sets of ours were removed by someone else (a restart of nftables.service flushes \
+         every table): they and their bans have to be made again"
     )]
     Lost,
     #[error("a firewall set is full ({limit} targets): lift bans, shorten them, or ban networks instead of addresses")]

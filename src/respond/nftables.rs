@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
-use super::{Answer, MAX_SECS, RespondError, Responder};
+use super::{Answer, Dropped, MAX_SECS, RespondError, Responder, child};
 use crate::decide::Permit;
 use crate::event::{Outcome, Timestamp};
 use process::Nft;
@@ -19,26 +19,25 @@ pub struct Nftables {
     nft: Nft,
     /// The sets that the chain's rules look into.
     sets: BTreeSet<BlockSet>,
+    /// When last looked at.
+    dropped: Option<Dropped>,
 }
 
 impl Default for Nftables {
     fn default() -> Self {
-        // Absolute first: an ordinary user's search path lacks /usr/sbin.
-        let places = ["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft", "/usr/local/sbin/nft"];
-        let program = places.into_iter().find(|place| std::path::Path::new(place).exists()).unwrap_or("nft");
-        Nftables::with_command(vec![program.into()])
+        Nftables::with_command(vec![child::find("nft").unwrap_or_else(|| "nft".into())])
     }
 }
 
 impl Nftables {
     /// The responder that runs `command` in place of nft, such as `ip netns exec NAME nft`.
     pub fn with_command(command: Vec<String>) -> Nftables {
-        Nftables { nft: Nft::new(command), sets: BlockSet::ALWAYS.into() }
+        Nftables { nft: Nft::new(command), sets: BlockSet::ALWAYS.into(), dropped: None }
     }
 
     async fn make_table(&mut self) -> Result<(), RespondError> {
         let mut sets = BTreeSet::from(BlockSet::ALWAYS);
-        sets.extend(self.nft.list(&["-t", "list", "sets", "inet"]).await?.into_iter().map(|(set, _)| set));
+        sets.extend(self.nft.table().await?.sets.into_keys());
         self.nft.run(&script::table(&sets)).await?;
         self.sets = sets;
         Ok(())
@@ -82,8 +81,16 @@ impl Nftables {
     }
 
     async fn ask(&mut self) -> Result<Vec<Outcome>, RespondError> {
-        let sets = self.nft.list(&["list", "table", "inet", script::TABLE]).await?;
-        Ok(sets.into_iter().flat_map(|(_, held)| held).collect())
+        let table = self.nft.list().await?;
+        Ok(table.sets.into_values().flatten().collect())
+    }
+
+    /// A set in use cannot be removed, so what is missing shows in the rules.
+    async fn look(&mut self) -> Result<(), RespondError> {
+        let table = self.nft.table().await?;
+        self.dropped = Some(table.dropped);
+        let is_whole = table.rules == script::FIXED_RULES + self.sets.len();
+        if is_whole { Ok(()) } else { Err(RespondError::Lost) }
     }
 }
 
@@ -109,7 +116,11 @@ impl Responder for Nftables {
     }
 
     fn check(&mut self) -> Answer<'_, ()> {
-        Box::pin(async { self.nft.run(script::CHECK).await })
+        Box::pin(self.look())
+    }
+
+    fn dropped(&mut self) -> Answer<'_, Option<Dropped>> {
+        Box::pin(std::future::ready(Ok(self.dropped)))
     }
 
     fn allow<'a>(&'a mut self, networks: &'a [IpNet]) -> Answer<'a, ()> {

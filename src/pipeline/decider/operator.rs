@@ -124,6 +124,8 @@ impl Decider {
             self.given.store.allow_list().await?.into_iter().map(|entry| entry.network).collect();
         self.given.allowed.send_replace(networks.clone());
         let passing = self.passing();
+        // The surroundings still show the old list; when they show the new one, the firewall follows again.
+        self.allow_seen = self.given.surroundings.borrow().allow.clone();
         let passed = self.responders.pass(&passing).await;
         // The gate must not wait for the next reading of the surroundings.
         let mut changed = self.given.surroundings.clone();

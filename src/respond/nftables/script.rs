@@ -12,6 +12,12 @@ use crate::event::ClientKey;
 /// Our table in the family `inet`.
 pub(super) const TABLE: &str = "palisade";
 
+/// The chain in it.
+pub(super) const CHAIN: &str = "gate";
+
+/// Rules of the chain besides one for each block set.
+pub(super) const FIXED_RULES: usize = 3;
+
 /// Targets a set holds at most, so that kernel memory stays bounded.
 pub(super) const SET_SIZE: u32 = 131_072;
 
@@ -108,10 +114,10 @@ pub(super) fn table(sets: &BTreeSet<BlockSet>) -> String {
     // connections and containers are shut too. `accept` ends this chain only: other tables still judge.
     push(
         &mut out,
-        format_args!("add chain inet {TABLE} gate {{ type filter hook prerouting priority -310; policy accept; }}"),
+        format_args!("add chain inet {TABLE} {CHAIN} {{ type filter hook prerouting priority -310; policy accept; }}"),
     );
-    push(&mut out, format_args!("flush chain inet {TABLE} gate"));
-    let mut rule = |rule: std::fmt::Arguments<'_>| push(&mut out, format_args!("add rule inet {TABLE} gate {rule}"));
+    push(&mut out, format_args!("flush chain inet {TABLE} {CHAIN}"));
+    let mut rule = |rule: std::fmt::Arguments<'_>| push(&mut out, format_args!("add rule inet {TABLE} {CHAIN} {rule}"));
     rule(format_args!("iif lo accept"));
     rule(format_args!("ip saddr @allow4 accept"));
     rule(format_args!("ip6 saddr @allow6 accept"));
@@ -164,9 +170,6 @@ pub(super) fn allow(networks: &[IpNet]) -> String {
     }
     out
 }
-
-/// Fails when the chain is gone.
-pub(super) const CHECK: &str = "list chain inet palisade gate; ";
 
 fn push(out: &mut String, command: std::fmt::Arguments<'_>) {
     let _ = write!(out, "{command}; ");
