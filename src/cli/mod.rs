@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Takes arguments, prints, and exits 0 (ok), 1 (found or
 //! failed), 2 (usage) or 78 (bad configuration).
 
+mod azure;
 mod bench;
 mod config;
 mod daemon;
@@ -93,6 +94,9 @@ enum Verb {
     /// Try what is configured.
     #[command(subcommand)]
     Bench(bench::Verb),
+    /// The Azure responder: make what it needs, verify it.
+    #[command(subcommand)]
+    Azure(azure::Verb),
     /// The configuration: check it, show it, describe it.
     #[command(subcommand)]
     Config(config::Verb),
@@ -134,6 +138,7 @@ pub fn main() -> ExitCode {
         Verb::Triage(verb) => triage::run(verb, &loaded.config, output),
         Verb::Calibrate(arguments) => triage::calibrate(arguments, &loaded.config, output),
         Verb::Bench(verb) => bench::run(verb, &loaded.config, output),
+        Verb::Azure(verb) => azure::run(verb, &loaded.config, output),
         Verb::Config(_) => Ok(ExitCode::SUCCESS),
     };
     match done {

@@ -1,6 +1,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::azure::AzureConfig;
+
 /// `[respond]`: what carries out a block in `mode = "enforce"`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -17,6 +19,7 @@ pub struct RespondConfig {
     /// New blocks in any minute; what goes beyond is held, and said.
     #[schemars(range(min = 1))]
     pub max_blocks_per_min: u32,
+    pub azure: AzureConfig,
 }
 
 impl Default for RespondConfig {
@@ -26,6 +29,7 @@ impl Default for RespondConfig {
             block_duration_secs: 14_400,
             max_block_duration_secs: 604_800,
             max_blocks_per_min: 60,
+            azure: AzureConfig::default(),
         }
     }
 }

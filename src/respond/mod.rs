@@ -1,6 +1,7 @@
 //! Takes permits, makes the firewall shut those targets out, and says what it holds. Never
 //! decides: a [`Permit`] comes from the gate alone.
 
+pub mod azure;
 mod config;
 mod dry_run;
 mod nftables;
@@ -39,6 +40,11 @@ pub trait Responder: Send {
     /// How it is to be called.
     fn manner(&self) -> Manner {
         Manner::KERNEL
+    }
+
+    /// Whether the backend has a place for such a target at all; what it has not is never given to it.
+    fn takes(&self, _target: &IpNet) -> bool {
+        true
     }
 
     /// Makes the backend ready; called before anything else. What it already holds stays held.
@@ -142,6 +148,12 @@ pub static KINDS: &[Kind<Build>] = &[
         summary: "Drops packets in the Linux kernel, before connection tracking, with kernel-side expiry.",
         example: "[respond]\nuse = [\"nftables\"]",
         build: |_| Ok(Box::new(Nftables::default())),
+    },
+    Kind {
+        name: "azure",
+        summary: "Lists targets in Azure: IP groups, network security groups, WAF policies. Takes seconds to minutes.",
+        example: "[respond]\nuse = [\"nftables\", \"azure\"]",
+        build: |config| azure::build(&config.azure),
     },
 ];
 
