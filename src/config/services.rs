@@ -130,5 +130,7 @@ mod tests {
         let filed = settled(vec![tier(cerebras)], &[("CEREBRAS_API_KEY_FILE", "/run/secrets/key")]);
         assert_eq!(filed.tier[0].api_key_file, Some("/run/secrets/key".into()));
         assert!(!format!("{config:?}").contains("\"ck\""), "and nobody is shown one");
+        let azure = settled(vec![], &[("AZURE_CLIENT_SECRET", "s"), ("AZURE_TENANT_ID", "t")]).respond.azure;
+        assert_eq!((azure.client_secret.reveal(), &*azure.tenant_id, &*azure.client_id), ("s", "t", ""));
     }
 }

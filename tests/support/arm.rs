@@ -242,10 +242,13 @@ impl State {
     fn token(&mut self, request: &Request) -> Answer {
         let form = String::from_utf8_lossy(&request.body).into_owned();
         if request.method == "POST" && !form.contains("client_secret=hush") {
-            return Answer::json(401, &json!({
-                "error": "invalid_client", "error_codes": [7000215],
-                "error_description": "AADSTS7000215: Invalid client secret provided.",
-            }));
+            return Answer::json(
+                401,
+                &json!({
+                    "error": "invalid_client", "error_codes": [7000215],
+                    "error_description": "AADSTS7000215: Invalid client secret provided.",
+                }),
+            );
         }
         let token = format!("token-{}", self.tokens.len());
         self.tokens.push(token.clone());
@@ -404,11 +407,14 @@ fn check(id: &str, body: &Value) -> Result<(), (&'static str, String)> {
             return Err(("LocationRequired", "The location property is required for this definition.".into()));
         }
     }
+    if id.contains("/applicationgatewayweb") && body["properties"]["customRules"].to_string().contains("2001:") {
+        return Err(("ApplicationGatewayFirewallInvalidCustomRule", "IPMatch supports IPv4 alone.".into()));
+    }
     if id.contains("/securityrules/") {
         let entries = strings(&body["properties"]["sourceAddressPrefixes"]);
         let nets: Vec<IpNet> = entries.iter().map(net).collect();
         let all: BTreeSet<IpNet> = nets.iter().copied().collect();
-        let wide = |net: &IpNet| (0..net.prefix_len()).map(|len| IpNet::new(net.addr(), len).unwrap().trunc());
+        let wide = |net: IpNet| (0..net.prefix_len()).map(move |len| IpNet::new(net.addr(), len).unwrap().trunc());
         if nets.is_empty() {
             return Err(("SecurityRuleParameterNotSpecified", "SourceAddressPrefix must be specified.".into()));
         }
@@ -419,7 +425,7 @@ fn check(id: &str, body: &Value) -> Result<(), (&'static str, String)> {
             let code = "ResourceCannotContainAddressPrefixesFromDifferentAddressFamilies";
             return Err((code, "prefixes that belong to different address families".into()));
         }
-        if all.len() < nets.len() || all.iter().any(|net| wide(net).any(|wide| all.contains(&wide))) {
+        if all.len() < nets.len() || all.iter().any(|net| wide(*net).any(|wide| all.contains(&wide))) {
             return Err(("OverlappingSubnetsNotPermittedInSecurityRule", "SourceAddressPrefix overlaps.".into()));
         }
     }

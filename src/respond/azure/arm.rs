@@ -91,19 +91,6 @@ impl Arm {
         }
     }
 
-    /// The same; none when there is none.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub async fn find(&mut self, path: &str) -> Result<Option<Value>, RespondError> {
-        match self.read(path).await {
-            Err(Fault::Missing(_)) => Ok(None),
-            Ok(heard) => Ok(Some(heard.json)),
-            // Tried more than once there.
-            Err(_) => self.get(path).await.map(Some),
-        }
-    }
-
     /// Puts what `change` makes of the resource, which is none when it is not there, and waits until
     /// it is in force. Read and changed again when somebody else was faster.
     ///

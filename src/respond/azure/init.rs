@@ -66,7 +66,9 @@ impl Azure {
         }
         for (number, list) in self.lists.iter().enumerate() {
             let change = |resource: Option<Value>| match (resource, &list.shape) {
-                (None, Shape::IpGroup) if config.location.is_empty() => Err(settings("location, such as \"westeurope\",")),
+                (None, Shape::IpGroup) if config.location.is_empty() => {
+                    Err(settings("location, such as \"westeurope\","))
+                }
                 (None, Shape::IpGroup) => Ok(Some(json!({
                     "location": config.location, "properties": { "ipAddresses": [] },
                 }))),
@@ -200,7 +202,8 @@ impl Azure {
         if rule.is_some_and(|rule| rule["state"] == "Disabled" || rule["enabledState"] == "Disabled") {
             notes.push(problem(format!("the custom rule in {name} is disabled")));
         }
-        let users = ["applicationGateways", "httpListeners", "pathBasedRules", "frontendEndpointLinks", "securityPolicyLinks"];
+        let users =
+            ["applicationGateways", "httpListeners", "pathBasedRules", "frontendEndpointLinks", "securityPolicyLinks"];
         if users.iter().all(|user| members(&policy["properties"][user]).next().is_none()) {
             notes.push(problem(format!("{name} is in use nowhere")));
         }
@@ -291,7 +294,7 @@ fn custom_rule(list: &List, priority: u32) -> Value {
             "matchConditions": [{
                 "matchVariables": [{ "variableName": "RemoteAddr" }], "operator": "IPMatch",
                 // Azure spells it so.
-                "negationConditon": false, "matchValues": NOBODY,
+                "negationConditon": false, "matchValues": [NOBODY[0]],
             }],
         }),
         Shape::IpGroup | Shape::SecurityRule => Value::Null,
@@ -299,12 +302,7 @@ fn custom_rule(list: &List, priority: u32) -> Value {
 }
 
 /// The rule collection group with a rule that denies all these IP groups; none when it has one.
-fn add_rule(
-    group: Option<Value>,
-    ids: &[String],
-    name: &str,
-    priority: u32,
-) -> Result<Option<Value>, RespondError> {
+fn add_rule(group: Option<Value>, ids: &[String], name: &str, priority: u32) -> Result<Option<Value>, RespondError> {
     let Some(mut group) = group else {
         return Ok(Some(json!({ "properties": { "priority": priority, "ruleCollections": [{
             "ruleCollectionType": "FirewallPolicyFilterRuleCollection", "name": name, "priority": priority,

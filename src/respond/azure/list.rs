@@ -79,13 +79,16 @@ pub(super) fn lists(config: &AzureConfig) -> Vec<List> {
             // Names of custom rules hold letters and digits alone.
             let rule: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
             let title = format!("custom rule {rule} of WAF policy {resource}");
-            let (kind, shape) = match waf {
+            let (kind, shape, family) = match waf {
+                // "IPMatch … only supports IPv4."
                 AzureWaf::ApplicationGateway => {
-                    ("ApplicationGatewayWebApplicationFirewallPolicies", Shape::ApplicationGateway(rule))
+                    ("ApplicationGatewayWebApplicationFirewallPolicies", Shape::ApplicationGateway(rule), Family::V4)
                 }
-                AzureWaf::FrontDoor => ("frontDoorWebApplicationFirewallPolicies", Shape::FrontDoor(rule)),
+                AzureWaf::FrontDoor => {
+                    ("frontDoorWebApplicationFirewallPolicies", Shape::FrontDoor(rule), Family::Both)
+                }
             };
-            vec![list(format!("{kind}/{resource}"), title, MAX_IN_WAF, shape, Family::Both)]
+            vec![list(format!("{kind}/{resource}"), title, MAX_IN_WAF, shape, family)]
         }
     }
 }

