@@ -586,6 +586,8 @@ fn the_example_is_true() {
     assert_eq!(whole.detect.rules_dir.take(), Some("/etc/palisade/rules.d".into()));
     assert_eq!(whole.memory.redis_url_file.take(), Some("/etc/palisade/redis_url".into()));
     assert_eq!(whole.memory.redis_ca_file.take(), Some("/etc/palisade/redis-ca.pem".into()));
+    assert_eq!(whole.respond.azure.batch_secs.take(), Some(5));
+    assert_eq!(whole.respond.azure.client_secret_file.take(), Some("/etc/palisade/azure.key".into()));
     assert_eq!(whole.log.file.take(), Some("/var/log/palisade/palisade.log".into()));
     assert_eq!(whole, Config::default());
 }
@@ -672,6 +674,24 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         max_block_duration_secs = 604800  # default
         max_blocks_per_min = 60  # default
 
+        [respond.azure]
+        mode = "nsg"  # default
+        subscription = ""  # default
+        resource_group = ""  # default
+        resource = ""  # default
+        waf = "application_gateway"  # default
+        name = "palisade-block"  # default
+        groups = 1  # default
+        location = ""  # default
+        priority = 100  # default
+        timeout_secs = 900  # default
+        credential = "client_secret"  # default
+        tenant_id = ""  # default
+        client_id = ""  # default
+        client_secret = ""  # default
+        endpoint = "https://management.azure.com"  # default
+        authority = "https://login.microsoftonline.com"  # default
+
         [triage]
         privacy = "masked"  # default
         max_waiting = 256  # default
@@ -708,7 +728,7 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         max_size_mb = 10  # default
         max_files = 5  # default
 
-        # not set: detect.rules_dir, log.file, memory.redis_ca_file, memory.redis_url_file, reputation.abuseipdb_key_file, reputation.virustotal_key_file
+        # not set: detect.rules_dir, log.file, memory.redis_ca_file, memory.redis_url_file, reputation.abuseipdb_key_file, reputation.virustotal_key_file, respond.azure.batch_secs, respond.azure.client_secret_file
     "#]];
     expected.assert_eq(&shown);
 }
