@@ -80,6 +80,7 @@ impl Azure {
         if add.is_empty() && remove.is_empty() {
             return Ok(());
         }
+        self.arm.sent.clear();
         let mut known: HashSet<IpNet> = self.wanted.keys().chain(add.keys()).copied().collect();
         known.extend(remove.iter().map(IpNet::trunc));
         let mut wanted = self.wanted.clone();
