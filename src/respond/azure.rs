@@ -38,6 +38,3 @@ pub(super) fn build(config: &AzureConfig) -> Result<Box<dyn Responder>, RespondE
         Err(RespondError::Settings("this palisade is built without Azure (the cargo feature `azure`)".into()))
     }
 }
-
-#[cfg(all(test, feature = "azure"))]
-mod tests;

@@ -1,5 +1,8 @@
 //! Where Azure keeps lists of addresses, and what is written to them. No request is made here.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 

@@ -4,8 +4,7 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::list::{holds, lists, merge, parse, place};
-use super::{AzureConfig, AzureMode, AzureWaf};
+use super::{AzureConfig, AzureMode, AzureWaf, holds, lists, merge, parse, place};
 
 fn config(mode: AzureMode) -> AzureConfig {
     AzureConfig { mode, resource: "web".into(), groups: 7, ..AzureConfig::default() }
