@@ -179,7 +179,7 @@ pub fn policy(waf: AzureWaf, has_rule: bool) -> Value {
         }
         AzureWaf::FrontDoor => {
             let ours = json!({ "name": "palisadeblock", "priority": 100, "action": "Block", "matchConditions": [{
-                "matchVariable": "RemoteAddr", "operator": "IPMatch", "negateCondition": false, "matchValue": nobody,
+                "matchVariable": "SocketAddr", "operator": "IPMatch", "negateCondition": false, "matchValue": nobody,
             }] });
             let rules = if has_rule { json!({ "rules": [ours] }) } else { Value::Null };
             json!({ "location": "Global", "sku": { "name": "Premium_AzureFrontDoor" }, "properties": {

@@ -286,7 +286,8 @@ fn custom_rule(list: &List, priority: u32) -> Value {
         Shape::FrontDoor(name) => json!({
             "name": name, "priority": priority, "ruleType": "MatchRule", "action": "Block", "enabledState": "Enabled",
             "matchConditions": [{
-                "matchVariable": "RemoteAddr", "operator": "IPMatch", "negateCondition": false, "matchValue": NOBODY,
+                // RemoteAddr is what X-Forwarded-For says first, which a client may choose.
+                "matchVariable": "SocketAddr", "operator": "IPMatch", "negateCondition": false, "matchValue": NOBODY,
             }],
         }),
         Shape::ApplicationGateway(name) => json!({
