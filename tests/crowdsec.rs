@@ -102,7 +102,7 @@ fn debians_firewall_bouncer_holds_whom_we_ban() {
 
     attacks(&home, "198.51.100.66");
     let secs = eventually("who attacks is held", || v4("198.51.100.66"));
-    assert!((14_300..=14_400).contains(&secs), "{secs}");
+    assert!((12_900..=15_840).contains(&secs), "{secs}");
     home.json(&["ban", "2001:db8::bad", "--for", "90s"]);
     let secs = eventually("by IPv6 too", || v6("2001:db8::bad"));
     assert!((60..=90).contains(&secs), "{secs}");
@@ -187,7 +187,7 @@ fn debians_custom_bouncer_calls_its_program_with_our_decisions() {
     let words = called("an attacker is added", "198.51.100.66", 1);
     assert_eq!((&*words[0], &*words[3]), ("add", "palisade/sqli"));
     let secs: u64 = words[2].parse().unwrap();
-    assert!((14_300..=14_400).contains(&secs), "{secs}");
+    assert!((12_900..=15_840).contains(&secs), "{secs}");
     attacks(&home, "2001:db8:bad:66::66");
     let words = called("a /64 is a range, whole", "2001:db8:bad:66::/64", 1);
     assert_eq!(words[0], "add");

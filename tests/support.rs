@@ -1,5 +1,7 @@
 //! What several tests need: network namespaces of their own, the program, a web server.
 
+#[cfg(feature = "azure")]
+pub mod arm;
 pub mod cloudflare;
 pub mod daemon;
 pub mod log;

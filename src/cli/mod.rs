@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Takes arguments, prints, and exits 0 (ok), 1 (found or
 //! failed), 2 (usage) or 78 (bad configuration).
 
+mod azure;
 mod bench;
 mod bouncer;
 mod capability;
@@ -112,6 +113,9 @@ enum Verb {
     Bench(bench::Verb),
     /// Prove that blocking works on this host.
     Doctor(doctor::Arguments),
+    /// The Azure responder: make what it needs, verify it.
+    #[command(subcommand)]
+    Azure(azure::Verb),
     /// The configuration: check it, show it, describe it.
     #[command(subcommand)]
     Config(config::Verb),
@@ -159,6 +163,7 @@ pub fn main() -> ExitCode {
         Verb::Calibrate(arguments) => triage::calibrate(arguments, &loaded.config, output),
         Verb::Bench(verb) => bench::run(verb, &loaded.config, output),
         Verb::Doctor(arguments) => doctor::run(arguments, &loaded.config, output),
+        Verb::Azure(verb) => azure::run(verb, &loaded.config, output),
         Verb::Config(_) => Ok(ExitCode::SUCCESS),
     };
     match done {

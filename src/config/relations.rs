@@ -55,6 +55,10 @@ pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known
         };
         report.add("client.allow_names", "client.allow_names", format!("{} {why}", quoted(name)));
     }
+    if !respond.azure.client_secret.is_empty() && respond.azure.client_secret_file.is_some() {
+        let why = "`client_secret` is set too; remove one of the two".into();
+        report.add("respond.azure.client_secret_file", "respond.azure.client_secret_file", why);
+    }
 
     if let Err(why) = config.memory.check_url() {
         report.add("memory.redis_url", "memory.redis_url", why.to_owned());

@@ -1,5 +1,5 @@
-//! Where models and reputation services are and by which key, where nobody says: from the variables
-//! that these services customarily have.
+//! Where models, reputation services and Azure are and by which key, where nobody says: from the
+//! variables that these services customarily have.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -42,6 +42,17 @@ pub(super) fn settle(config: &mut Config, environment: &[(OsString, OsString)]) 
         let names: Vec<&str> = KEYS.iter().filter(|(host, _)| tier.url.contains(host)).map(|(_, name)| *name).collect();
         find(&mut tier.api_key, &mut tier.api_key_file, &names, variable);
     }
+    let azure = &mut config.respond.azure;
+    for (value, name) in [
+        (&mut azure.subscription, "AZURE_SUBSCRIPTION_ID"),
+        (&mut azure.tenant_id, "AZURE_TENANT_ID"),
+        (&mut azure.client_id, "AZURE_CLIENT_ID"),
+    ] {
+        if value.is_empty() {
+            *value = variable(name).unwrap_or_default().into();
+        }
+    }
+    find(&mut azure.client_secret, &mut azure.client_secret_file, &["AZURE_CLIENT_SECRET"], variable);
     let reputation = &mut config.reputation;
     find(&mut reputation.abuseipdb_key, &mut reputation.abuseipdb_key_file, ABUSEIPDB, variable);
     find(&mut reputation.virustotal_key, &mut reputation.virustotal_key_file, VIRUSTOTAL, variable);
@@ -119,5 +130,7 @@ mod tests {
         let filed = settled(vec![tier(cerebras)], &[("CEREBRAS_API_KEY_FILE", "/run/secrets/key")]);
         assert_eq!(filed.tier[0].api_key_file, Some("/run/secrets/key".into()));
         assert!(!format!("{config:?}").contains("\"ck\""), "and nobody is shown one");
+        let azure = settled(vec![], &[("AZURE_CLIENT_SECRET", "s"), ("AZURE_TENANT_ID", "t")]).respond.azure;
+        assert_eq!((azure.client_secret.reveal(), &*azure.tenant_id, &*azure.client_id), ("s", "t", ""));
     }
 }

@@ -625,6 +625,8 @@ fn the_example_is_true() {
     assert_eq!(whole.detect.rules_dir.take(), Some("/etc/palisade/rules.d".into()));
     assert_eq!(whole.memory.redis_url_file.take(), Some("/etc/palisade/redis_url".into()));
     assert_eq!(whole.memory.redis_ca_file.take(), Some("/etc/palisade/redis-ca.pem".into()));
+    assert_eq!(whole.respond.azure.batch_secs.take(), Some(5));
+    assert_eq!(whole.respond.azure.client_secret_file.take(), Some("/etc/palisade/azure.key".into()));
     assert_eq!(whole.log.file.take(), Some("/var/log/palisade/palisade.log".into()));
     assert_eq!(whole, Config::default());
 }
@@ -719,6 +721,9 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         widest_v6 = 32  # default
         block_networks = false  # default
 
+        [respond.iptables]
+        backend = "auto"  # default
+
         [respond.nginx]
         file = "/etc/nginx/palisade.conf"  # default
         format = "deny"  # default
@@ -750,11 +755,26 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         retries = 3  # default
         behind_proxies = false  # default
 
+        [respond.azure]
+        mode = "nsg"  # default
+        subscription = ""  # default
+        resource_group = ""  # default
+        resource = ""  # default
+        waf = "application_gateway"  # default
+        name = "palisade-block"  # default
+        groups = 1  # default
+        location = ""  # default
+        priority = 100  # default
+        timeout_secs = 900  # default
+        credential = "client_secret"  # default
+        tenant_id = ""  # default
+        client_id = ""  # default
+        client_secret = ""  # default
+        endpoint = "https://management.azure.com"  # default
+        authority = "https://login.microsoftonline.com"  # default
+
         [crowdsec_api]
         listen = ""  # default
-
-        [respond.iptables]
-        backend = "auto"  # default
 
         [triage]
         privacy = "masked"  # default
@@ -794,7 +814,7 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         max_size_mb = 10  # default
         max_files = 5  # default
 
-        # not set: detect.rules_dir, log.file, memory.redis_ca_file, memory.redis_url_file, reputation.abuseipdb_key_file, reputation.virustotal_key_file, respond.cloudflare.token_file, respond.webhook.dead_letter, respond.webhook.key_file
+        # not set: detect.rules_dir, log.file, memory.redis_ca_file, memory.redis_url_file, reputation.abuseipdb_key_file, reputation.virustotal_key_file, respond.azure.batch_secs, respond.azure.client_secret_file, respond.cloudflare.token_file, respond.webhook.dead_letter, respond.webhook.key_file
     "#]];
     expected.assert_eq(&shown);
 }

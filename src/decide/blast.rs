@@ -58,9 +58,10 @@ struct Blast {
     was_served: bool,
 }
 
-/// Whether limits are for it: not for a person who blocks, nor for what was in force before a restart.
+/// Whether limits are for it: not for a person who blocks or chose a list, nor for what was in force before
+/// a restart.
 fn is_limited(proposal: &Proposal) -> bool {
-    !matches!(proposal.proposer, Proposer::Operator | Proposer::Restored)
+    !matches!(proposal.proposer, Proposer::Operator | Proposer::Imported | Proposer::Restored)
 }
 
 impl Blasts {

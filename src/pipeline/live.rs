@@ -30,6 +30,8 @@ use crate::event::{Status, Timestamp, digest};
 use crate::memory::{self, Memory};
 use crate::plugin;
 use crate::record::Store;
+#[cfg(feature = "azure")]
+pub use crate::respond::azure::{Azure, Level};
 use crate::respond::{self, Responder};
 use crate::show::{self, Backend, Command, Request};
 use crate::tail::{Limits, SourceConfig, Sources, Start};

@@ -1,6 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::azure::AzureConfig;
 use super::{CloudflareConfig, CommandConfig, IptablesConfig, NginxConfig, WebhookConfig};
 
 /// `[respond]`: what carries out a block in `mode = "enforce"`.
@@ -39,6 +40,7 @@ pub struct RespondConfig {
     pub cloudflare: CloudflareConfig,
     pub command: CommandConfig,
     pub webhook: WebhookConfig,
+    pub azure: AzureConfig,
 }
 
 impl Default for RespondConfig {
@@ -58,6 +60,7 @@ impl Default for RespondConfig {
             cloudflare: CloudflareConfig::default(),
             command: CommandConfig::default(),
             webhook: WebhookConfig::default(),
+            azure: AzureConfig::default(),
         }
     }
 }

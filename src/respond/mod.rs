@@ -1,6 +1,7 @@
 //! Takes permits, makes the firewall shut those targets out, and says what it holds. Never
 //! decides: a [`Permit`] comes from the gate alone.
 
+pub mod azure;
 mod child;
 mod cloudflare;
 mod command;
@@ -51,6 +52,11 @@ pub trait Responder: Send {
     /// How it is to be called.
     fn manner(&self) -> Manner {
         Manner::KERNEL
+    }
+
+    /// Whether the backend has a place for such a target at all; what it has not is never given to it.
+    fn takes(&self, _target: &IpNet) -> bool {
+        true
     }
 
     /// Makes the backend ready; called before anything else. What it already holds stays held.
@@ -189,6 +195,12 @@ pub static KINDS: &[Kind<Build>] = &[
         summary: "Posts bans and unbans to a server of yours, as signed JSON.",
         example: "[respond]\nuse = [\"nftables\", \"webhook\"]",
         build: |config| Ok(Box::new(Webhook::new(&config.webhook)?)),
+    },
+    Kind {
+        name: "azure",
+        summary: "Lists targets in Azure: IP groups, network security groups, WAF policies. Takes seconds to minutes.",
+        example: "[respond]\nuse = [\"nftables\", \"azure\"]",
+        build: |config| azure::build(&config.azure),
     },
 ];
 

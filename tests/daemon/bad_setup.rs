@@ -207,7 +207,7 @@ fn on_a_full_disk_it_goes_on_says_so_and_records_when_there_is_space() {
         "--mount",
         "sh",
         "-ec",
-        "mkdir -p state && mount -t tmpfs -o size=1m tmpfs state && exec \"$@\"",
+        "mkdir -p state && mount -t tmpfs -o size=2m tmpfs state && exec \"$@\"",
         "sh",
     ]);
     follow(&home);

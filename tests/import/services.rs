@@ -134,7 +134,7 @@ fn bans_by_rules_are_reported_to_abuseipdb_once_and_nothing_of_the_log_with_them
     attack("203.0.113.9", 2);
     eventually("it is reported", || server.requests().first().cloned());
     home.json(&["ban", "1.2.3.5"]);
-    attack("2606:4700::1111", 3);
+    attack("2600:1f00::1111", 3);
     let second = eventually("so is the next", || server.requests().get(1).cloned());
     let first = server.requests()[0].clone();
     assert_eq!((first.method.as_str(), first.path.as_str()), ("POST", "/report"));

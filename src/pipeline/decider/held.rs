@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::{AT_ONCE, Change, Decider, Done};
+use super::{AT_ONCE, Change, Decider, Done, PATIENCE};
 use crate::config::Mode;
 use crate::decide::{self, Blasts, Limits, Permit, Refusal, gate};
 use crate::event::{ClientKey, DecisionState, Ground, Proposal, Proposer, Timestamp, shown};
@@ -99,6 +99,7 @@ impl Decider {
         let released: Vec<String> = permits.iter().map(|permit| shown(permit.target())).collect();
         tracing::warn!(blocks = released.len(), "held blocks are released by an operator");
         self.conclude(permits, settled, now).await;
+        self.recorder.flush(PATIENCE).await;
         json!({ "released": released, "refused": refused, "held": self.held.len() })
     }
 

@@ -14,6 +14,9 @@ use crate::record::{self, Store, StoreError};
 /// Until a store that failed is tried again, and between two looks at what has expired.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Findings that are put together in one transaction.
+const MAX_TOGETHER: usize = 256;
+
 /// What was done and must be recorded.
 #[derive(Default)]
 pub(super) struct Done {
@@ -37,9 +40,10 @@ pub(super) struct Change {
 
 impl Done {
     /// Whether `later` may be part of the same transaction: a checkpoint replaces all marks, and must not
-    /// take with it those of files that came after it.
+    /// take with it those of files that came after it; a large one may find no room on a small disk.
     fn takes(&self, later: &Done) -> bool {
-        self.checkpoint.is_none() || later.new_files.is_empty()
+        let fits = self.findings.len() + later.findings.len() <= MAX_TOGETHER;
+        fits && (self.checkpoint.is_none() || later.new_files.is_empty())
     }
 
     fn add(&mut self, later: Done) {

@@ -68,6 +68,8 @@ pub(super) struct PostStatus {
     pub repairs: u64,
     /// Bans that were put back by those.
     pub restored: u64,
+    /// Targets that its backend has no place for, such as IPv6 where there is IPv4 alone.
+    pub not_taken: u64,
     pub dropped: Option<Dropped>,
 }
 
@@ -314,6 +316,9 @@ impl Task {
     fn take(&mut self, order: Order) {
         match order {
             Order::Hold(permits) => {
+                let (permits, others): (Vec<_>, Vec<_>) =
+                    permits.into_iter().partition(|permit| self.responder.takes(&permit.target()));
+                self.pass_over(&others);
                 for permit in permits {
                     let target = permit.target();
                     self.leaving.remove(&target);
@@ -322,7 +327,7 @@ impl Task {
                 }
             }
             Order::Free(targets) => {
-                for target in targets {
+                for target in targets.into_iter().filter(|target| self.responder.takes(target)) {
                     self.wanted.remove(&target);
                     self.fresh.remove(&target);
                     self.leaving.insert(target);
@@ -340,6 +345,19 @@ impl Task {
                 self.compare_at = Instant::now();
             }
         }
+    }
+
+    /// Nobody need wait for what the backend has no place for.
+    fn pass_over(&mut self, permits: &[Permit]) {
+        let Some(first) = permits.first() else { return };
+        if self.said.borrow().not_taken == 0 {
+            let (responder, target) = (self.responder.name(), first.target().to_string());
+            tracing::warn!(responder, target, "it has no place for such targets: others must hold them");
+        }
+        self.say(|status| status.not_taken += permits.len() as u64);
+        let ids = permits.iter().map(|permit| permit.id().to_owned()).collect();
+        // The decider may be gone while the daemon stops.
+        let _ = self.told.send(Held { post: self.number, ids });
     }
 
     /// Does what is to be done; at once again when the backend had been cleared or had died.
