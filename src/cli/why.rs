@@ -40,6 +40,9 @@ pub fn run(arguments: &Arguments, config: &Config, output: Output) -> anyhow::Re
         if let Some(replayed) = &replayed {
             show_replay(out, replayed)?;
         }
+        for advice in told["advice"].as_array().into_iter().flatten() {
+            writeln!(out, "Next: {}", text(advice))?;
+        }
         Ok(())
     })?;
     Ok(ExitCode::SUCCESS)

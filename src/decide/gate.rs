@@ -2,6 +2,7 @@
 //! [`Permit`], and a responder takes nothing else.
 
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -260,11 +261,9 @@ pub fn standing(target: IpNet, surroundings: &Surroundings) -> Result<(), Refusa
             return Err(refusal);
         }
     }
-    for (network, refusal) in RESERVED {
-        #[expect(clippy::expect_used, reason = "a constant table, all of which every test of the gate parses")]
-        let network: IpNet = network.parse().expect("a network in the table");
-        if overlap(&network, &target) && !(refusal == Refusal::Private && surroundings.block_private) {
-            return Err(refusal);
+    for (network, refusal) in &*RESERVED {
+        if overlap(network, &target) && !(*refusal == Refusal::Private && surroundings.block_private) {
+            return Err(refusal.clone());
         }
     }
     Ok(())
@@ -272,22 +271,26 @@ pub fn standing(target: IpNet, surroundings: &Surroundings) -> Result<(), Refusa
 
 /// Ranges of the IANA special-purpose registries that no stranger on the internet can own.
 /// Documentation and benchmark ranges are ordinary addresses here.
-const RESERVED: [(&str, Refusal); 14] = [
-    ("127.0.0.0/8", Refusal::Loopback),
-    ("::1/128", Refusal::Loopback),
-    ("169.254.0.0/16", Refusal::LinkLocal),
-    ("fe80::/10", Refusal::LinkLocal),
-    ("0.0.0.0/8", Refusal::Special),
-    ("::/128", Refusal::Special),
-    ("224.0.0.0/4", Refusal::Special),
-    ("ff00::/8", Refusal::Special),
-    ("255.255.255.255/32", Refusal::Special),
-    ("10.0.0.0/8", Refusal::Private),
-    ("172.16.0.0/12", Refusal::Private),
-    ("192.168.0.0/16", Refusal::Private),
-    ("100.64.0.0/10", Refusal::Private),
-    ("fc00::/7", Refusal::Private),
-];
+#[expect(clippy::expect_used, reason = "a constant table, all of which every test of the gate parses")]
+static RESERVED: LazyLock<[(IpNet, Refusal); 14]> = LazyLock::new(|| {
+    [
+        ("127.0.0.0/8", Refusal::Loopback),
+        ("::1/128", Refusal::Loopback),
+        ("169.254.0.0/16", Refusal::LinkLocal),
+        ("fe80::/10", Refusal::LinkLocal),
+        ("0.0.0.0/8", Refusal::Special),
+        ("::/128", Refusal::Special),
+        ("224.0.0.0/4", Refusal::Special),
+        ("ff00::/8", Refusal::Special),
+        ("255.255.255.255/32", Refusal::Special),
+        ("10.0.0.0/8", Refusal::Private),
+        ("172.16.0.0/12", Refusal::Private),
+        ("192.168.0.0/16", Refusal::Private),
+        ("100.64.0.0/10", Refusal::Private),
+        ("fc00::/7", Refusal::Private),
+    ]
+    .map(|(network, refusal)| (network.parse().expect("a network in the table"), refusal))
+});
 
 fn overlap(a: &IpNet, b: &IpNet) -> bool {
     a.contains(b) || b.contains(a)

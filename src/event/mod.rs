@@ -1,5 +1,6 @@
 //! The types that pass between rooms: plain data, no I/O, no clock in any computation.
 
+mod advice;
 mod category;
 mod client;
 mod decision;

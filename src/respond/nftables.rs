@@ -19,6 +19,9 @@ pub struct Nftables {
     nft: Nft,
     /// The sets that the chain's rules look into.
     sets: BTreeSet<BlockSet>,
+    /// The table was made a moment ago and nothing was put into it yet: as after a boot or a flush, when
+    /// everything comes back at once.
+    is_new: bool,
     /// When last looked at.
     dropped: Option<Dropped>,
 }
@@ -32,12 +35,14 @@ impl Default for Nftables {
 impl Nftables {
     /// The responder that runs `command` in place of nft, such as `ip netns exec NAME nft`.
     pub fn with_command(command: Vec<String>) -> Nftables {
-        Nftables { nft: Nft::new(command), sets: BlockSet::ALWAYS.into(), dropped: None }
+        Nftables { nft: Nft::new(command), sets: BlockSet::ALWAYS.into(), is_new: false, dropped: None }
     }
 
     async fn make_table(&mut self) -> Result<(), RespondError> {
         let mut sets = BTreeSet::from(BlockSet::ALWAYS);
-        sets.extend(self.nft.table().await?.sets.into_keys());
+        let there = self.nft.table().await?.sets;
+        self.is_new = there.is_empty();
+        sets.extend(there.into_keys());
         self.nft.run(&script::table(&sets)).await?;
         self.sets = sets;
         Ok(())
@@ -54,6 +59,10 @@ impl Nftables {
         let mut script = String::new();
         if sets.len() > self.sets.len() {
             script.push_str(&script::table(&sets));
+        }
+        if !std::mem::take(&mut self.is_new) {
+            // An existing element's timeout is changed by some kernels only: away with it first.
+            script.push_str(&script::lift(wanted.keys()));
         }
         script.push_str(&script::block(&wanted));
         self.nft.run(&script).await?;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::{Backend, Command, Problem, Request};
-use crate::event::{ClientKey, Decision, DecisionState, Timestamp, VerdictClass, shown};
+use crate::event::{Action, Category, ClientKey, Decision, DecisionState, Timestamp, VerdictClass, shown};
 use crate::record::{AllowEntry, DecisionFilter};
 
 /// Rows that a list gives unless asked for more or fewer.
@@ -122,7 +122,13 @@ async fn why(State(backend): State<Backend>, Path(what): Path<String>) -> Answer
     let ids: Vec<&str> = findings.iter().map(|finding| &*finding.id).collect();
     let calls = store.calls_of(&ids).await?;
     let earlier: Value = earlier.iter().map(decision).collect();
-    Ok(Json(json!({ "decision": decision(newest), "earlier": earlier, "findings": findings, "calls": calls })))
+    let mut advice: Vec<&str> = newest.ground.category.map(Category::advice).into_iter().collect();
+    if findings.iter().any(|finding| (200..300).contains(&finding.status) && finding.action == Action::Block.as_str()) {
+        advice.push("The server answered an attack with success: it may have worked.");
+    }
+    Ok(Json(json!({
+        "decision": decision(newest), "earlier": earlier, "findings": findings, "calls": calls, "advice": advice,
+    })))
 }
 
 #[derive(Deserialize)]

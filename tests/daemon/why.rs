@@ -26,6 +26,8 @@ fn why_tells_what_led_to_a_ban_and_which_change_would_have_avoided_it() {
     let decision = eventually("it is decided", || home.decisions().pop());
 
     let told = home.json(&["why", "198.51.100.7"]);
+    assert!(told["advice"].to_string().contains("prepared statement"), "{}", told["advice"]);
+    assert!(told["advice"].to_string().contains("it may have worked"), "it was answered 200");
     assert_eq!(told["decision"]["id"], decision["id"]);
     assert_eq!(told["findings"].as_array().unwrap().len(), 1);
     assert_eq!(told["findings"][0]["line_number"].as_u64(), None);

@@ -164,12 +164,6 @@ impl Decider {
         let now = Timestamp::now();
         // A responder that fails says so itself, and goes on trying.
         let _ = self.responders.pass(&self.passing()).await;
-        self.read_offences(now).await;
-        if self.mode == Mode::Enforce {
-            // Not every backend lets go by itself.
-            let ended = self.given.store.ended_unseen(now).await?;
-            let _ = self.responders.free(&ended, &[]).await;
-        }
         let simulated = self.mode == Mode::DryRun;
         let live = self.given.store.live_decisions(now).await?;
         let (ours, others): (Vec<_>, Vec<_>) = live.into_iter().partition(|decision| decision.simulated == simulated);
@@ -221,7 +215,16 @@ impl Decider {
         if self.apply(restored, AT_LEISURE).await {
             self.given.store.set_state(&pending, DecisionState::Active, "", now).await?;
         }
+        if self.mode == Mode::Enforce {
+            // Not every backend lets go by itself.
+            let ended = self.given.store.ended_unseen(now).await?;
+            let ended: Vec<IpNet> = ended.into_iter().filter(|target| !self.active.contains_key(target)).collect();
+            if !ended.is_empty() {
+                let _ = self.responders.free(&ended, &[]).await;
+            }
+        }
         self.recorder.mark_expired();
+        self.read_offences(now).await;
         Ok(())
     }
 
@@ -421,7 +424,9 @@ impl Decider {
 
     fn ask(&mut self, proposal: &Proposal, now: Timestamp) -> Result<Permit, Refusal> {
         self.look_around();
-        gate(&self.within_trial(proposal), &self.surroundings, &mut self.blasts, &self.limits, now)
+        let on_trial = self.within_trial(proposal);
+        let proposal = on_trial.as_ref().unwrap_or(proposal);
+        gate(proposal, &self.surroundings, &mut self.blasts, &self.limits, now)
     }
 
     /// Takes the newest surroundings.

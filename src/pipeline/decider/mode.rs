@@ -44,11 +44,11 @@ impl Decider {
     }
 
     /// No ban of a trial outlasts it, so that the backend lets go by itself even if nobody is there then.
-    pub(super) fn within_trial(&self, proposal: &Proposal) -> Proposal {
+    pub(super) fn within_trial(&self, proposal: &Proposal) -> Option<Proposal> {
+        let ends = self.trial_ends?;
         // Whole seconds that are over by then.
-        let left = |ends: Timestamp| u64::try_from((ends.0 - proposal.at.0) / 1000).unwrap_or(0);
-        let duration_secs = proposal.duration_secs.min(self.trial_ends.map_or(u64::MAX, left));
-        Proposal { duration_secs, ..proposal.clone() }
+        let left = u64::try_from((ends.0 - proposal.at.0) / 1000).unwrap_or(0);
+        Some(Proposal { duration_secs: proposal.duration_secs.min(left), ..proposal.clone() })
     }
 
     /// Changes what carries out blocks. Nothing goes over: who was shut out is let go, who only would

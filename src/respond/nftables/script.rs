@@ -127,10 +127,9 @@ pub(super) fn table(sets: &BTreeSet<BlockSet>) -> String {
     out
 }
 
-/// Shuts out each target for its seconds; 0 lets it go.
+/// Shuts out each target for its seconds; one with 0 is left out, and so is the end of one that is there.
 pub(super) fn block(wanted: &BTreeMap<IpNet, u64>) -> String {
-    // An existing element's timeout is changed by some kernels only: away with it first.
-    let mut out = lift(wanted.keys());
+    let mut out = String::new();
     let kept = wanted.iter().filter(|(_, secs)| **secs > 0);
     let timed = kept.map(|(target, secs)| (target, format!("{} timeout {secs}s", target.addr())));
     for (set, elements) in by_set(timed) {
@@ -234,7 +233,7 @@ mod tests {
     #[test]
     fn a_target_is_taken_away_before_it_gets_its_new_end() {
         let wanted = [("203.0.113.7/32", 60), ("203.0.113.9/32", 0), ("198.51.100.0/24", 5), ("2001:db8::/64", 7)];
-        let wanted = wanted.into_iter().map(|(target, secs)| (net(target), secs)).collect();
+        let wanted: BTreeMap<IpNet, u64> = wanted.into_iter().map(|(target, secs)| (net(target), secs)).collect();
         expect![[r#"
             add element inet palisade net4_24 { 198.51.100.0 }
             delete element inet palisade net4_24 { 198.51.100.0 }
@@ -246,7 +245,7 @@ mod tests {
             add element inet palisade block4 { 203.0.113.7 timeout 60s }
             add element inet palisade block6 { 2001:db8:: timeout 7s }
         "#]]
-        .assert_eq(&lines(&block(&wanted)));
+        .assert_eq(&lines(&(lift(wanted.keys()) + &block(&wanted))));
     }
 
     #[test]
