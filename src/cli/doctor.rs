@@ -1,4 +1,4 @@
-//! `palisade doctor`: tries on this host what is promised. So far the firewall alone.
+//! `palisade doctor`: tries on this host what is promised: the firewall, or the models.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -10,15 +10,16 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::daemon::ask;
-use super::{FAILED, Output, print_json, stdout};
+use super::{FAILED, Output, print_json, stdout, triage};
 use crate::config::{Config, Mode};
 use crate::pipeline::selfproof::{self, Blocker, Outcome, Own};
 
 #[derive(clap::Args)]
 pub struct Arguments {
     /// From a network namespace of its own, try that a banned address is dropped on ports of this host and
-    /// of containers behind it, and that others pass. Needs root.
-    #[arg(long, required = true)]
+    /// of containers behind it, and that others pass. Needs root. Without it: whether the models of every
+    /// `[[tier]]` are there, as `triage check` says it.
+    #[arg(long)]
     firewall: bool,
 }
 
@@ -61,7 +62,14 @@ impl Blocker for Daemon {
     }
 }
 
-pub fn run(_: &Arguments, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+pub fn run(arguments: &Arguments, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+    if !arguments.firewall && config.tier.is_empty() {
+        writeln!(stdout(), "No model is configured, so none is missing; `doctor --firewall` tries the firewall.")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !arguments.firewall {
+        return triage::run(&triage::Verb::Check, config, output);
+    }
     selfproof::needs_root()?;
     // A daemon in dry run blocks nobody: then what would block is tried without it.
     let status = ask(&config.socket, "GET", "/api/v1/status", None);

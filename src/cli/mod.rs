@@ -111,7 +111,7 @@ enum Verb {
     /// Try what is configured.
     #[command(subcommand)]
     Bench(bench::Verb),
-    /// Prove that blocking works on this host.
+    /// Prove that blocking works on this host, or that the configured models are there.
     Doctor(doctor::Arguments),
     /// The Azure responder: make what it needs, verify it.
     #[command(subcommand)]

@@ -130,6 +130,16 @@ fn endpoints(config: &Config) -> Vec<&str> {
             urls.push(url);
         }
     }
+    urls.extend(config.blocklist.iter().map(|list| list.url.as_str()));
+    let respond = &config.respond;
+    for (name, url) in [("cloudflare", respond.cloudflare.url.as_str()), ("webhook", respond.webhook.url.reveal())] {
+        if respond.names.iter().any(|other| other == name) {
+            urls.push(url);
+        }
+    }
+    if respond.names.iter().any(|name| name == "azure") {
+        urls.extend([respond.azure.endpoint.as_str(), &respond.azure.authority]);
+    }
     urls
 }
 

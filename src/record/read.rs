@@ -112,12 +112,15 @@ impl Store {
         Ok(rows.into_iter().filter_map(|(target, offences)| Some((network(&target)?, offences))).collect())
     }
 
-    /// Targets of bans that ended since anybody marked what expired.
-    pub async fn ended_unseen(&self, now: Timestamp) -> Result<Vec<IpNet>, StoreError> {
+    /// Targets of bans that ended, by their time or by hand, in the last week: a backend that does not end them
+    /// by itself may not have heard of it.
+    pub async fn ended_lately(&self, now: Timestamp) -> Result<Vec<IpNet>, StoreError> {
         let mut query = QueryBuilder::new(
-            "SELECT target FROM decisions WHERE state IN ('pending', 'active') AND NOT simulated AND expires_at <= ",
+            "SELECT DISTINCT target FROM decisions WHERE NOT simulated AND \
+             (state IN ('pending', 'active') AND expires_at <= ",
         );
-        query.push_bind(now.0);
+        query.push_bind(now.0).push(" OR state IN ('expired', 'lifted') AND changed_at > ");
+        query.push_bind(now.0 - 7 * 86_400_000).push(")");
         let rows = self.read(query, |row| row.try_get::<String, _>("target")).await?;
         Ok(rows.iter().filter_map(|target| network(target)).collect())
     }

@@ -131,6 +131,9 @@ impl Store {
              FROM json_each(?) AS ends WHERE decisions.id = ends.value ->> 0 AND +state IN ('pending', 'active', 'held')";
         const TELL: &str = "INSERT INTO outbox (kind, id, at) SELECT 'decision', id, ? FROM decisions \
              WHERE id IN (SELECT value ->> 0 FROM json_each(?)) AND state IN ('pending', 'active', 'held')";
+        // Bouncers are served what changed after their cursor.
+        const SERVE: &str = "UPDATE decisions SET changed_seq = (SELECT max(seq) FROM outbox) \
+             WHERE id IN (SELECT value ->> 0 FROM json_each(?)) AND +state IN ('pending', 'active', 'held')";
         let ends: Vec<(&str, i64)> = ends.iter().map(|(id, end)| (id.as_str(), end.0)).collect();
         self.write(async |connection| {
             let ends = insert::json(&ends)?;
@@ -138,6 +141,7 @@ impl Store {
             let prolong = sqlx::query(PROLONG).bind(note).bind(at.0).bind(&ends);
             let rows = prolong.execute(&mut *tx).await?.rows_affected();
             sqlx::query(TELL).bind(at.0).bind(&ends).execute(&mut *tx).await?;
+            sqlx::query(SERVE).bind(&ends).execute(&mut *tx).await?;
             tx.commit().await?;
             Ok(rows)
         })

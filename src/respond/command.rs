@@ -85,10 +85,13 @@ impl Command {
             let lines = due.iter().map(|permit| BAN.map(|name| about(permit, now, name)).join(" "));
             self.run(&self.config.ban, &joined(lines)).await?;
         } else {
+            // One that fails keeps nobody else from being shut out.
+            let mut failed = Ok(());
             for permit in &due {
                 let line = filled(&self.config.ban, |name| about(permit, now, name));
-                self.run(&line, "").await?;
+                failed = failed.and(self.run(&line, "").await);
             }
+            failed?;
         }
         self.held.apply(permits, now);
         let over: Vec<IpNet> = over.iter().map(|permit| permit.target()).collect();
@@ -99,10 +102,12 @@ impl Command {
         if self.config.batch && !targets.is_empty() {
             self.run(&self.config.unban, &joined(targets.iter().map(|target| shown(target.trunc())))).await?;
         } else {
+            let mut failed = Ok(());
             for target in targets {
                 let line = filled(&self.config.unban, |_| shown(target.trunc()));
-                self.run(&line, "").await?;
+                failed = failed.and(self.run(&line, "").await);
             }
+            failed?;
         }
         self.held.lift(targets);
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
@@ -102,5 +103,29 @@ fn the_file_confirms_a_trial_and_takes_enforcing_back() {
     eventually("it is let go", || (!holds(&server, "198.51.100.7")).then_some(()));
     assert_eq!(states(&home, "198.51.100.7"), ["lifted"]);
     assert_eq!(home.palisade(&["enforce"]).code, 2, "a trial has a length");
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[test]
+fn what_does_not_end_bans_by_itself_is_told_when_a_trial_ends() {
+    let home = Home::new();
+    let (program, calls) = (home.path("shut"), home.path("calls"));
+    fs::write(&program, format!("#!/bin/sh\necho \"$@\" >> {}\n", calls.display())).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let log = home.path("access.log").display().to_string();
+    let program = program.display();
+    home.configure(&format!(
+        "[respond]\nuse = [\"command\"]\n[respond.command]\nban = [\"{program}\", \"ban\", \"{{address}}\"]\n\
+         unban = [\"{program}\", \"unban\", \"{{address}}\"]\n[[source]]\npath = \"{log}\"\nstart = \"beginning\"\n"
+    ));
+    append(&home, "");
+    let daemon = home.start();
+    home.json(&["enforce", "--for", "4s"]);
+    append(&home, &attack("198.51.100.7", 1));
+    let called = |what: &str| fs::read_to_string(&calls).unwrap_or_default().lines().any(|call| call == what);
+    eventually("it is banned", || called("ban 198.51.100.7").then_some(()));
+    eventually("dry run again", || (home.status()["mode"] == "dry_run").then_some(()));
+    eventually("it is let go", || called("unban 198.51.100.7").then_some(()));
+    assert!(!home.decisions().iter().any(|one| one["simulated"] == false && one["state"] == "active"));
     assert_eq!(daemon.stop(), 0);
 }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Decider;
+use super::{BLOCKED_ALREADY, Decider};
 use crate::decide::gate::standing;
 use crate::event::{DecisionState, Finding, Proposal, Timestamp};
 use crate::pipeline::crawlers::{Answer, Claim, Standing};
@@ -82,6 +82,10 @@ impl Decider {
         let (mut permits, mut settled) = (vec![], vec![]);
         for Doubtful { proposal, claim, .. } in due {
             let note = self.told(claim, standing);
+            if self.is_blocked_longer(&proposal) {
+                settled.push((proposal.id, DecisionState::Refused, BLOCKED_ALREADY.into()));
+                continue;
+            }
             match self.ask(&proposal, now) {
                 Ok(permit) => {
                     tracing::warn!(client = %claim.0, "{note}: {}", self.verb());

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::{AT_ONCE, Change, Decider, Done, PATIENCE};
+use super::{AT_ONCE, BLOCKED_ALREADY, Change, Decider, Done, PATIENCE};
 use crate::config::Mode;
 use crate::decide::{self, Blasts, Limits, Permit, Refusal, gate};
 use crate::event::{ClientKey, DecisionState, Ground, Proposal, Proposer, Timestamp, shown};
@@ -33,7 +33,7 @@ pub(super) struct Held {
 impl Decider {
     pub(super) fn hold(&mut self, proposal: Proposal, why: Option<Refusal>) {
         if self.held.len() == MAX_HELD {
-            self.held.pop_front();
+            self.given_up.extend(self.held.pop_front().map(|held| held.proposal.id));
             self.troubles.insert("held", format!("more than {MAX_HELD} blocks are held; the oldest are given up"));
         }
         if let Some(why) = why.as_ref().filter(|_| self.held.is_empty()) {
@@ -42,11 +42,23 @@ impl Decider {
         self.held.push_back(Held { proposal, why });
     }
 
+    /// Records what was given up, once it is recorded that it was held.
+    pub(super) fn record_given_up(&mut self, now: Timestamp) {
+        if !self.given_up.is_empty() {
+            let ids = std::mem::take(&mut self.given_up);
+            self.change(ids, DecisionState::Refused, "given up: too many were held", now);
+        }
+    }
+
     /// Tries again what is held. What holds all ends the round; what holds one network does not.
     pub(super) async fn retry_held(&mut self, now: Timestamp) {
         let (mut permits, mut settled, mut kept) = (vec![], vec![], vec![]);
         while let Some(held) = self.held.pop_front() {
             let Held { proposal, .. } = held;
+            if self.is_blocked_longer(&proposal) {
+                settled.push((proposal.id, DecisionState::Refused, BLOCKED_ALREADY.into()));
+                continue;
+            }
             // Asked first, because it costs little: thousands may wait.
             let answer = match self.blasts.holds(&proposal, &self.limits, now) {
                 Some(refusal) if !is_over(&proposal, now) => Err(refusal),
@@ -80,7 +92,13 @@ impl Decider {
         let (mut permits, mut settled, mut refused, mut kept) = (vec![], vec![], vec![], vec![]);
         let mut unlimited = Blasts::default();
         for Held { proposal, .. } in std::mem::take(&mut self.held) {
-            match gate(&proposal, &self.surroundings, &mut unlimited, &Limits::NONE, now) {
+            if self.is_blocked_longer(&proposal) {
+                settled.push((proposal.id, DecisionState::Refused, BLOCKED_ALREADY.into()));
+                continue;
+            }
+            let on_trial = self.within_trial(&proposal);
+            let asked = on_trial.as_ref().unwrap_or(&proposal);
+            match gate(asked, &self.surroundings, &mut unlimited, &Limits::NONE, now) {
                 Ok(permit) => {
                     let note = self.with_reach("released by an operator".into(), &proposal.ground);
                     settled.push((proposal.id, DecisionState::Active, note));
@@ -156,7 +174,7 @@ impl Decider {
         if !self.responders.reach_behind_proxies() {
             self.troubles.entry("proxy").or_insert_with(|| {
                 "clients behind a trusted proxy are blocked, but no responder reaches them: their packets come from the \
-                 proxy; add one to respond.use that looks at requests, such as nginx or cloudflare"
+                 proxy; add one to respond.use that looks at requests, such as nginx, cloudflare or azure with a WAF policy"
                     .into()
             });
         }

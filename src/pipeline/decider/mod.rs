@@ -48,6 +48,8 @@ const TICK: Duration = Duration::from_secs(1);
 const STOP: Duration = Duration::from_secs(10);
 /// ... and for what somebody waits for.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Why a proposal is not carried out whose target is shut out as long, or longer.
+const BLOCKED_ALREADY: &str = "blocked already";
 /// Findings said in the log in one second; the others are counted.
 const SAID_PER_SEC: u32 = 20;
 
@@ -92,6 +94,8 @@ pub struct Decider {
     /// As configured, or on trial.
     mode: Mode,
     trial_ends: Option<Timestamp>,
+    /// Ids of held proposals that found no room any more, not recorded yet.
+    given_up: Vec<String>,
     /// How often whom was banned lately, as recorded at the start.
     past_offences: HashMap<IpNet, u32>,
     blasts: Blasts,
@@ -136,6 +140,7 @@ impl Decider {
         Ok(Decider {
             mode,
             trial_ends: None,
+            given_up: vec![],
             past_offences: HashMap::new(),
             allow_seen,
             problems_seen: vec![],
@@ -163,7 +168,7 @@ impl Decider {
     pub async fn restore(&mut self) -> anyhow::Result<()> {
         let now = Timestamp::now();
         // A responder that fails says so itself, and goes on trying.
-        let _ = self.responders.pass(&self.passing()).await;
+        let _ = self.responders.pass(&self.passing(), AT_LEISURE).await;
         let simulated = self.mode == Mode::DryRun;
         let live = self.given.store.live_decisions(now).await?;
         let (ours, others): (Vec<_>, Vec<_>) = live.into_iter().partition(|decision| decision.simulated == simulated);
@@ -217,11 +222,9 @@ impl Decider {
         }
         if self.mode == Mode::Enforce {
             // Not every backend lets go by itself.
-            let ended = self.given.store.ended_unseen(now).await?;
-            let ended: Vec<IpNet> = ended.into_iter().filter(|target| !self.active.contains_key(target)).collect();
-            if !ended.is_empty() {
-                let _ = self.responders.free(&ended, &[]).await;
-            }
+            let mut ended = self.given.store.ended_lately(now).await?;
+            ended.retain(|target| !self.active.contains_key(target));
+            self.responders.free_ended(&ended);
         }
         self.recorder.mark_expired();
         self.read_offences(now).await;
@@ -365,11 +368,10 @@ impl Decider {
             tracing::info!(client = shown(target), "{}", decision.note);
             return Some(decision);
         };
-        if let Some(ban) = self.active.get(&target)
-            && ban.expires_at() >= decision.expires_at
-        {
+        let in_batch = permits.iter().any(|permit| permit.target() == target);
+        if in_batch || self.is_blocked_longer(&proposal) {
             decision.state = DecisionState::Refused;
-            decision.note = format!("blocked already, until {}", ban.expires_at());
+            decision.note = BLOCKED_ALREADY.into();
             return Some(decision);
         }
         match self.ask(&proposal, now) {
@@ -407,7 +409,15 @@ impl Decider {
         !self.caught_up && matches!(self.given.store.decision(id).await, Ok(Some(_)))
     }
 
+    /// Whether a ban in force lasts at least as long as this one would.
+    fn is_blocked_longer(&self, proposal: &Proposal) -> bool {
+        let end = proposal.at.plus_secs(proposal.duration_secs);
+        self.active.get(&proposal.target).is_some_and(|ban| ban.expires_at() >= end)
+    }
+
     fn decision(&self, proposal: &Proposal, now: Timestamp) -> Decision {
+        let on_trial = self.within_trial(proposal);
+        let proposal = on_trial.as_ref().unwrap_or(proposal);
         Decision {
             id: proposal.id.clone(),
             target: proposal.target,
@@ -457,6 +467,7 @@ impl Decider {
             replaced.extend(earlier.map(|earlier| earlier.id().to_owned()).filter(|earlier| *earlier != id));
         }
         if !replaced.is_empty() {
+            self.responders.forget(&replaced);
             self.change(replaced, DecisionState::Lifted, "another ban took its place", Timestamp::now());
         }
         applied
@@ -489,13 +500,14 @@ impl Decider {
     async fn tick(&mut self) {
         let now = Timestamp::now();
         self.follow_surroundings(now).await;
+        self.record_given_up(now);
+        self.end_trial(now).await;
         self.active.retain(|_, permit| now.secs_until(permit.expires_at()) > 0);
         if self.unsaid > 0 {
             tracing::info!(lines = self.unsaid, "more was found than is said here");
         }
         (self.said, self.unsaid) = (0, 0);
         self.responders.forget_ended(now);
-        self.end_trial(now).await;
         self.tick_claims(now).await;
         self.renew(now).await;
         self.retry_held(now).await;

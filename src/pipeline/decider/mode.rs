@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::Decider;
 use super::responders::Responders;
+use super::{AT_LEISURE, Decider};
 use crate::config::Mode;
 use crate::event::{Proposal, Timestamp};
 use crate::pipeline::reader::Control;
@@ -58,22 +58,19 @@ impl Decider {
             return Ok(());
         }
         let responders = Responders::new((self.given.responders)(mode)?);
-        if self.mode == Mode::Enforce
-            && let Err(problem) = self.unban(None, "dry run", Timestamp::now()).await
-        {
-            tracing::error!("bans stay until they end by themselves: {problem}");
+        if let Err(problem) = self.unban(None, "the mode changed", Timestamp::now()).await {
+            tracing::error!("{problem}");
         }
-        self.active.clear();
         // The reader may be gone while the daemon stops.
         let _ = self.given.controls.send(Control::ForgetBans);
         self.given.waker.wake();
-        self.responders = responders;
+        std::mem::replace(&mut self.responders, responders).close().await;
         self.mode = mode;
         self.given.enforcing.send_replace(mode == Mode::Enforce);
         self.given.status.mode = mode.as_str();
         self.read_offences(Timestamp::now()).await;
         // A responder that fails says so itself, and goes on trying.
-        let _ = self.responders.pass(&self.passing()).await;
+        let _ = self.responders.pass(&self.passing(), AT_LEISURE).await;
         if self.caught_up {
             self.responders.tidy().await;
         }

@@ -8,9 +8,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::{AT_LEISURE, Decider, Done, PATIENCE};
+use super::{AT_LEISURE, AT_ONCE, Decider, Done, PATIENCE};
 use crate::config::Mode;
-use crate::decide::Permit;
 use crate::event::{ClientKey, DecisionState, Ground, Proposal, Proposer, Status, Timestamp, digest, shown};
 use crate::memory::Drawer;
 use crate::pipeline::reader::Control;
@@ -92,29 +91,38 @@ impl Decider {
         let waiting =
             self.held.iter().map(|held| &held.proposal).chain(self.doubtful.iter().map(|waiting| &waiting.proposal));
         let waiting = waiting.chain(self.doubts.proposals());
-        let waiting = waiting.filter(|proposal| touches(&proposal.target)).map(|proposal| &*proposal.id);
-        let in_force = lifted.iter().filter_map(|held| self.active.get(held)).map(Permit::id);
-        let ids: Vec<String> = waiting.chain(in_force).map(str::to_owned).collect();
+        let waiting: Vec<(IpNet, String)> = waiting
+            .filter(|proposal| touches(&proposal.target))
+            .map(|proposal| (proposal.target, proposal.id.clone()))
+            .collect();
+        let in_force = lifted.iter().filter_map(|held| self.active.get(held)).map(|permit| permit.id().to_owned());
+        let ids: Vec<String> = waiting.iter().map(|(_, id)| id.clone()).chain(in_force).collect();
         self.held.retain(|held| !touches(&held.proposal.target));
         self.doubtful.retain(|waiting| !touches(&waiting.proposal.target));
         self.doubts.withdraw(|proposal| touches(&proposal.target));
-        // Also what is in the firewall without our knowledge, if it is named.
-        let named = target.filter(|target| !lifted.contains(target));
-        let all: Vec<IpNet> = lifted.iter().copied().chain(named).collect();
-        self.responders.free(&all, &ids).await.map_err(|error| {
-            Problem::Failed(format!("not let go everywhere: {error}; it is tried again until it works"))
-        })?;
-        for held in &lifted {
-            self.active.remove(held);
-            let client = ClientKey::of(held.addr(), self.given.config.client.v6_prefix);
+        for target in lifted.iter().chain(waiting.iter().map(|(target, _)| target)) {
+            self.active.remove(target);
+            let client = ClientKey::of(target.addr(), self.given.config.client.v6_prefix);
             // The reader may be gone while the daemon stops.
             let _ = self.given.controls.send(Control::Pardon(client));
             self.given.memory.forget(client).await;
         }
         self.given.waker.wake();
+        // Also what is in the firewall without our knowledge, if it is named.
+        let named = target.filter(|target| !lifted.contains(target));
+        let all: Vec<IpNet> = lifted.iter().copied().chain(named).collect();
+        let freed = self.responders.free(&all, &ids).await;
+        // Whatever a responder says: it goes on trying, and nobody wants this ban any more.
         self.change(ids, DecisionState::Lifted, why, now);
-        self.recorder.flush(PATIENCE).await;
+        let is_recorded = self.recorder.flush(PATIENCE).await;
         tracing::info!(bans = lifted.len(), why, "lifted");
+        freed.map_err(|error| {
+            Problem::Failed(format!("not let go everywhere: {error}; it is tried again until it works"))
+        })?;
+        if !is_recorded {
+            let why = "let go, but this is not recorded yet: a crash now would bring the bans back";
+            return Err(Problem::Failed(why.into()));
+        }
         Ok(json!({ "lifted": lifted.into_iter().map(shown).collect::<Vec<_>>() }))
     }
 
@@ -126,7 +134,7 @@ impl Decider {
         let passing = self.passing();
         // The surroundings still show the old list; when they show the new one, the firewall follows again.
         self.allow_seen = self.given.surroundings.borrow().allow.clone();
-        let passed = self.responders.pass(&passing).await;
+        let passed = self.responders.pass(&passing, AT_LEISURE).await;
         // The gate must not wait for the next reading of the surroundings.
         let mut changed = self.given.surroundings.clone();
         let deadline = tokio::time::sleep(Duration::from_secs(2));
@@ -159,7 +167,7 @@ impl Decider {
         let new: Vec<IpNet> = allow.iter().copied().filter(|network| !seen.contains(network)).collect();
         self.allow_seen = allow;
         // A responder that fails says so itself, and goes on trying.
-        let _ = self.responders.pass(&self.passing()).await;
+        let _ = self.responders.pass(&self.passing(), AT_ONCE).await;
         for network in new {
             let touches = |held: &IpNet| network.contains(held) || held.contains(&network);
             if self.active.keys().chain(self.held.iter().map(|held| &held.proposal.target)).any(touches)

@@ -170,18 +170,26 @@ impl Task {
         }
     }
 
-    /// Tries until it is recorded.
+    /// Tries until it is recorded; what was is not recorded twice.
     async fn insist(&self, done: &Done) {
         while let Err(error) = self.commit(done).await {
-            let is_new = self.said.send_replace(Some(error.to_string())).is_none();
-            if is_new {
-                tracing::error!("{error}; what was found waits in memory");
+            self.wait_out(&error).await;
+        }
+        for Change { ids, state, note } in &done.changes {
+            while let Err(error) = self.store.set_state(ids, *state, note, done.at).await {
+                self.wait_out(&error).await;
             }
-            tokio::time::sleep(TICK).await;
         }
         if self.said.send_replace(None).is_some() {
             tracing::info!("the store takes records again");
         }
+    }
+
+    async fn wait_out(&self, error: &StoreError) {
+        if self.said.send_replace(Some(error.to_string())).is_none() {
+            tracing::error!("{error}; what was found waits in memory");
+        }
+        tokio::time::sleep(TICK).await;
     }
 
     async fn commit(&self, done: &Done) -> Result<(), StoreError> {
@@ -194,10 +202,6 @@ impl Task {
             calls: &done.calls,
             checkpoint: done.checkpoint.as_ref().map(|(marks, state)| record::Checkpoint { marks, state }),
         };
-        self.store.commit(&batch).await?;
-        for Change { ids, state, note } in &done.changes {
-            self.store.set_state(ids, *state, note, done.at).await?;
-        }
-        Ok(())
+        self.store.commit(&batch).await.map(drop)
     }
 }

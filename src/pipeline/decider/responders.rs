@@ -40,6 +40,8 @@ enum Order {
     Pass(Vec<IpNet>),
     /// From now on, what is held and not ordered is let go.
     Tidy,
+    /// Nothing is wanted any more: the task ends when all is let go.
+    Close,
 }
 
 /// An order, and whom to tell when it was tried.
@@ -78,6 +80,7 @@ struct Post {
     orders: mpsc::UnboundedSender<Message>,
     status: watch::Receiver<PostStatus>,
     is_quick: bool,
+    ends_bans: bool,
     /// An order of which nobody waited for the end any more.
     overdue: Option<oneshot::Receiver<Result<(), String>>>,
     sees_clients_behind_proxies: bool,
@@ -92,6 +95,8 @@ pub(super) struct Responders {
     news: mpsc::UnboundedReceiver<Held>,
     /// By the id of a decision, the posts that have not carried it out yet, and its end.
     outstanding: HashMap<String, (Posts, Timestamp)>,
+    /// Ids of those that all have carried out, not told yet.
+    done: Vec<String>,
 }
 
 impl Responders {
@@ -101,11 +106,12 @@ impl Responders {
         let open = |(number, responder): (usize, Box<dyn Responder>)| {
             let (orders, taken) = mpsc::unbounded_channel();
             let (said, status) = watch::channel(PostStatus { name: responder.name(), ..PostStatus::default() });
-            let Manner { is_quick, sees_clients_behind_proxies, .. } = responder.manner();
+            let Manner { is_quick, ends_bans, sees_clients_behind_proxies, .. } = responder.manner();
             tokio::spawn(Task::new(number, responder, told.clone(), said).run(taken));
-            Post { orders, status, is_quick, overdue: None, sees_clients_behind_proxies }
+            Post { orders, status, is_quick, ends_bans, overdue: None, sees_clients_behind_proxies }
         };
-        Responders { posts: responders.into_iter().enumerate().map(open).collect(), news, outstanding: HashMap::new() }
+        let posts = responders.into_iter().enumerate().map(open).collect();
+        Responders { posts, news, outstanding: HashMap::new(), done: vec![] }
     }
 
     /// Has targets shut out by all. Gives whether all have done it; the others are told of by
@@ -116,9 +122,14 @@ impl Responders {
         // Why one failed stands in its status.
         let _ = self.order(|| Order::Hold(permits.to_vec()), patience).await;
         while let Ok(held) = self.news.try_recv() {
-            self.note(held, &mut vec![]);
+            self.note(held);
         }
-        permits.iter().all(|permit| !self.outstanding.contains_key(permit.id()))
+        let all_done = permits.iter().all(|permit| !self.outstanding.contains_key(permit.id()));
+        if all_done {
+            let told: HashSet<&str> = permits.iter().map(Permit::id).collect();
+            self.done.retain(|id| !told.contains(&**id));
+        }
+        all_done
     }
 
     /// Lets targets go, and forgets the decisions that held them.
@@ -132,12 +143,32 @@ impl Responders {
         self.order(|| Order::Free(targets.to_vec()), AT_LEISURE).await
     }
 
+    /// Has targets let go where the backend does not end bans by itself.
+    pub fn free_ended(&mut self, targets: &[IpNet]) {
+        for post in self.posts.iter().filter(|post| !post.ends_bans) {
+            // A task ends with its channel alone.
+            let _ = post.orders.send(Message { order: Order::Free(targets.to_vec()), tried: None });
+        }
+    }
+
+    /// Another ban took the place of these.
+    pub fn forget(&mut self, ids: &[String]) {
+        for id in ids {
+            self.outstanding.remove(id);
+        }
+    }
+
+    /// Has everything let go; each task ends when it has done it.
+    pub async fn close(mut self) {
+        let _ = self.order(|| Order::Close, AT_LEISURE).await;
+    }
+
     /// Makes these, and only these, the networks that always pass.
     ///
     /// # Errors
     /// As for [`free`](Self::free).
-    pub async fn pass(&mut self, networks: &[IpNet]) -> Result<(), String> {
-        self.order(|| Order::Pass(networks.to_vec()), AT_LEISURE).await
+    pub async fn pass(&mut self, networks: &[IpNet], patience: Duration) -> Result<(), String> {
+        self.order(|| Order::Pass(networks.to_vec()), patience).await
     }
 
     /// From now on, what is held and was not ordered is let go.
@@ -152,15 +183,14 @@ impl Responders {
 
     /// Ids of decisions that all responders have carried out by now and had not before.
     pub async fn carried_out(&mut self) -> Vec<String> {
-        let mut ids = vec![];
-        while ids.is_empty() {
+        while self.done.is_empty() {
             match self.news.recv().await {
-                Some(held) => self.note(held, &mut ids),
+                Some(held) => self.note(held),
                 // There is no responder.
                 None => std::future::pending().await,
             }
         }
-        ids
+        std::mem::take(&mut self.done)
     }
 
     /// Forgets decisions that ended before all had carried them out.
@@ -172,13 +202,13 @@ impl Responders {
         self.posts.iter().map(|post| post.status.borrow().clone()).collect()
     }
 
-    fn note(&mut self, held: Held, done: &mut Vec<String>) {
+    fn note(&mut self, held: Held) {
         for id in held.ids {
             let Some((posts, _)) = self.outstanding.get_mut(&id) else { continue };
             *posts &= !(1 << held.post);
             if *posts == 0 {
                 self.outstanding.remove(&id);
-                done.push(id);
+                self.done.push(id);
             }
         }
     }
@@ -231,6 +261,7 @@ struct Task {
     was_ready: bool,
     /// What is held and not wanted may go.
     is_tidy: bool,
+    is_closing: bool,
     retry_at: Instant,
     retry_after: Duration,
     look_at: Instant,
@@ -258,6 +289,7 @@ impl Task {
             is_ready: false,
             was_ready: false,
             is_tidy: false,
+            is_closing: false,
             retry_at: now,
             retry_after: RETRY,
             look_at: now,
@@ -275,7 +307,7 @@ impl Task {
                 biased;
                 count = orders.recv_many(&mut messages, 10_000) => {
                     if count == 0 {
-                        return;
+                        return self.finish().await;
                     }
                     if !manner.gather.is_zero() {
                         let gathering = async { while orders.recv_many(&mut messages, 10_000).await > 0 {} };
@@ -306,6 +338,14 @@ impl Task {
                 () = sleep_until(next.into()) => self.look().await,
             }
             self.say(|_| {});
+        }
+    }
+
+    /// Nobody gives orders any more: bans stay, unless all were to be let go.
+    async fn finish(mut self) {
+        while self.is_closing && !self.leaving.is_empty() {
+            tokio::time::sleep(self.retry_after).await;
+            self.work().await;
         }
     }
 
@@ -343,6 +383,12 @@ impl Task {
             Order::Tidy => {
                 self.is_tidy = true;
                 self.compare_at = Instant::now();
+            }
+            Order::Close => {
+                self.leaving.extend(self.wanted.drain().map(|(target, _)| target));
+                self.fresh.clear();
+                self.is_closing = true;
+                self.retry_at = Instant::now();
             }
         }
     }

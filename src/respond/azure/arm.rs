@@ -16,6 +16,8 @@ use crate::respond::RespondError;
 /// No single request takes longer; a change may, by its operation.
 const PATIENCE: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Whatever a server asks for, in seconds.
+const MAX_RETRY_AFTER_SECS: u64 = 3600;
 /// No resource is longer: an IP group of 5,000 is about 200 kB, a WAF policy with all its rules less than this.
 const MAX_BYTES: usize = 16 << 20;
 /// Where the server says no `Retry-After`.
@@ -369,7 +371,14 @@ fn is_busy(code: &str) -> bool {
 
 /// Azure gives seconds.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get("retry-after")?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+    headers
+        .get("retry-after")?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+        .map(|secs: u64| Duration::from_secs(secs.min(MAX_RETRY_AFTER_SECS)))
 }
 
 fn unanswered(error: &reqwest::Error) -> Fault {

@@ -86,10 +86,12 @@ impl Azure {
         let mut wanted = self.wanted.clone();
         wanted.extend(add);
         wanted.retain(|target, _| !remove.iter().any(|gone| gone.trunc() == *target));
+        let mut failed = Ok(());
         for (number, list) in self.lists.iter().enumerate() {
             let here = |target: &&IpNet| list::place(&self.lists, target) == Some(number);
             let ours: BTreeSet<IpNet> = wanted.keys().filter(here).copied().collect();
-            self.arm
+            let updated = self
+                .arm
                 .update(&list.path, |resource| {
                     let mut resource = resource.ok_or_else(|| missing(list))?;
                     let current = list.read(&resource)?;
@@ -103,8 +105,11 @@ impl Azure {
                     list.write(&mut resource, entries);
                     Ok(Some(resource))
                 })
-                .await?;
+                .await;
+            // One that is full keeps nobody out of the others.
+            failed = failed.and(updated.map(drop));
         }
+        failed?;
         self.arm.sent.clear();
         self.wanted = wanted;
         Ok(())

@@ -386,3 +386,17 @@ proptest! {
         prop_assert!(targets.iter().all(|target| target.contains(&std::net::IpAddr::V4(address))));
     }
 }
+
+#[tokio::test]
+async fn a_ban_that_is_prolonged_is_given_again_with_its_new_end() {
+    let served = Served::new(true).await;
+    let id = served.ban("203.0.113.7").await;
+    assert_eq!(served.pull("startup=true").await.0, ["203.0.113.7"]);
+    assert_eq!(served.pull("").await, (vec![], vec![]));
+    let now = Timestamp::now();
+    assert_eq!(served.store.prolong(&[(id, now.plus_secs(864_000))], "longer", now).await.unwrap(), 1);
+    let answer = served.get("/v1/decisions/stream?").await;
+    assert_eq!((values(&answer["new"]), &answer["deleted"]), (vec!["203.0.113.7".into()], &Value::Null));
+    let duration = answer["new"][0]["duration"].as_str().unwrap();
+    assert!(duration.starts_with("240h") || duration.starts_with("239h59m"), "{duration}");
+}

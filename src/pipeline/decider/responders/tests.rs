@@ -177,7 +177,7 @@ async fn one_that_hangs_or_fails_delays_no_other_and_not_the_decider() {
     for (manner, mood) in [(SLOW, Mood::Hangs), (SLOW, Mood::Fails), (QUICK, Mood::Fails), (QUICK, Mood::Hangs)] {
         let (good, bad) = (Fake::new(QUICK), Fake::new(manner));
         let mut responders = responders(&[&bad, &good]);
-        responders.pass(&[]).await.unwrap();
+        responders.pass(&[], AT_LEISURE).await.unwrap();
         bad.set(mood);
         // For one that should be quick and hangs, it waits once, and not long.
         let before = Instant::now();
@@ -197,7 +197,7 @@ async fn one_that_hangs_or_fails_delays_no_other_and_not_the_decider() {
 async fn what_failed_works_again_and_gets_everything_and_then_pending_bans_are_active() {
     let (good, bad) = (Fake::new(QUICK), Fake::new(SLOW));
     let mut responders = responders(&[&good, &bad]);
-    responders.pass(&[net("192.0.2.0/24")]).await.unwrap();
+    responders.pass(&[net("192.0.2.0/24")], AT_LEISURE).await.unwrap();
     bad.set(Mood::Slow(200));
     assert!(!responders.hold(&[permit(A, 600)], AT_ONCE).await, "nobody waits for the slow");
     assert_eq!(responders.carried_out().await, [A]);
@@ -231,7 +231,7 @@ async fn who_fails_is_asked_ever_more_seldom_whatever_it_complains_of() {
 async fn who_is_let_go_while_it_fails_is_free_when_it_works_again() {
     let bad = Fake::new(QUICK);
     let mut responders = responders(&[&bad]);
-    responders.pass(&[]).await.unwrap();
+    responders.pass(&[], AT_LEISURE).await.unwrap();
     assert!(responders.hold(&[permit(A, 600), permit(B, 600)], AT_ONCE).await);
     bad.set(Mood::Fails);
     let freed = responders.free(&[net(A)], &[A.into()]).await;
@@ -252,7 +252,7 @@ async fn who_is_let_go_while_it_fails_is_free_when_it_works_again() {
 async fn who_cannot_be_let_go_keeps_nobody_else_from_being_shut_out() {
     let stuck = Fake::new(QUICK);
     let mut responders = responders(&[&stuck]);
-    responders.pass(&[]).await.unwrap();
+    responders.pass(&[], AT_LEISURE).await.unwrap();
     responders.hold(&[permit(A, 600)], AT_ONCE).await;
     stuck.set(Mood::Keeps);
     responders.free(&[net(A)], &[A.into()]).await.unwrap_err();
@@ -277,7 +277,7 @@ async fn what_ended_is_lifted_where_the_backend_does_not_end_it() {
 async fn what_somebody_removed_is_there_again_at_once() {
     let fake = Fake::new(QUICK);
     let mut responders = responders(&[&fake]);
-    responders.pass(&[net("192.0.2.0/24")]).await.unwrap();
+    responders.pass(&[net("192.0.2.0/24")], AT_LEISURE).await.unwrap();
     responders.hold(&[permit(A, 600), permit(B, 600)], AT_ONCE).await;
     fake.spoil(|backend| {
         backend.is_lost = true;
@@ -314,7 +314,7 @@ async fn strays_go_when_everything_was_read_again_and_what_is_missing_is_put_bac
     let fake = Fake::new(SLOW);
     fake.spoil(|backend| backend.held.insert(net(B), Timestamp::now()));
     let mut responders = responders(&[&fake]);
-    responders.pass(&[]).await.unwrap();
+    responders.pass(&[], AT_LEISURE).await.unwrap();
     responders.hold(&[permit(A, 600)], AT_ONCE).await;
     eventually("it holds both", || fake.holds() == [A, B]).await;
     fake.spoil(|backend| backend.held.remove(&net(A)));
@@ -327,7 +327,7 @@ async fn strays_go_when_everything_was_read_again_and_what_is_missing_is_put_bac
 async fn what_is_refused_for_good_is_shown_not_tried_again_and_pending() {
     let fake = Fake::new(QUICK);
     let mut responders = responders(&[&fake]);
-    responders.pass(&[]).await.unwrap();
+    responders.pass(&[], AT_LEISURE).await.unwrap();
     fake.set(Mood::GivesUp);
     assert!(!responders.hold(&[permit(A, 600)], AT_ONCE).await);
     assert!(responders.status()[0].problem.as_ref().unwrap().contains("never"));
@@ -344,7 +344,7 @@ async fn what_is_refused_for_good_is_shown_not_tried_again_and_pending() {
 async fn orders_that_come_all_the_time_keep_nobody_from_looking() {
     let fake = Fake::new(SLOW);
     let mut responders = responders(&[&fake]);
-    responders.pass(&[]).await.unwrap();
+    responders.pass(&[], AT_LEISURE).await.unwrap();
     fake.set(Mood::Slow(10));
     for i in 0..300u32 {
         responders.hold(&[permit(&format!("{}/32", std::net::Ipv4Addr::from(0x0b00_0000 + i)), 600)], AT_ONCE).await;
