@@ -220,7 +220,7 @@ impl Decider {
         if self.apply(restored, AT_LEISURE).await {
             self.given.store.set_state(&pending, DecisionState::Active, "", now).await?;
         }
-        if self.mode == Mode::Enforce {
+        if self.mode == Mode::Enforce && self.responders.must_be_told_of_ends() {
             // Not every backend lets go by itself.
             let mut ended = self.given.store.ended_lately(now).await?;
             ended.retain(|target| !self.active.contains_key(target));

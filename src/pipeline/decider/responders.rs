@@ -143,6 +143,11 @@ impl Responders {
         self.order(|| Order::Free(targets.to_vec()), AT_LEISURE).await
     }
 
+    /// Whether any backend does not end bans by itself.
+    pub fn must_be_told_of_ends(&self) -> bool {
+        self.posts.iter().any(|post| !post.ends_bans)
+    }
+
     /// Has targets let go where the backend does not end bans by itself.
     pub fn free_ended(&mut self, targets: &[IpNet]) {
         for post in self.posts.iter().filter(|post| !post.ends_bans) {
