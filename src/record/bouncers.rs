@@ -97,12 +97,6 @@ impl Store {
         .await
     }
 
-    /// The number of the newest change of all.
-    pub async fn newest_change(&self) -> Result<i64, StoreError> {
-        let rows = self.read(QueryBuilder::new("SELECT max(seq) AS seq FROM outbox"), |row| row.try_get("seq")).await?;
-        Ok(rows.into_iter().next().flatten().unwrap_or(0))
-    }
-
     /// Gives `each` the bans of `span` that are in force, in the order of their changes; of several on one
     /// target the longest. Simulated ones are none.
     pub async fn bans_in_force(&self, span: Span, now: Timestamp, each: impl FnMut(Ban)) -> Result<(), StoreError> {

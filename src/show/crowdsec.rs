@@ -107,7 +107,7 @@ async fn stream(State(api): State<Api>, headers: HeaderMap, uri: Uri) -> Result<
     let mut new = List::after(b"{\"new\":".into());
     let enforcing = *api.enforcing.borrow();
     // Before the rows are read: what changes from now on comes next time.
-    let upto = api.store.newest_change().await?;
+    let upto = api.store.last_change().await?;
     let after = if filter.startup { 0 } else { bouncer.cursor };
     let fits = |ban: &Ban| filter.fits(ban);
     if enforcing {

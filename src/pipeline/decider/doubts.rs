@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::Instant;
 
-use super::{AT_ONCE, Decider, Done};
+use super::{AT_ONCE, BLOCKED_ALREADY, Decider, Done};
 use crate::decide::gate::standing;
 use crate::decide::{self, Grounds, Opinion, Permit};
 use crate::event::{
@@ -231,7 +231,7 @@ impl Decider {
         }
         if self.active.contains_key(&target) {
             if is_recorded {
-                self.change(vec![proposal.id.clone()], DecisionState::Refused, "blocked already", now);
+                self.change(vec![proposal.id.clone()], DecisionState::Refused, BLOCKED_ALREADY, now);
             }
             return;
         }

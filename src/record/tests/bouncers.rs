@@ -28,10 +28,10 @@ async fn a_cursor_stays_true_through_retention_and_a_restart() {
     store.commit(&Batch { at: NOW, decisions: &decisions, ..Batch::default() }).await.unwrap();
     assert!(store.bouncer_add("one", b"hash", NOW).await.unwrap());
     assert!(!store.bouncer_add("one", b"other", NOW).await.unwrap());
-    let cursor = store.newest_change().await.unwrap();
+    let cursor = store.last_change().await.unwrap();
     store.bouncer_pulled("one", Some(cursor), "agent/1", NOW).await.unwrap();
     store.set_state(&["d3".into()], DecisionState::Lifted, "", NOW).await.unwrap();
-    let lifted = store.newest_change().await.unwrap();
+    let lifted = store.last_change().await.unwrap();
     store.prune(NOW.plus_secs(2 * 86_400)).await.unwrap();
     store.close().await;
 
@@ -40,7 +40,7 @@ async fn a_cursor_stays_true_through_retention_and_a_restart() {
     assert_eq!((bouncer.cursor, &*bouncer.user_agent, bouncer.last_pull), (cursor, "agent/1", Some(NOW)));
     store.commit(&Batch { at: NOW, decisions: &[on(4, DecisionState::Active)], ..Batch::default() }).await.unwrap();
     store.set_state(&["d1".into()], DecisionState::Lifted, "", NOW).await.unwrap();
-    assert!(store.newest_change().await.unwrap() >= lifted + 2, "no number is given twice");
+    assert!(store.last_change().await.unwrap() >= lifted + 2, "no number is given twice");
     assert_eq!(in_force(&store, Span { after: cursor, upto: i64::MAX }).await, ["d4"]);
     assert_eq!(ended(&store, Span { after: cursor, upto: i64::MAX }).await, ["d1"]);
     assert_eq!(in_force(&store, ALL).await, ["d2", "d4"]);
@@ -55,12 +55,12 @@ async fn a_change_after_the_head_was_read_belongs_to_the_next_span() {
     let store = open(dir.path()).await.unwrap();
     let decisions: Vec<Decision> = (1..=5).map(|n| on(n, DecisionState::Active)).collect();
     store.commit(&Batch { at: NOW, decisions: &decisions, ..Batch::default() }).await.unwrap();
-    let upto = store.newest_change().await.unwrap();
+    let upto = store.last_change().await.unwrap();
     store.set_state(&["d2".into()], DecisionState::Lifted, "", NOW).await.unwrap();
     store.commit(&Batch { at: NOW, decisions: &[on(6, DecisionState::Active)], ..Batch::default() }).await.unwrap();
     assert_eq!(in_force(&store, Span { after: 0, upto }).await, ["d1", "d3", "d4", "d5"]);
     assert_eq!(ended(&store, Span { after: 0, upto }).await, [""; 0]);
-    let rest = Span { after: upto, upto: store.newest_change().await.unwrap() };
+    let rest = Span { after: upto, upto: store.last_change().await.unwrap() };
     assert_eq!((in_force(&store, rest).await, ended(&store, rest).await), (vec!["d6".into()], vec!["d2".to_owned()]));
 }
 

@@ -12,6 +12,7 @@ use super::tokens::Tokens;
 use super::{AzureConfig, AzureCredential};
 use crate::event::{Secret, printable};
 use crate::respond::RespondError;
+use crate::respond::shared::root_cause;
 
 /// No single request takes longer; a change may, by its operation.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -382,12 +383,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 fn unanswered(error: &reqwest::Error) -> Fault {
-    // The outer errors say only that a request failed.
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    let reason = if error.is_timeout() { "no answer in time".into() } else { cause.to_string() };
+    let reason = if error.is_timeout() { "no answer in time".into() } else { root_cause(error) };
     Fault::Unknown(shown(&reason))
 }
 

@@ -113,13 +113,16 @@ fn failure(error: reqwest::Error) -> Failure {
     if error.is_timeout() {
         return Failure("no answer in time".into());
     }
-    // The outer errors say only that a request failed.
-    let error = error.without_url();
-    let mut cause: &dyn Error = &error;
+    Failure(printable(root_cause(&error.without_url()).as_bytes(), SHOWN_BYTES))
+}
+
+/// The innermost error: the outer ones say only that a request failed.
+pub(in crate::respond) fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    Failure(printable(cause.to_string().as_bytes(), SHOWN_BYTES))
+    cause.to_string()
 }
 
 /// Seconds, or a date of HTTP.

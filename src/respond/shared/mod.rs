@@ -6,6 +6,8 @@ mod http;
 mod program;
 
 pub(super) use held::Held;
+#[cfg(feature = "azure")]
+pub(super) use http::root_cause;
 pub(super) use http::{Failure, Http};
 pub(super) use program::{Program, run};
 
