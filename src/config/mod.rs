@@ -32,6 +32,8 @@ use crate::{decide, detect, memory, record, respond, tail, triage};
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     pub mode: Mode,
+    /// The name of this agent where several share a Postgres or a Redis. Empty: the host's.
+    pub agent: String,
     /// Directory of `palisade.db`. Not root: `$XDG_STATE_HOME/palisade`, else
     /// `~/.local/state/palisade`.
     pub state_dir: PathBuf,
@@ -70,6 +72,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             mode: Mode::default(),
+            agent: String::new(),
             state_dir: "/var/lib/palisade".into(),
             socket: "/run/palisade/palisade.sock".into(),
             timezone: LOCAL.into(),

@@ -625,6 +625,8 @@ fn the_example_is_true() {
     assert_eq!(whole.detect.rules_dir.take(), Some("/etc/palisade/rules.d".into()));
     assert_eq!(whole.memory.redis_url_file.take(), Some("/etc/palisade/redis_url".into()));
     assert_eq!(whole.memory.redis_ca_file.take(), Some("/etc/palisade/redis-ca.pem".into()));
+    assert_eq!(whole.store.database_url_file.take(), Some("/etc/palisade/database_url".into()));
+    assert_eq!(whole.store.database_ca_file.take(), Some("/etc/palisade/database-ca.pem".into()));
     assert_eq!(whole.respond.azure.batch_secs.take(), Some(5));
     assert_eq!(whole.respond.azure.client_secret_file.take(), Some("/etc/palisade/azure.key".into()));
     assert_eq!(whole.log.file.take(), Some("/var/log/palisade/palisade.log".into()));
@@ -670,6 +672,7 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
     assert_eq!(file(&shown).expect("no mistake").config, loaded.config);
     let expected = expect![[r#"
         mode = "enforce"  # from a.toml:1
+        agent = ""  # default
         state_dir = "/var/lib/palisade"  # default
         socket = "/run/palisade/palisade.sock"  # default
         timezone = "local"  # default
@@ -805,8 +808,14 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         redis_timeout_millis = 150  # default
 
         [store]
+        database_url = ""  # default
+        record = "findings"  # default
+        addresses = "plain"  # default
         keep_days = 90  # default
+        keep_analysed_days = 14  # default
+        keep_totals_days = 730  # default
         max_outbox_rows = 100000  # default
+        max_unsent_rows = 5000000  # default
 
         [log]
         level = "debug"  # from PALISADE__LOG__LEVEL
@@ -814,7 +823,7 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         max_size_mb = 10  # default
         max_files = 5  # default
 
-        # not set: detect.rules_dir, log.file, memory.redis_ca_file, memory.redis_url_file, reputation.abuseipdb_key_file, reputation.virustotal_key_file, respond.azure.batch_secs, respond.azure.client_secret_file, respond.cloudflare.token_file, respond.webhook.dead_letter, respond.webhook.key_file
+        # not set: detect.rules_dir, log.file, memory.redis_ca_file, memory.redis_url_file, reputation.abuseipdb_key_file, reputation.virustotal_key_file, respond.azure.batch_secs, respond.azure.client_secret_file, respond.cloudflare.token_file, respond.webhook.dead_letter, respond.webhook.key_file, store.database_ca_file, store.database_url_file
     "#]];
     expected.assert_eq(&shown);
 }

@@ -29,7 +29,7 @@ use crate::detect::Ruleset;
 use crate::event::{Status, Timestamp, digest};
 use crate::memory::{self, Memory};
 use crate::plugin;
-use crate::record::Store;
+use crate::record::Sqlite;
 #[cfg(feature = "azure")]
 pub use crate::respond::azure::{Azure, Level};
 use crate::respond::{self, Responder};
@@ -108,7 +108,7 @@ pub async fn run(
     let blocklists = config.blocklist.iter().map(Blocklist::new).collect::<Result<Vec<_>, _>>()?;
     let settings = Arc::new(Mutex::new(surroundings::Settings::of(&config)?));
     let mut names = Names::of(&config, Arc::new(SystemResolver)).watch().context("cannot start the names thread")?;
-    let store = Arc::new(Store::open(&config.state_dir, &config.store).await?);
+    let store = Arc::new(Sqlite::open(&config.state_dir, &config.store).await?);
     if let Some(aside) = store.damaged() {
         tracing::error!(aside = %aside.display(), "the database was damaged and is kept aside; a new one is started");
     }
@@ -260,7 +260,7 @@ fn sureness(config: &Config) -> Sureness {
 async fn open_triage(
     config: &Config,
     rules: &Ruleset,
-    store: &Store,
+    store: &Sqlite,
     memory: Arc<dyn Memory>,
     sureness: watch::Receiver<Sureness>,
 ) -> anyhow::Result<Option<Triage>> {
@@ -283,7 +283,7 @@ async fn open_triage(
 }
 
 /// Who tells AbuseIPDB of bans, if anybody does.
-async fn open_reporter(config: &Config, store: &Store) -> anyhow::Result<Option<Reporter>> {
+async fn open_reporter(config: &Config, store: &Sqlite) -> anyhow::Result<Option<Reporter>> {
     let day = Timestamp::now().0.div_euclid(DAY_MILLIS);
     let spent = store.spent(Timestamp(day * DAY_MILLIS)).await?;
     let requests = spent.iter().filter(|spent| spent.service == Reporter::NAME).map(|spent| spent.calls).sum();
@@ -337,7 +337,7 @@ async fn watch_surroundings(
     }
 }
 
-async fn prune(store: Arc<Store>) {
+async fn prune(store: Arc<Sqlite>) {
     loop {
         match store.prune(Timestamp::now()).await {
             Ok(0) => {}
@@ -379,7 +379,7 @@ async fn listen(path: &Path) -> anyhow::Result<UnixListener> {
 /// Serves CrowdSec's bouncers, if that is configured.
 async fn serve_bouncers(
     config: &Config,
-    store: &Arc<Store>,
+    store: &Arc<Sqlite>,
     enforcing: watch::Receiver<bool>,
 ) -> anyhow::Result<JoinHandle<()>> {
     let Some(address) = config.crowdsec_api.address().map_err(anyhow::Error::msg)? else {

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::detect::BUILT_IN;
 use crate::event::{Decision, DecisionState, Proposer, Timestamp};
-use crate::record::{Batch, ChangeKind, Store, StoreError};
+use crate::record::{Batch, ChangeKind, Sqlite, StoreError};
 use crate::show::{Service, Services};
 use crate::triage::reputation::{Report, Reporter};
 
@@ -22,7 +22,7 @@ const CHANGES: u32 = 500;
 const NEWS_SECS: u64 = 15 * 60;
 
 /// Reports every ban that rules start from now on, once.
-pub async fn follow(mut reporter: Reporter, store: Arc<Store>, services: watch::Sender<Services>) {
+pub async fn follow(mut reporter: Reporter, store: Arc<Sqlite>, services: watch::Sender<Services>) {
     let (mut reported, mut problem) = (0_u64, None);
     // What was recorded before the start was reported then, or is old.
     let mut seen = None;
@@ -63,7 +63,7 @@ pub async fn follow(mut reporter: Reporter, store: Arc<Store>, services: watch::
 
 /// What the bans that became active after change number `after` are reported as, and the last change
 /// that was looked at.
-async fn new_bans(store: &Store, after: i64) -> Result<(i64, Vec<Report>), StoreError> {
+async fn new_bans(store: &Sqlite, after: i64) -> Result<(i64, Vec<Report>), StoreError> {
     let changes = store.changes(after, CHANGES).await?;
     let last = changes.last().map_or(after, |change| change.seq);
     let mut reports = vec![];
@@ -84,14 +84,13 @@ fn is_news(decision: &Decision, now: Timestamp) -> bool {
 }
 
 /// The finding knows the address; a ban may be of a whole network.
-async fn report(store: &Store, decision: &Decision) -> Result<Option<Report>, StoreError> {
+async fn report(store: &Sqlite, decision: &Decision) -> Result<Option<Report>, StoreError> {
     let ground = &decision.ground;
     let (Some(finding_id), Some(category)) = (&ground.finding_id, ground.category) else { return Ok(None) };
     let Some(finding) = store.finding(finding_id).await? else { return Ok(None) };
     let address: Option<IpAddr> = finding.source_ip.and_then(|text| text.parse().ok());
     let Some(address) = address.filter(|address| decision.target.contains(address)) else { return Ok(None) };
-    let ids = finding.rule_ids.as_array().into_iter().flatten().filter_map(|id| id.as_str());
-    let rule_ids = ids.filter(|id| is_built_in(id)).map(str::to_owned).collect();
+    let rule_ids = finding.rule_ids.into_iter().filter(|id| is_built_in(id)).collect();
     Ok(Some(Report { address, finding_id: finding_id.clone(), category, rule_ids }))
 }
 

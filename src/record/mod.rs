@@ -1,22 +1,26 @@
 //! Takes findings, decisions, file marks and snapshots, keeps them for good in one local SQLite
-//! database, each batch in one transaction. Never decides anything.
+//! database, each batch in one transaction, and in Postgres, if there is one, what changed. Answers
+//! questions about the past. Never decides anything.
 //!
 //! Numbers that are unsigned 64-bit here are stored as the signed number with the same bits.
 
-mod bouncers;
 mod config;
 mod error;
-mod insert;
-mod ledger;
-mod open;
-mod read;
-mod store;
-#[cfg(test)]
-mod tests;
+mod history;
+mod postgres;
+mod rollup;
+mod rows;
+mod sqlite;
 
-pub use bouncers::{Ban, Bouncer, Span};
-pub use config::StoreConfig;
+pub use config::{Addresses, Keep, StoreConfig};
 pub use error::StoreError;
-pub use ledger::{Correction, Spent};
-pub use read::{AllowEntry, Change, ChangeKind, DecisionFilter, FindingRow};
-pub use store::{Batch, Checkpoint, Recorded, Store};
+pub use history::{
+    Answer, ClientRow, Effect, FindingFilter, History, Past, PastFilter, Period, Point, Step, Store, Top,
+};
+pub use postgres::Postgres;
+pub use rollup::{Counts, Dimension};
+pub use rows::{AnalysisSession, DecisionChange, FindingRow, Rows};
+pub use sqlite::{
+    AllowEntry, Ban, Batch, Bouncer, Change, ChangeKind, Checkpoint, Correction, DecisionFilter, Recorded, Span, Spent,
+    Sqlite,
+};

@@ -22,7 +22,7 @@ use serde_json::json;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use crate::event::{Timestamp, printable};
-use crate::record::{Ban, Bouncer, Span, Store, StoreError};
+use crate::record::{Ban, Bouncer, Span, Sqlite, StoreError};
 use filter::{Asked, Filter};
 
 /// Answers that are made at once. The store has four readers, and the decider needs one: whatever bouncers
@@ -35,14 +35,14 @@ const MAX_AGENT_BYTES: usize = 120;
 
 #[derive(Clone)]
 struct Api {
-    store: Arc<Store>,
+    store: Arc<Sqlite>,
     /// Else dry run: nobody is to be shut out, not even by what is left of enforce mode.
     enforcing: watch::Receiver<bool>,
     turns: Arc<Semaphore>,
 }
 
 /// The API, to be served on any listener.
-pub fn router(store: Arc<Store>, enforcing: watch::Receiver<bool>) -> Router {
+pub fn router(store: Arc<Sqlite>, enforcing: watch::Receiver<bool>) -> Router {
     let api = Api { store, enforcing, turns: Arc::new(Semaphore::new(AT_ONCE)) };
     Router::new()
         // Without handlers of its own a HEAD would be a GET, and move the cursor.

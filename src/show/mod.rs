@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::event::VerdictClass;
-use crate::record::{Store, StoreError};
+use crate::record::{Sqlite, StoreError};
 
 pub use api::{MAX_IMPORT, decision, router};
 pub use config::CrowdsecApiConfig;
@@ -110,7 +110,7 @@ impl From<StoreError> for Problem {
 #[derive(Clone)]
 pub struct Backend {
     pub commands: mpsc::Sender<Request>,
-    pub store: Arc<Store>,
+    pub store: Arc<Sqlite>,
     pub services: watch::Receiver<Services>,
     /// Length of the IPv6 network that counts as one client.
     pub v6_prefix: u8,

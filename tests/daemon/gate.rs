@@ -5,7 +5,7 @@ use std::io::Write;
 
 use nix::sys::signal::Signal;
 use palisade::event::Timestamp;
-use palisade::record::{Batch, Checkpoint, Store, StoreConfig};
+use palisade::record::{Batch, Checkpoint, Sqlite, StoreConfig};
 use serde_json::{Value, json};
 
 use crate::support::daemon::{Home, eventually};
@@ -156,7 +156,7 @@ fn offences_are_remembered_when_what_was_counted_is_lost() {
 
 #[tokio::main(flavor = "current_thread")]
 async fn damage_snapshot(home: &Home) {
-    let store = Store::open(&home.path("state"), &StoreConfig::default()).await.unwrap();
+    let store = Sqlite::open(&home.path("state"), &StoreConfig::default()).await.unwrap();
     let marks = store.marks().await.unwrap();
     let checkpoint = Some(Checkpoint { marks: &marks, state: b"nonsense" });
     store.commit(&Batch { at: Timestamp::now(), checkpoint, ..Batch::default() }).await.unwrap();

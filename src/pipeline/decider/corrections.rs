@@ -130,7 +130,6 @@ fn finding(row: FindingRow) -> Option<Finding> {
         let network = crate::config::network(client)?;
         Some(ClientKey::of(network.addr(), network.prefix_len()))
     });
-    let rule_ids: Vec<String> = serde_json::from_value(row.rule_ids).ok()?;
     let evidence: Vec<Evidence> = serde_json::from_value(row.evidence).ok()?;
     Some(Finding {
         file: row.file.into(),
@@ -147,7 +146,7 @@ fn finding(row: FindingRow) -> Option<Finding> {
         user_agent: row.user_agent,
         referer: row.referer,
         category: Category::parse(&row.category)?,
-        rule_ids: rule_ids.into_iter().map(Arc::from).collect(),
+        rule_ids: row.rule_ids.into_iter().map(Arc::from).collect(),
         score: row.score,
         evidence,
         action: Action::None,

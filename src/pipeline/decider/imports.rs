@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{AT_LEISURE, Decider, Done, PATIENCE};
+use super::{AT_LEISURE, Decider, Done};
 use crate::config::Mode;
 use crate::event::{DecisionState, Ground, Proposal, Proposer, Timestamp, digest, shown};
 use crate::show::Problem;
@@ -114,7 +114,7 @@ impl Decider {
             "simulated": self.mode == Mode::DryRun,
         });
         self.recorder.record(Done { at: now, decisions, ..Done::default() });
-        if self.recorder.flush(PATIENCE).await && !prolonged.is_empty() {
+        if self.recorder.flush(AT_LEISURE).await && !prolonged.is_empty() {
             let note = format!("prolonged by an import: {reason}");
             if let Err(error) = self.given.store.prolong(&prolonged, &note, now).await {
                 tracing::warn!("bans were prolonged, which cannot be recorded: {error}");

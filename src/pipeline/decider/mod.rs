@@ -30,7 +30,7 @@ use crate::memory::Memory;
 use crate::pipeline::crawlers::{Claim, Crawlers};
 use crate::pipeline::judge;
 use crate::pipeline::reader::{Control, Found, ReaderStatus, Report};
-use crate::record::Store;
+use crate::record::Sqlite;
 use crate::respond::Responder;
 use crate::show::Request;
 use crate::tail::Waker;
@@ -61,7 +61,7 @@ pub struct Given {
     pub config: Config,
     /// As they are after the last reload.
     pub thresholds: watch::Receiver<Thresholds>,
-    pub store: Arc<Store>,
+    pub store: Arc<Sqlite>,
     pub memory: Arc<dyn Memory>,
     pub responders: Build,
     /// Told of every change of the mode.

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::event::{Decision, DecisionState, FileMark, Finding, Judgement, ModelCall, Timestamp};
-use crate::record::{self, Store, StoreError};
+use crate::record::{self, Sqlite, StoreError};
 
 /// Until a store that failed is tried again, and between two looks at what has expired.
 const TICK: Duration = Duration::from_secs(1);
@@ -74,7 +74,7 @@ pub(super) struct Recorder {
 
 impl Recorder {
     /// Starts the task; it ends with this and when all is recorded.
-    pub fn new(store: Arc<Store>) -> Recorder {
+    pub fn new(store: Arc<Sqlite>) -> Recorder {
         let (entries, taken) = mpsc::unbounded_channel();
         let (said, problem) = watch::channel(None);
         let waiting = Arc::new(AtomicUsize::new(0));
@@ -118,7 +118,7 @@ impl Recorder {
 }
 
 struct Task {
-    store: Arc<Store>,
+    store: Arc<Sqlite>,
     waiting: Arc<AtomicUsize>,
     said: watch::Sender<Option<String>>,
     marks_expired: bool,

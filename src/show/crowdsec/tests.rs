@@ -13,7 +13,7 @@ use crate::record::{Batch, StoreConfig};
 
 /// The API, served, and the key of a bouncer called "one".
 struct Served {
-    store: Arc<Store>,
+    store: Arc<Sqlite>,
     address: std::net::SocketAddr,
     key: String,
     _dir: TempDir,
@@ -25,7 +25,7 @@ type Answered = (u16, String);
 impl Served {
     async fn new(enforcing: bool) -> Served {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(dir.path(), &StoreConfig::default()).await.unwrap());
+        let store = Arc::new(Sqlite::open(dir.path(), &StoreConfig::default()).await.unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = router(store.clone(), watch::channel(enforcing).1);

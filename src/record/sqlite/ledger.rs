@@ -4,9 +4,10 @@ use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, SqliteConnection};
 
+use super::Sqlite;
 use super::read::number;
-use super::{Store, StoreError};
 use crate::event::{Judgement, ModelCall, Timestamp, VerdictClass};
+use crate::record::StoreError;
 
 /// What one service has cost since some moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -61,7 +62,7 @@ pub(super) async fn calls(connection: &mut SqliteConnection, calls: &[ModelCall]
     Ok(())
 }
 
-impl Store {
+impl Sqlite {
     /// What each service has cost since `from`, by name.
     pub async fn spent(&self, from: Timestamp) -> Result<Vec<Spent>, StoreError> {
         let mut query = QueryBuilder::new(

@@ -38,7 +38,7 @@ on_sqlite! {
     thousands_of_findings_fit_in_one_batch
 }
 
-async fn what_is_said_of_a_pending_ban_stays_when_it_is_carried_out(store: &Store) {
+async fn what_is_said_of_a_pending_ban_stays_when_it_is_carried_out(store: &Sqlite) {
     let states = [DecisionState::Pending, DecisionState::Held];
     let decisions = states.map(|state| Decision { note: "said".into(), ..decision(state.as_str(), state) });
     store.commit(&Batch { at: NOW, decisions: &decisions, ..Batch::default() }).await.unwrap();
@@ -51,7 +51,7 @@ async fn what_is_said_of_a_pending_ban_stays_when_it_is_carried_out(store: &Stor
     assert_eq!(notes, ["said", ""], "why it was held is no news any more");
 }
 
-async fn offences_are_the_bans_that_came_into_force_and_were_not_lifted(store: &Store) {
+async fn offences_are_the_bans_that_came_into_force_and_were_not_lifted(store: &Sqlite) {
     use DecisionState::*;
     let of = |state: DecisionState| decision(state.as_str(), state);
     let mut decisions = [Pending, Active, Expired, Lifted, Refused, Held].map(of).to_vec();
@@ -66,7 +66,7 @@ async fn offences_are_the_bans_that_came_into_force_and_were_not_lifted(store: &
     }
 }
 
-async fn a_finding_comes_back_as_it_was(store: &Store) {
+async fn a_finding_comes_back_as_it_was(store: &Sqlite) {
     let v6 = "2001:db8:1:2:3::9".parse().unwrap();
     let mut ipv6 = finding(u64::MAX);
     ipv6.source_ip = Some(v6);
@@ -88,13 +88,14 @@ async fn a_finding_comes_back_as_it_was(store: &Store) {
             "rule_ids": ["942-sqli-tautology", "913-scanner-ua"],
             "evidence": [{"rule_id": "942-sqli-tautology", "target": "args", "matched": "1' OR 1=1--", "score": 9}],
             "decision": "block", "verdict": "malicious", "confidence": 9, "decided_by": "rules",
-            "reasoning": "a certain rule hit", "recorded_at": "2026-01-05T00:00:00.000Z",
+            "reasoning": "a certain rule hit", "recorded_at": "2026-01-05T00:00:00.000Z", "flagged": true,
+            "is_system_url": false, "case_id": "",
         })
     );
     assert_eq!((&rows[1].line_number, &rows[1].source_ip, &rows[1].client), (&None, &None, &None));
 }
 
-async fn hostile_text_comes_back_as_it_was(store: &Store) {
+async fn hostile_text_comes_back_as_it_was(store: &Sqlite) {
     let long = format!("/{}", "ü\u{1f4a9}".repeat(10_000));
     let texts = ["'; DROP TABLE findings; --", "\"\\'`%_?1$2:a@b", "a\0b\0", "\u{1f4a9}\u{202e}\u{feff}\r\n", &long];
     for (n, text) in (0..).zip(texts) {
@@ -117,7 +118,10 @@ async fn hostile_text_comes_back_as_it_was(store: &Store) {
         for field in [&row.method, &row.uri, &row.user_agent, &row.referer, &row.file, &row.reasoning] {
             assert_eq!(field, text);
         }
-        assert_eq!((row.rule_ids[0].as_str(), row.evidence[0]["matched"].as_str()), (Some(text), Some(text)));
+        assert_eq!(
+            (row.rule_ids.first().map(String::as_str), row.evidence[0]["matched"].as_str()),
+            (Some(text), Some(text))
+        );
         let found = store.decision(text).await.unwrap().unwrap();
         assert_eq!(
             (found.state, found.ground.reason.as_str(), found.note.as_str()),
@@ -126,7 +130,7 @@ async fn hostile_text_comes_back_as_it_was(store: &Store) {
     }
 }
 
-async fn replaying_a_batch_changes_nothing(store: &Store) {
+async fn replaying_a_batch_changes_nothing(store: &Sqlite) {
     let findings = [finding(1), finding(2), finding(1)];
     let decisions = [decision("d", DecisionState::Pending)];
     let batch = Batch { at: NOW, findings: &findings, decisions: &decisions, ..Batch::default() };
@@ -138,7 +142,7 @@ async fn replaying_a_batch_changes_nothing(store: &Store) {
     assert_eq!(store.changes(0, 9).await.unwrap(), changes);
 }
 
-async fn a_replayed_decision_keeps_its_state(store: &Store) {
+async fn a_replayed_decision_keeps_its_state(store: &Sqlite) {
     let decisions = [decision("d", DecisionState::Pending)];
     let batch = Batch { at: NOW, decisions: &decisions, ..Batch::default() };
     store.commit(&batch).await.unwrap();
@@ -148,7 +152,7 @@ async fn a_replayed_decision_keeps_its_state(store: &Store) {
     assert_eq!((found.state, found.note.as_str()), (DecisionState::Lifted, "by an operator"));
 }
 
-async fn decisions_come_back_as_they_were(store: &Store) {
+async fn decisions_come_back_as_they_were(store: &Sqlite) {
     let mut decisions = Vec::new();
     for (n, proposer) in
         [Proposer::Rules, Proposer::Operator, Proposer::Imported, Proposer::Restored].into_iter().enumerate()
@@ -178,7 +182,7 @@ const STATES: [DecisionState; 6] = [
 ];
 
 /// One decision of each state, its id the state's name, that ends an hour after [`NOW`].
-async fn one_of_each(store: &Store) {
+async fn one_of_each(store: &Sqlite) {
     let decisions = STATES.map(|state| decision(state.as_str(), state));
     store.commit(&Batch { at: NOW, decisions: &decisions, ..Batch::default() }).await.unwrap();
 }
@@ -187,14 +191,14 @@ fn ids(decisions: &[Decision]) -> Vec<&str> {
     decisions.iter().map(|decision| decision.id.as_str()).collect()
 }
 
-async fn live_decisions_are_those_to_restore(store: &Store) {
+async fn live_decisions_are_those_to_restore(store: &Sqlite) {
     one_of_each(store).await;
     assert_eq!(ids(&store.live_decisions(NOW).await.unwrap()), ["pending", "active", "held"]);
     assert_eq!(store.live_decisions(NOW.plus_secs(3599)).await.unwrap().len(), 3);
     assert_eq!(store.live_decisions(NOW.plus_secs(3600)).await.unwrap().len(), 0);
 }
 
-async fn what_ended_stays_ended(store: &Store) {
+async fn what_ended_stays_ended(store: &Sqlite) {
     one_of_each(store).await;
     let all = STATES.map(|state| state.as_str().to_owned());
     assert_eq!(store.set_state(&all, DecisionState::Active, "in the kernel", NOW).await.unwrap(), 3);
@@ -208,7 +212,7 @@ async fn what_ended_stays_ended(store: &Store) {
     assert_eq!(store.set_state(&["unheard of".into()], DecisionState::Active, "", NOW).await.unwrap(), 0);
 }
 
-async fn what_is_prolonged_lives_longer_and_is_a_change(store: &Store) {
+async fn what_is_prolonged_lives_longer_and_is_a_change(store: &Sqlite) {
     one_of_each(store).await;
     let seen = store.changes(0, 99).await.unwrap().last().unwrap().seq;
     let ends: Vec<(String, Timestamp)> =
@@ -226,7 +230,7 @@ async fn what_is_prolonged_lives_longer_and_is_a_change(store: &Store) {
     assert_eq!(told, ["active", "held", "pending"]);
 }
 
-async fn expiring_ends_what_is_over(store: &Store) {
+async fn expiring_ends_what_is_over(store: &Sqlite) {
     one_of_each(store).await;
     assert_eq!(store.expire(NOW.plus_secs(3599)).await.unwrap(), 0);
     assert_eq!(store.expire(NOW.plus_secs(3600)).await.unwrap(), 3);
@@ -236,7 +240,7 @@ async fn expiring_ends_what_is_over(store: &Store) {
     assert_eq!(store.decision("lifted").await.unwrap().unwrap().state, DecisionState::Lifted);
 }
 
-async fn lists_are_newest_first_and_filtered(store: &Store) {
+async fn lists_are_newest_first_and_filtered(store: &Sqlite) {
     let findings: Vec<Finding> = (0..6)
         .map(|n| {
             let source_ip = format!("203.0.113.{}", n % 2).parse().unwrap();
@@ -269,7 +273,7 @@ async fn lists_are_newest_first_and_filtered(store: &Store) {
     assert_eq!(listed(DecisionFilter { state, target }, 9).await, "31");
 }
 
-async fn a_checkpoint_replaces_marks_and_state_together(store: &Store) {
+async fn a_checkpoint_replaces_marks_and_state_together(store: &Sqlite) {
     assert_eq!((store.marks().await.unwrap(), store.snapshot().await.unwrap()), (vec![], None));
     let mut odd = mark(u64::MAX, u64::MAX);
     odd.path = std::ffi::OsStr::from_bytes(b"/var/log/\xff\n.log").into();
@@ -285,7 +289,7 @@ async fn a_checkpoint_replaces_marks_and_state_together(store: &Store) {
     assert_eq!((store.marks().await.unwrap(), store.snapshot().await.unwrap()), (marks.to_vec(), Some(vec![])));
 }
 
-async fn new_files_touch_their_own_mark_only(store: &Store) {
+async fn new_files_touch_their_own_mark_only(store: &Sqlite) {
     let checkpoint = Some(Checkpoint { marks: &[mark(1, 10), mark(2, 20)], state: b"state" });
     store.commit(&Batch { at: NOW, checkpoint, ..Batch::default() }).await.unwrap();
     let new_files = [mark(2, 0), mark(3, 0)];
@@ -294,7 +298,7 @@ async fn new_files_touch_their_own_mark_only(store: &Store) {
     assert_eq!(store.snapshot().await.unwrap().unwrap(), b"state");
 }
 
-async fn the_change_feed_tells_each_change_once(store: &Store) {
+async fn the_change_feed_tells_each_change_once(store: &Sqlite) {
     let decisions = [decision("d", DecisionState::Pending)];
     let batch = Batch { at: NOW, findings: &[finding(1)], decisions: &decisions, ..Batch::default() };
     store.commit(&batch).await.unwrap();
@@ -315,7 +319,7 @@ async fn the_change_feed_tells_each_change_once(store: &Store) {
     assert_eq!(store.changes(4, 99).await.unwrap(), []);
 }
 
-async fn pruning_keeps_to_its_bounds(store: &Store) {
+async fn pruning_keeps_to_its_bounds(store: &Sqlite) {
     let days = |days: u64| NOW.plus_secs(days * 86_400);
     // More than one deletion's worth of old findings.
     let mut findings: Vec<Finding> = (0..2500).map(finding).collect();
@@ -337,7 +341,7 @@ async fn pruning_keeps_to_its_bounds(store: &Store) {
     assert_eq!(store.changes(2516, 9).await.unwrap()[0].seq, 2517);
 }
 
-async fn the_allowlist_is_kept(store: &Store) {
+async fn the_allowlist_is_kept(store: &Sqlite) {
     let office = "198.51.100.77/24".parse().unwrap();
     let phone = "2001:db8::1/128".parse().unwrap();
     store.allow_add(office, "office", NOW).await.unwrap();
@@ -355,7 +359,7 @@ async fn the_allowlist_is_kept(store: &Store) {
     assert_eq!(store.allow_list().await.unwrap(), wanted[1..]);
 }
 
-async fn thousands_of_findings_fit_in_one_batch(store: &Store) {
+async fn thousands_of_findings_fit_in_one_batch(store: &Sqlite) {
     let findings: Vec<Finding> = (0..5000).map(finding).collect();
     assert_eq!(store.commit(&of_findings(&findings)).await.unwrap().new_findings, 5000);
     assert_eq!(store.findings(None, 9999).await.unwrap().len(), 5000);

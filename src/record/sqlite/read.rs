@@ -5,45 +5,14 @@ use std::os::unix::ffi::OsStringExt;
 
 use ipnet::IpNet;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row};
 
+use super::Sqlite;
 use super::insert::network_text;
-use super::{Store, StoreError};
 use crate::event::{Category, ClientKey, Decision, DecisionState, FileMark, Ground, Proposer, Timestamp};
-
-/// A recorded finding, as the API and the command line show it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct FindingRow {
-    pub id: String,
-    pub file: String,
-    pub generation: u64,
-    pub offset: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub line_number: Option<u64>,
-    pub time: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source_ip: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client: Option<String>,
-    pub method: String,
-    pub uri: String,
-    pub status: u16,
-    pub user_agent: String,
-    pub referer: String,
-    pub category: String,
-    pub score: u8,
-    pub rule_ids: serde_json::Value,
-    pub evidence: serde_json::Value,
-    /// Before the gate. `decision`, as in the output of `scan`.
-    #[serde(rename = "decision")]
-    pub action: String,
-    pub verdict: String,
-    pub confidence: u8,
-    pub decided_by: String,
-    pub reasoning: String,
-    pub recorded_at: Timestamp,
-}
+use crate::record::{FindingRow, StoreError};
 
 /// Which decisions to list; the default is all.
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,9 +47,14 @@ pub struct Change {
 pub enum ChangeKind {
     Finding,
     Decision,
+    /// A call of a model or service, by its number.
+    Call,
+    /// An operator's word on the finding of this id.
+    Correction,
+    Session,
 }
 
-impl Store {
+impl Sqlite {
     /// Where reading of each file resumes, in the order in which the files came.
     pub async fn marks(&self) -> Result<Vec<FileMark>, StoreError> {
         self.read(QueryBuilder::new("SELECT * FROM marks ORDER BY id"), file_mark).await
@@ -264,13 +238,9 @@ fn raw_decision(row: SqliteRow) -> Result<RawDecision, sqlx::Error> {
 }
 
 fn finding_row(row: SqliteRow) -> Result<FindingRow, sqlx::Error> {
-    let json = |column: &str| {
-        let text: String = row.try_get(column)?;
-        serde_json::from_str(&text).map_err(|error| sqlx::Error::Decode(error.into()))
-    };
     Ok(FindingRow {
-        rule_ids: json("rule_ids")?,
-        evidence: json("evidence")?,
+        rule_ids: json(&row, "rule_ids")?,
+        evidence: json(&row, "evidence")?,
         id: row.try_get("id")?,
         file: row.try_get("file")?,
         generation: row.try_get::<i64, _>("generation")?.cast_unsigned(),
@@ -292,7 +262,15 @@ fn finding_row(row: SqliteRow) -> Result<FindingRow, sqlx::Error> {
         decided_by: row.try_get("decided_by")?,
         reasoning: row.try_get("reasoning")?,
         recorded_at: Timestamp(row.try_get("recorded_at")?),
+        flagged: row.try_get("flagged")?,
+        is_system_url: row.try_get("is_system_url")?,
+        case_id: row.try_get("case_id")?,
     })
+}
+
+fn json<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<T, sqlx::Error> {
+    let text: String = row.try_get(column)?;
+    serde_json::from_str(&text).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
 /// An unsigned number, which the database has as the signed one with the same bits.
@@ -322,6 +300,9 @@ fn change(row: SqliteRow) -> Result<Change, sqlx::Error> {
     let kind = match row.try_get::<String, _>("kind")?.as_str() {
         "finding" => ChangeKind::Finding,
         "decision" => ChangeKind::Decision,
+        "call" => ChangeKind::Call,
+        "correction" => ChangeKind::Correction,
+        "session" => ChangeKind::Session,
         other => return Err(sqlx::Error::Decode(format!("{other:?} is no kind of change").into())),
     };
     Ok(Change { seq: row.try_get("seq")?, kind, id: row.try_get("id")?, at: Timestamp(row.try_get("at")?) })

@@ -16,7 +16,7 @@ async fn a_killed_writer_leaves_whole_batches_and_all_it_had_confirmed() {
     let mut confirmed = 0;
     for lines in [3, 40, 1, 17, 25] {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "record::tests::kill::the_writer_that_is_killed", "--nocapture"])
+            .args(["--exact", "record::sqlite::tests::kill::the_writer_that_is_killed", "--nocapture"])
             .current_dir(dir.path())
             .stdout(Stdio::piped())
             .spawn()

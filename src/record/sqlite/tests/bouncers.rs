@@ -2,13 +2,13 @@ use super::*;
 
 const ALL: Span = Span { after: 0, upto: i64::MAX };
 
-async fn in_force(store: &Store, span: Span) -> Vec<String> {
+async fn in_force(store: &Sqlite, span: Span) -> Vec<String> {
     let mut ids = vec![];
     store.bans_in_force(span, NOW, |ban| ids.push(ban.id)).await.unwrap();
     ids
 }
 
-async fn ended(store: &Store, span: Span) -> Vec<String> {
+async fn ended(store: &Sqlite, span: Span) -> Vec<String> {
     let mut ids = vec![];
     store.bans_ended(span, NOW, |ban| ids.push(ban.id)).await.unwrap();
     ids
@@ -22,8 +22,8 @@ fn on(n: u8, state: DecisionState) -> Decision {
 #[tokio::test]
 async fn a_cursor_stays_true_through_retention_and_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let config = StoreConfig { keep_days: 1, max_outbox_rows: 1 };
-    let store = Store::open(dir.path(), &config).await.unwrap();
+    let config = StoreConfig { keep_days: 1, max_outbox_rows: 1, ..StoreConfig::default() };
+    let store = Sqlite::open(dir.path(), &config).await.unwrap();
     let decisions = [1, 2, 3].map(|n| on(n, DecisionState::Active));
     store.commit(&Batch { at: NOW, decisions: &decisions, ..Batch::default() }).await.unwrap();
     assert!(store.bouncer_add("one", b"hash", NOW).await.unwrap());
@@ -35,7 +35,7 @@ async fn a_cursor_stays_true_through_retention_and_a_restart() {
     store.prune(NOW.plus_secs(2 * 86_400)).await.unwrap();
     store.close().await;
 
-    let store = Store::open(dir.path(), &config).await.unwrap();
+    let store = Sqlite::open(dir.path(), &config).await.unwrap();
     let bouncer = store.bouncer_with(b"hash").await.unwrap().unwrap();
     assert_eq!((bouncer.cursor, &*bouncer.user_agent, bouncer.last_pull), (cursor, "agent/1", Some(NOW)));
     store.commit(&Batch { at: NOW, decisions: &[on(4, DecisionState::Active)], ..Batch::default() }).await.unwrap();
@@ -72,11 +72,11 @@ async fn decisions_from_before_have_their_numbers() {
         .await
         .unwrap();
     for sql in [
-        include_str!("../../../migrations/sqlite/0001_record.sql"),
+        include_str!("../../../../migrations/sqlite/0001_record.sql"),
         "INSERT INTO decisions VALUES ('a', 't', 'rules', NULL, NULL, 9, '', 1, 2, 0, 0, 'active', '', 1)",
         "INSERT INTO decisions VALUES ('b', 'u', 'rules', NULL, NULL, 9, '', 1, 2, 0, 0, 'active', '', 1)",
         "DELETE FROM decisions WHERE id = 'a'",
-        include_str!("../../../migrations/sqlite/0003_bouncers.sql"),
+        include_str!("../../../../migrations/sqlite/0003_bouncers.sql"),
         "INSERT INTO decisions (id, target, proposer, score, reason, created_at, expires_at, simulated, offences, \
          state, note, changed_at) VALUES ('c', 'v', 'rules', 9, '', 1, 2, 0, 0, 'active', '', 1)",
         "UPDATE decisions SET state = 'lifted' WHERE id = 'c'",

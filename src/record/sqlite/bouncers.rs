@@ -5,9 +5,10 @@ use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row};
 
+use super::Sqlite;
 use super::insert::{json, network_text};
-use super::{Store, StoreError};
 use crate::event::Timestamp;
+use crate::record::StoreError;
 
 /// Rows that one query gives: between two of them others have their turn at the database.
 const PAGE: u32 = 4096;
@@ -45,7 +46,7 @@ pub struct Span {
     pub upto: i64,
 }
 
-impl Store {
+impl Sqlite {
     /// Takes up a bouncer whose key has this SHA-256; false when there is one of this name.
     pub async fn bouncer_add(&self, name: &str, key_hash: &[u8], now: Timestamp) -> Result<bool, StoreError> {
         self.write(async |connection| {

@@ -15,8 +15,8 @@ use crate::event::*;
 
 pub(super) const NOW: Timestamp = Timestamp(1_767_571_200_000);
 
-pub(super) async fn open(state_dir: &Path) -> Result<Store, StoreError> {
-    Store::open(state_dir, &StoreConfig { keep_days: 30, max_outbox_rows: 50 }).await
+pub(super) async fn open(state_dir: &Path) -> Result<Sqlite, StoreError> {
+    Sqlite::open(state_dir, &StoreConfig { keep_days: 30, max_outbox_rows: 50, ..StoreConfig::default() }).await
 }
 
 pub(super) fn finding(offset: u64) -> Finding {
@@ -92,12 +92,12 @@ pub(super) fn of_findings(findings: &[Finding]) -> Batch<'_> {
     Batch { at: NOW, findings, ..Batch::default() }
 }
 
-async fn count(store: &Store, table: &'static str) -> i64 {
+async fn count(store: &Sqlite, table: &'static str) -> i64 {
     let sql = format!("SELECT count(*) FROM {table}");
     sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&store.readers).await.unwrap()
 }
 
-async fn query_plan(store: &Store, sql: &'static str) -> String {
+async fn query_plan(store: &Sqlite, sql: &'static str) -> String {
     let rows: Vec<(i64, i64, i64, String)> = sqlx::query_as(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))
         .fetch_all(&store.readers)
         .await
@@ -144,7 +144,7 @@ async fn what_was_committed_survives_a_stop_without_closing() {
 async fn pruning_gives_the_space_back() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await.unwrap();
-    let findings: Vec<Finding> = (0..3000).map(finding).collect();
+    let findings: Vec<Finding> = (0..6000).map(finding).collect();
     store.commit(&of_findings(&findings)).await.unwrap();
     let pages = async || sqlx::query_scalar::<_, i64>("PRAGMA page_count").fetch_one(&store.writer).await.unwrap();
     let before = pages().await;

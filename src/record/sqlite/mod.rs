@@ -1,20 +1,34 @@
+//! The local database: always there, and what the daemon acts by.
+
+mod bouncers;
+mod insert;
+mod ledger;
+mod open;
+mod read;
+#[cfg(test)]
+mod tests;
+
+pub use bouncers::{Ban, Bouncer, Span};
+pub use ledger::{Correction, Spent};
+pub use read::{AllowEntry, Change, ChangeKind, DecisionFilter};
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use sqlx::{Connection, SqliteConnection, SqlitePool};
 
-use super::{StoreConfig, StoreError, insert, ledger, open};
+use super::{StoreConfig, StoreError};
 use crate::event::{Decision, DecisionState, FileMark, Finding, Judgement, ModelCall, Timestamp};
 
 /// The local database, `palisade.db` in the state directory. One daemon at a time has it.
 ///
 /// A call that is cancelled while it writes has written everything or nothing.
 #[derive(Debug)]
-pub struct Store {
-    pub(super) path: PathBuf,
-    pub(super) writer: SqlitePool,
-    pub(super) readers: SqlitePool,
+pub struct Sqlite {
+    path: PathBuf,
+    writer: SqlitePool,
+    readers: SqlitePool,
     config: StoreConfig,
     damaged: Option<PathBuf>,
     /// Declared last: dropped after the connections.
@@ -51,19 +65,19 @@ pub struct Recorded {
     pub new_decisions: u64,
 }
 
-impl Store {
+impl Sqlite {
     /// Opens the database in `state_dir`, creating both as needed, and brings it to this version's
-    /// schema. A damaged database is moved aside and a new one started: see [`Store::damaged`].
+    /// schema. A damaged database is moved aside and a new one started: see [`Sqlite::damaged`].
     ///
     /// # Errors
     /// The directory cannot be written, another daemon has it, or the database is a newer
     /// version's.
-    pub async fn open(state_dir: &Path, config: &StoreConfig) -> Result<Store, StoreError> {
+    pub async fn open(state_dir: &Path, config: &StoreConfig) -> Result<Sqlite, StoreError> {
         let lock = open::lock(state_dir)?;
         let path = state_dir.join("palisade.db");
         let (writer, damaged) = open::writer(&path).await?;
         let readers = open::readers(&path);
-        Ok(Store { path, writer, readers, config: config.clone(), damaged, lock })
+        Ok(Sqlite { path, writer, readers, config: config.clone(), damaged, lock })
     }
 
     /// Where the database that was found damaged at start has been moved, if one was.
@@ -229,7 +243,7 @@ impl Store {
         let _ = self.lock.unlock();
     }
 
-    pub(super) async fn write<T>(
+    async fn write<T>(
         &self,
         work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, StoreError> {
@@ -243,7 +257,7 @@ impl Store {
         done.map_err(|source| self.failed(source))
     }
 
-    pub(super) fn failed(&self, source: sqlx::Error) -> StoreError {
+    fn failed(&self, source: sqlx::Error) -> StoreError {
         let error = StoreError::of(&self.path, source);
         if matches!(error, StoreError::Damaged { .. }) {
             open::mark_suspect(&self.path);

@@ -1,0 +1,149 @@
+-- What agents remember together. Every statement names its schema: nothing here and nothing that agents
+-- ask relies on a session's settings, so that a transaction pooler may stand between.
+
+CREATE SCHEMA IF NOT EXISTS palisade;
+
+CREATE TABLE palisade.agents (
+    agent      text        NOT NULL PRIMARY KEY,
+    version    text        NOT NULL,
+    first_seen timestamptz NOT NULL,
+    last_seen  timestamptz NOT NULL
+);
+
+-- `version`: the outbox's number with which the agent sent the row; a row never gives way to an older one.
+CREATE TABLE palisade.findings (
+    agent         text        NOT NULL,
+    id            text        NOT NULL,
+    version       bigint      NOT NULL,
+    time          timestamptz NOT NULL, -- of the event, by the log
+    recorded_at   timestamptz NOT NULL,
+    source_ip     inet,
+    client        cidr,
+    method        text        NOT NULL,
+    uri           text        NOT NULL,
+    status        smallint    NOT NULL,
+    user_agent    text        NOT NULL,
+    referer       text        NOT NULL,
+    category      text        NOT NULL,
+    score         smallint    NOT NULL,
+    rule_ids      text[]      NOT NULL,
+    evidence      jsonb       NOT NULL,
+    action        text        NOT NULL, -- none, monitor, block: before the gate
+    verdict       text        NOT NULL, -- malicious, benign, uncertain
+    confidence    smallint    NOT NULL,
+    decided_by    text        NOT NULL, -- rules, cache, tier1, tier2, operator
+    reasoning     text        NOT NULL,
+    flagged       boolean     NOT NULL, -- false: analysed and below `thresholds.flag`
+    is_system_url boolean     NOT NULL,
+    case_id       text        NOT NULL,
+    file          text        NOT NULL,
+    generation    bigint      NOT NULL, -- the signed number with the same 64 bits
+    byte_offset   bigint      NOT NULL,
+    line_number   bigint,
+    PRIMARY KEY (id, time)
+) PARTITION BY RANGE (time);
+
+CREATE INDEX findings_by_time ON palisade.findings (time);
+CREATE INDEX findings_by_client ON palisade.findings (client, time);
+
+-- What belongs to no day that has a partition: far from today by a wrong clock or an old log.
+CREATE TABLE palisade.findings_default PARTITION OF palisade.findings DEFAULT;
+
+CREATE TABLE palisade.decisions (
+    id         text        NOT NULL PRIMARY KEY,
+    agent      text        NOT NULL,
+    version    bigint      NOT NULL,
+    target     cidr        NOT NULL,
+    proposer   text        NOT NULL,
+    finding_id text,
+    category   text,
+    score      smallint    NOT NULL,
+    reason     text        NOT NULL,
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    simulated  boolean     NOT NULL,
+    offences   integer     NOT NULL,
+    state      text        NOT NULL, -- pending, active, held: live; expired, lifted, refused: ended
+    note       text        NOT NULL,
+    via_proxy  boolean     NOT NULL,
+    was_served boolean     NOT NULL,
+    origin     text        NOT NULL  -- the agent that decided; empty: `agent` itself
+);
+
+CREATE INDEX decisions_by_time ON palisade.decisions (created_at);
+CREATE INDEX decisions_by_target ON palisade.decisions (target, created_at);
+CREATE INDEX decisions_live ON palisade.decisions (agent, expires_at) WHERE state IN ('pending', 'active', 'held');
+
+CREATE TABLE palisade.decision_changes (
+    agent       text        NOT NULL,
+    decision_id text        NOT NULL,
+    seq         bigint      NOT NULL, -- the agent's own number
+    state       text        NOT NULL,
+    at          timestamptz NOT NULL,
+    note        text        NOT NULL,
+    PRIMARY KEY (decision_id, seq)
+);
+
+CREATE TABLE palisade.clients (
+    agent      text        NOT NULL,
+    client     cidr        NOT NULL,
+    first_seen timestamptz NOT NULL,
+    last_seen  timestamptz NOT NULL,
+    findings   bigint      NOT NULL,
+    max_score  smallint    NOT NULL,
+    PRIMARY KEY (client, agent)
+);
+
+CREATE TABLE palisade.model_calls (
+    agent          text             NOT NULL,
+    id             bigint           NOT NULL, -- the agent's own number
+    at             timestamptz      NOT NULL,
+    service        text             NOT NULL,
+    model          text             NOT NULL,
+    finding_id     text             NOT NULL,
+    outcome        text             NOT NULL,
+    millis         bigint           NOT NULL,
+    sent_bytes     bigint           NOT NULL,
+    received_bytes bigint           NOT NULL,
+    input_tokens   bigint           NOT NULL,
+    output_tokens  bigint           NOT NULL,
+    usd            double precision NOT NULL,
+    PRIMARY KEY (at, agent, id)
+);
+
+CREATE TABLE palisade.corrections (
+    finding_id text        NOT NULL PRIMARY KEY,
+    agent      text        NOT NULL,
+    version    bigint      NOT NULL,
+    verdict    text        NOT NULL,
+    view       text        NOT NULL,
+    at         timestamptz NOT NULL
+);
+
+CREATE TABLE palisade.analysis_sessions (
+    id                text             NOT NULL PRIMARY KEY,
+    agent             text             NOT NULL,
+    at                timestamptz      NOT NULL,
+    source            text             NOT NULL,
+    log_count         bigint           NOT NULL,
+    threat_count      bigint           NOT NULL,
+    overall_score     smallint         NOT NULL,
+    health_status     text             NOT NULL,
+    compression_ratio double precision NOT NULL,
+    tokens_saved      bigint           NOT NULL
+);
+
+CREATE INDEX analysis_sessions_by_time ON palisade.analysis_sessions (at);
+
+-- Counts that the writer keeps with the findings: see the same table of SQLite.
+CREATE TABLE palisade.rollups (
+    agent     text        NOT NULL,
+    dimension text        NOT NULL,
+    span      text        NOT NULL,
+    start     timestamptz NOT NULL,
+    key       text        NOT NULL,
+    findings  bigint      NOT NULL,
+    blocks    bigint      NOT NULL,
+    analysed  bigint      NOT NULL,
+    PRIMARY KEY (dimension, span, start, key, agent)
+);

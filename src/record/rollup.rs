@@ -1,0 +1,108 @@
+//! What the writer counts of findings as it records them. A pure function, the same for every store.
+
+#![expect(dead_code, reason = "the writers of both stores come next")]
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::FindingRow;
+use crate::event::Timestamp;
+
+const HOUR_MILLIS: i64 = 3_600_000;
+/// Bytes of a key that are kept: a path is as long as its client likes.
+const KEY_BYTES: usize = 200;
+
+macro_rules! dimensions {
+    ($($variant:ident = $name:literal),* $(,)?) => {
+        /// By what findings are counted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Dimension { $($variant),* }
+
+        impl Dimension {
+            pub const ALL: &[Dimension] = &[$(Dimension::$variant),*];
+
+            pub fn as_str(self) -> &'static str {
+                match self { $(Dimension::$variant => $name),* }
+            }
+        }
+    };
+}
+
+dimensions! {
+    All = "all", Category = "category", DecidedBy = "decided_by", Rule = "rule", Client = "client",
+    Network = "network", Path = "path",
+}
+
+impl Dimension {
+    /// Whether it has so few keys that hours are kept as long as days.
+    pub fn is_small(self) -> bool {
+        matches!(self, Dimension::All | Dimension::Category | Dimension::DecidedBy)
+    }
+}
+
+/// What was counted under one key in one hour or day.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    pub findings: i64,
+    /// Findings whose action was to block.
+    pub blocks: i64,
+    /// What was analysed and is no finding.
+    pub analysed: i64,
+}
+
+/// What `rows` add to the counts of hours, in a fixed order: hour, dimension, key.
+pub fn count<'a>(rows: impl IntoIterator<Item = &'a FindingRow>) -> BTreeMap<(Timestamp, Dimension, String), Counts> {
+    let mut counted = BTreeMap::new();
+    for row in rows {
+        add(&mut counted, row, 1);
+    }
+    counted
+}
+
+/// What it means for the counts that `old` has become `new`.
+pub fn recount(old: &FindingRow, new: &FindingRow) -> BTreeMap<(Timestamp, Dimension, String), Counts> {
+    let mut counted = BTreeMap::new();
+    add(&mut counted, old, -1);
+    add(&mut counted, new, 1);
+    counted.retain(|_, counts| *counts != Counts::default());
+    counted
+}
+
+fn add(counted: &mut BTreeMap<(Timestamp, Dimension, String), Counts>, row: &FindingRow, times: i64) {
+    let hour = Timestamp(row.time.0.div_euclid(HOUR_MILLIS) * HOUR_MILLIS);
+    let is_block = row.flagged && row.action == "block";
+    let mut to = |dimension, key: &str| {
+        let counts: &mut Counts = counted.entry((hour, dimension, cut(key).to_owned())).or_default();
+        counts.findings += if row.flagged { times } else { 0 };
+        counts.blocks += if is_block { times } else { 0 };
+        counts.analysed += if row.flagged { 0 } else { times };
+    };
+    to(Dimension::All, "");
+    to(Dimension::Category, &row.category);
+    to(Dimension::DecidedBy, &row.decided_by);
+    row.rule_ids.iter().for_each(|rule| to(Dimension::Rule, rule));
+    if let Some(client) = &row.client {
+        to(Dimension::Client, client);
+        if let Some(network) = network_of(client) {
+            to(Dimension::Network, &network);
+        }
+    }
+    let path = row.uri.split('?').next().unwrap_or_default();
+    if !row.method.is_empty() && !path.is_empty() {
+        to(Dimension::Path, path);
+    }
+}
+
+/// The /24 or /48 of a client as it is written.
+fn network_of(client: &str) -> Option<String> {
+    use std::net::IpAddr;
+    let address: IpAddr = client.split('/').next()?.parse().ok()?;
+    let prefix = if address.is_ipv4() { 24 } else { 48 };
+    Some(ipnet::IpNet::new(address, prefix).ok()?.trunc().to_string())
+}
+
+fn cut(key: &str) -> &str {
+    &key[..key.floor_char_boundary(KEY_BYTES)]
+}

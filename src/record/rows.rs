@@ -1,0 +1,89 @@
+//! Rows as they are kept, sent to other stores and shown.
+
+use serde::Serialize;
+
+use super::Correction;
+use crate::event::{Decision, DecisionState, ModelCall, Timestamp};
+
+/// A recorded finding, or a request that was analysed and is none.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FindingRow {
+    pub id: String,
+    pub file: String,
+    pub generation: u64,
+    pub offset: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line_number: Option<u64>,
+    pub time: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_ip: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    pub method: String,
+    pub uri: String,
+    pub status: u16,
+    pub user_agent: String,
+    pub referer: String,
+    pub category: String,
+    pub score: u8,
+    pub rule_ids: Vec<String>,
+    pub evidence: serde_json::Value,
+    /// Before the gate. `decision`, as in the output of `scan`.
+    #[serde(rename = "decision")]
+    pub action: String,
+    pub verdict: String,
+    pub confidence: u8,
+    pub decided_by: String,
+    pub reasoning: String,
+    pub recorded_at: Timestamp,
+    /// False: it was analysed and stayed below `thresholds.flag`.
+    pub flagged: bool,
+    /// An exclusion names its path.
+    pub is_system_url: bool,
+    /// The same for findings of one client that follow each other within an hour.
+    pub case_id: String,
+}
+
+/// One step in the life of a decision.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DecisionChange {
+    /// The agent's own number of the change.
+    #[serde(skip)]
+    pub seq: i64,
+    pub decision_id: String,
+    pub state: DecisionState,
+    pub at: Timestamp,
+    /// Why, or by whom.
+    pub note: String,
+}
+
+/// One run of an analysis on demand.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AnalysisSession {
+    pub id: String,
+    pub at: Timestamp,
+    /// What was analysed: names of files, `-`, or who uploaded it.
+    pub source: String,
+    pub log_count: u64,
+    pub threat_count: u64,
+    /// 1–10: the highest score of a finding.
+    pub overall_score: u8,
+    pub health_status: String,
+    /// Tokens before for each token after; 1: nothing was compressed.
+    pub compression_ratio: f64,
+    pub tokens_saved: u64,
+}
+
+/// What one agent sends to another store: rows that changed, each as it is now.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    /// The outbox's number of the last change among them: a row never gives way to one of a smaller number.
+    pub version: i64,
+    pub findings: Vec<FindingRow>,
+    pub decisions: Vec<Decision>,
+    pub changes: Vec<DecisionChange>,
+    /// Each with the agent's own number.
+    pub calls: Vec<(i64, ModelCall)>,
+    pub corrections: Vec<Correction>,
+    pub sessions: Vec<AnalysisSession>,
+}
