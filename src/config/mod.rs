@@ -59,6 +59,7 @@ pub struct Config {
     pub detect: detect::DetectConfig,
     pub respond: respond::RespondConfig,
     pub crowdsec_api: crate::show::CrowdsecApiConfig,
+    pub http: crate::show::HttpConfig,
     pub triage: triage::TriageConfig,
     /// Models that doubtful findings are shown to, in this order; two at most. None: rules decide alone.
     pub tier: Vec<triage::TierConfig>,
@@ -96,6 +97,7 @@ impl Default for Config {
             detect: Default::default(),
             respond: Default::default(),
             crowdsec_api: Default::default(),
+            http: Default::default(),
             triage: Default::default(),
             tier: vec![],
             reputation: Default::default(),

@@ -45,6 +45,7 @@ pub fn router(backend: Backend) -> Router {
         .route("/api/v1/allow/{*network}", axum::routing::delete(disallow))
         .route("/api/v1/changes", get(changes))
         .merge(super::crowdsec::keys::router())
+        .merge(super::metrics::routes())
         .fallback(async || Problem::NotFound("no such path; the API is under /api/v1".into()))
         .with_state(backend)
 }
@@ -60,7 +61,11 @@ async fn tell(backend: &Backend, command: Command) -> Answer {
 
 /// What the decider knows, and what works beside it.
 async fn status(State(backend): State<Backend>) -> Answer {
-    let Json(mut status) = tell(&backend, Command::Status).await?;
+    status_now(&backend).await.map(Json)
+}
+
+pub(super) async fn status_now(backend: &Backend) -> Result<Value, Problem> {
+    let Json(mut status) = tell(backend, Command::Status).await?;
     let services = backend.services.borrow().clone();
     let problems = services.values().filter_map(|service| service.problem.as_deref());
     if let Some(known) = status["problems"].as_array_mut() {
@@ -68,7 +73,7 @@ async fn status(State(backend): State<Backend>) -> Answer {
         status["healthy"] = json!(known.is_empty());
     }
     status["services"] = json!(services);
-    Ok(Json(status))
+    Ok(status)
 }
 
 #[derive(Deserialize)]
