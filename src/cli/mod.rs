@@ -16,6 +16,7 @@ mod parse;
 mod rules;
 mod run;
 mod scan;
+mod scan_page;
 mod triage;
 mod why;
 
@@ -72,7 +73,7 @@ enum Verb {
     /// Show what each line of a log is understood as, and what is not.
     Parse(Logs),
     /// Replay old logs: what would have been flagged and blocked. Never acts.
-    Scan(Logs),
+    Scan(scan::Arguments),
     /// Take one line through the daemon's own road, step by step.
     Explain(explain::Arguments),
     /// The rules, and whether they keep their own promises.
