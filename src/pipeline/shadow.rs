@@ -129,6 +129,8 @@ impl Shadow {
             None => self.clients.entry(record.client).or_default(),
         };
         tally.lines = tally.lines.saturating_add(1);
+        // While it would have been shut out, too: another threshold would not have done it yet.
+        tally.highest = tally.highest.max(settled.map_or(0, |settled| settled.counted.score));
         if record.time_secs < tally.blocked_until {
             self.spared_lines += 1;
             self.spared_bytes += answered(line, &mut self.arena);
@@ -136,7 +138,6 @@ impl Shadow {
         }
         match settled {
             Some(settled) => {
-                tally.highest = tally.highest.max(settled.counted.score);
                 if let (Action::Block, Some(secs)) = (settled.action, settled.ban_secs) {
                     let secs = u32::try_from(secs).unwrap_or(u32::MAX);
                     tally.blocked_until = record.time_secs.max(1).saturating_add(secs);
@@ -278,6 +279,16 @@ mod tests {
             report.time_line.iter().map(|step| (step.lines, step.findings)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1)),
             (16, 2)
         );
+    }
+
+    #[test]
+    fn a_client_that_goes_on_would_reach_a_higher_threshold_too() {
+        let once = report(&line("203.0.113.7", 1, "/phpmyadmin/", 404));
+        let often: String =
+            (1..30).map(|minute| line("203.0.113.7", 1 + minute / 20, &format!("{ATTACK}{minute}"), 404)).collect();
+        let often = report(&often);
+        assert!(once.thresholds.iter().all(|one| one.clients == 0), "{:?}", once.thresholds);
+        assert_eq!(often.thresholds.iter().map(|one| one.clients).collect::<Vec<_>>(), [1; 5]);
     }
 
     #[test]
