@@ -11,6 +11,8 @@ mod postgres;
 mod rollup;
 mod rows;
 mod sqlite;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Addresses, Keep, StoreConfig};
 pub use error::StoreError;

@@ -77,7 +77,7 @@ pub fn recount(old: &FindingRow, new: &FindingRow) -> BTreeMap<(Timestamp, Dimen
 }
 
 fn add(counted: &mut BTreeMap<(Timestamp, Dimension, String), Counts>, row: &FindingRow, times: i64) {
-    let hour = Timestamp(row.time.0.div_euclid(HOUR_MILLIS) * HOUR_MILLIS);
+    let hour = Timestamp(row.time.0.div_euclid(HOUR_MILLIS).saturating_mul(HOUR_MILLIS));
     let is_block = row.flagged && row.action == "block";
     let mut to = |dimension, key: &str| {
         let counts: &mut Counts = counted.entry((hour, dimension, cut(key).to_owned())).or_default();
