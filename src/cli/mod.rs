@@ -10,6 +10,7 @@ mod daemon;
 mod doctor;
 mod explain;
 mod import;
+mod migrate;
 mod operate;
 mod own_log;
 mod parse;
@@ -112,8 +113,10 @@ enum Verb {
     /// Try what is configured.
     #[command(subcommand)]
     Bench(bench::Verb),
-    /// Prove that blocking works on this host, or that the configured models are there.
+    /// Prove that blocking works on this host, or that the configured models and the database are there.
     Doctor(doctor::Arguments),
+    /// Bring the databases to this version's schema, with an administrator's URL if need be.
+    Migrate(migrate::Arguments),
     /// The Azure responder: make what it needs, verify it.
     #[command(subcommand)]
     Azure(azure::Verb),
@@ -164,6 +167,7 @@ pub fn main() -> ExitCode {
         Verb::Calibrate(arguments) => triage::calibrate(arguments, &loaded.config, output),
         Verb::Bench(verb) => bench::run(verb, &loaded.config, output),
         Verb::Doctor(arguments) => doctor::run(arguments, &loaded.config, output),
+        Verb::Migrate(arguments) => migrate::run(arguments, &loaded.config, output),
         Verb::Azure(verb) => azure::run(verb, &loaded.config, output),
         Verb::Config(_) => Ok(ExitCode::SUCCESS),
     };

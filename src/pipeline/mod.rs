@@ -8,6 +8,7 @@ pub mod allow_files;
 mod behaviour;
 pub mod blocklists;
 pub mod crawlers;
+pub mod databases;
 pub mod decider;
 pub mod discover;
 mod explain;

@@ -119,7 +119,7 @@ impl Name {
 
 /// The URLs of everything that Palisade itself talks to. Who makes it talk to more names it here.
 fn endpoints(config: &Config) -> Vec<&str> {
-    let mut urls = vec![config.memory.redis_url.reveal()];
+    let mut urls = vec![config.memory.redis_url.reveal(), config.store.database_url.reveal()];
     urls.extend(config.tier.iter().map(|tier| tier.url.as_str()));
     let reputation = &config.reputation;
     for (url, key, file) in [

@@ -11,15 +11,17 @@ mod postgres;
 mod rollup;
 mod rows;
 mod sqlite;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Addresses, Keep, StoreConfig};
 pub use error::StoreError;
 pub use history::{
     Answer, ClientRow, Effect, FindingFilter, History, Past, PastFilter, Period, Point, Step, Store, Top,
 };
-pub use postgres::Postgres;
+pub use postgres::{Examined, Postgres, advice_for};
 pub use rollup::{Counts, Dimension};
-pub use rows::{AnalysisSession, DecisionChange, FindingRow, Rows};
+pub use rows::{AnalysisSession, DecisionChange, FindingRow, Rows, SchemaState};
 pub use sqlite::{
     AllowEntry, Ban, Batch, Bouncer, Change, ChangeKind, Checkpoint, Correction, DecisionFilter, Recorded, Span, Spent,
     Sqlite,

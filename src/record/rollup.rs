@@ -1,7 +1,5 @@
 //! What the writer counts of findings as it records them. A pure function, the same for every store.
 
-#![expect(dead_code, reason = "the writers of both stores come next")]
-
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -52,6 +50,14 @@ pub struct Counts {
     pub analysed: i64,
 }
 
+impl Counts {
+    pub fn add(&mut self, other: Counts) {
+        self.findings += other.findings;
+        self.blocks += other.blocks;
+        self.analysed += other.analysed;
+    }
+}
+
 /// What `rows` add to the counts of hours, in a fixed order: hour, dimension, key.
 pub fn count<'a>(rows: impl IntoIterator<Item = &'a FindingRow>) -> BTreeMap<(Timestamp, Dimension, String), Counts> {
     let mut counted = BTreeMap::new();
@@ -71,7 +77,7 @@ pub fn recount(old: &FindingRow, new: &FindingRow) -> BTreeMap<(Timestamp, Dimen
 }
 
 fn add(counted: &mut BTreeMap<(Timestamp, Dimension, String), Counts>, row: &FindingRow, times: i64) {
-    let hour = Timestamp(row.time.0.div_euclid(HOUR_MILLIS) * HOUR_MILLIS);
+    let hour = Timestamp(row.time.0.div_euclid(HOUR_MILLIS).saturating_mul(HOUR_MILLIS));
     let is_block = row.flagged && row.action == "block";
     let mut to = |dimension, key: &str| {
         let counts: &mut Counts = counted.entry((hour, dimension, cut(key).to_owned())).or_default();

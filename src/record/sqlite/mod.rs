@@ -5,6 +5,7 @@ mod insert;
 mod ledger;
 mod open;
 mod read;
+mod schema;
 #[cfg(test)]
 mod tests;
 
