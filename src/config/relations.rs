@@ -64,6 +64,13 @@ pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known
         report.add("memory.redis_url", "memory.redis_url", why.to_owned());
     }
 
+    let store = &config.store;
+    report.in_order(
+        ("store.keep_analysed_days", store.keep_analysed_days),
+        ("store.keep_totals_days", store.keep_totals_days),
+    );
+    report.in_order(("store.keep_days", store.keep_days), ("store.keep_totals_days", store.keep_totals_days));
+
     if config.zone().is_err() {
         let name = quoted(&config.timezone);
         let message = format!("no time zone is called {name}; use \"local\" or a name such as \"Europe/Berlin\"");

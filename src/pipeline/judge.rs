@@ -13,8 +13,8 @@ use crate::config::Config;
 use crate::decide::{self, ClientConfig, Durations, Limits, Surroundings, Thresholds};
 use crate::detect::{Counted, Counter, Detail, Hit, Record, Ruleset, Scratch};
 use crate::event::{
-    Action, Category, ClientKey, DecidedBy, Event, Evidence, Finding, Ground, Proposal, Proposer, Timestamp, VerdictClass,
-    digest, printable,
+    Action, Category, ClientKey, DecidedBy, Event, Evidence, Finding, Ground, Proposal, Proposer, Timestamp,
+    VerdictClass, digest, printable,
 };
 use crate::parse::{self, Context, Extent, Formats, Site, trim_line};
 use crate::triage;

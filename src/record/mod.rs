@@ -23,6 +23,6 @@ pub use postgres::Postgres;
 pub use rollup::{Counts, Dimension};
 pub use rows::{AnalysisSession, DecisionChange, FindingRow, Rows};
 pub use sqlite::{
-    AllowEntry, Ban, Batch, Bouncer, Change, ChangeKind, Checkpoint, Correction, DecisionFilter, Forgotten, Recorded, Span, Spent,
-    Sqlite,
+    AllowEntry, Ban, Batch, Bouncer, Change, ChangeKind, Checkpoint, Correction, DecisionFilter, Forgotten, Recorded,
+    Span, Spent, Sqlite,
 };

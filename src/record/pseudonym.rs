@@ -121,8 +121,7 @@ mod tests {
         let names = Pseudonyms::new(&[7; 32]);
         let office = names.network(parsed("203.0.113.0/24"));
         assert_eq!(office.prefix_len(), 48);
-        let all: HashSet<IpNet> =
-            (0..=255).map(|last| names.client(parsed(&format!("203.0.113.{last}/32")))).collect();
+        let all: HashSet<IpNet> = (0..=255).map(|last| names.client(parsed(&format!("203.0.113.{last}/32")))).collect();
         assert_eq!(all.len(), 256);
         assert!(all.iter().all(|kept| office.contains(kept)));
         assert!(!office.contains(&names.client(parsed("203.0.114.0/32"))));

@@ -1,7 +1,7 @@
 use super::*;
+use crate::event::DecisionState;
 use crate::event::{ClientKey, Evidence};
 use crate::record::sqlite::tests::{NOW, decision, finding};
-use crate::event::DecisionState;
 
 fn policy(record: Keep, pseudonyms: bool) -> Policy {
     Policy { record, pseudonyms: pseudonyms.then(|| Pseudonyms::new(&[7; 32])) }

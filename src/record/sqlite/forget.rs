@@ -46,9 +46,8 @@ impl Sqlite {
             Ok(())
         })
         .await?;
-        let query = QueryBuilder::new(
-            "SELECT client FROM clients UNION SELECT client FROM findings WHERE client IS NOT NULL",
-        );
+        let query =
+            QueryBuilder::new("SELECT client FROM clients UNION SELECT client FROM findings WHERE client IS NOT NULL");
         let clients = self.read(query, |row| row.try_get::<String, _>(0)).await?;
         let clients: BTreeSet<IpNet> = clients.iter().filter_map(|client| network(client)).filter(is_meant).collect();
         let names: Vec<String> = clients.iter().map(|client| network_text(*client)).collect();
@@ -59,7 +58,8 @@ impl Sqlite {
         forgotten.rows += self.delete_all(FINDINGS, &names).await?;
         forgotten.rows += self.delete_all(CLIENTS, &names).await?;
         // Addresses that are a guess are nobody's client.
-        let query = QueryBuilder::new("SELECT id, source_ip FROM findings WHERE client IS NULL AND source_ip IS NOT NULL");
+        let query =
+            QueryBuilder::new("SELECT id, source_ip FROM findings WHERE client IS NULL AND source_ip IS NOT NULL");
         let guesses = self.read(query, |row| Ok((row.try_get::<String, _>(0)?, row.try_get::<String, _>(1)?))).await?;
         let is_guessed = |address: &str| address.parse::<IpAddr>().is_ok_and(|address| kept.contains(&address));
         let guesses: Vec<String> =
@@ -70,7 +70,8 @@ impl Sqlite {
         forgotten.rows += self.delete_all(GUESSES, &guesses).await?;
         forgotten.rows += self.forget_counts(&clients, kept).await?;
 
-        let query = QueryBuilder::new("SELECT id, target, state IN ('pending', 'active', 'held'), pseudonym FROM decisions");
+        let query =
+            QueryBuilder::new("SELECT id, target, state IN ('pending', 'active', 'held'), pseudonym FROM decisions");
         let decisions = self
             .read(query, |row| {
                 let target = network(&row.try_get::<String, _>(1)?);

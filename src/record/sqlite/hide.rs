@@ -17,7 +17,11 @@ impl Sqlite {
 
     /// Gives ended decisions pseudonyms for targets: those that nobody heard of at once, the others when every
     /// bouncer knows of the end, or would have let go by itself.
-    pub(super) async fn hide_ended(&self, connection: &mut SqliteConnection, now: Timestamp) -> Result<(), sqlx::Error> {
+    pub(super) async fn hide_ended(
+        &self,
+        connection: &mut SqliteConnection,
+        now: Timestamp,
+    ) -> Result<(), sqlx::Error> {
         let ended = format!(
             "SELECT {DECISION} FROM decisions INDEXED BY decisions_to_hide WHERE pseudonym = 1 \
              AND (state = 'refused' OR state IN ('expired', 'lifted') AND (expires_at <= ? \

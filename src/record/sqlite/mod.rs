@@ -10,9 +10,9 @@ mod open;
 mod prune;
 mod put;
 mod read;
-mod totals;
 #[cfg(test)]
 pub(in crate::record) mod tests;
+mod totals;
 
 pub use bouncers::{Ban, Bouncer, Span};
 pub use forget::Forgotten;
@@ -28,8 +28,8 @@ use sqlx::{Connection, SqliteConnection, SqlitePool};
 
 use super::keep::Policy;
 use super::{FindingRow, Keep, StoreConfig, StoreError};
-use cases::Cases;
 use crate::event::{Decision, DecisionState, FileMark, Finding, Judgement, ModelCall, Timestamp};
+use cases::Cases;
 
 /// The local database, `palisade.db` in the state directory. One daemon at a time has it.
 ///
@@ -105,8 +105,7 @@ impl Sqlite {
     /// # Errors
     /// Nothing of the batch was written.
     pub async fn commit(&self, batch: &Batch<'_>) -> Result<Recorded, StoreError> {
-        let rows: Vec<FindingRow> =
-            batch.findings.iter().map(|finding| self.policy.row(finding, batch.at)).collect();
+        let rows: Vec<FindingRow> = batch.findings.iter().map(|finding| self.policy.row(finding, batch.at)).collect();
         self.write(async |connection| {
             let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
             let recorded = Recorded {

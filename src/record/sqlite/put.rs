@@ -31,11 +31,10 @@ impl Sqlite {
     async fn take_over(&self, rows: &Rows, now: Timestamp) -> Result<u64, StoreError> {
         self.write(async |connection| {
             let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-            let before: i64 = sqlx::query_scalar(
-                "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0)",
-            )
-            .fetch_one(&mut *tx)
-            .await?;
+            let before: i64 =
+                sqlx::query_scalar("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0)")
+                    .fetch_one(&mut *tx)
+                    .await?;
             let new = findings(&mut tx, &rows.findings, rows.version).await?;
             self.take_decisions(&mut tx, &rows.decisions, rows.version, now).await?;
             for undo in ["DELETE FROM decision_changes WHERE seq > ?", "DELETE FROM outbox WHERE seq > ?"] {
@@ -114,11 +113,7 @@ impl Sqlite {
 }
 
 /// Takes up findings; gives how many are new.
-async fn findings(
-    connection: &mut SqliteConnection,
-    rows: &[FindingRow],
-    version: i64,
-) -> Result<u64, sqlx::Error> {
+async fn findings(connection: &mut SqliteConnection, rows: &[FindingRow], version: i64) -> Result<u64, sqlx::Error> {
     // Of one that is there twice, the last.
     let by_id: HashMap<&str, &FindingRow> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
     let mut rows: Vec<&FindingRow> = by_id.into_values().collect();

@@ -6,8 +6,8 @@ use sqlx::{QueryBuilder, SqliteConnection};
 
 use super::insert::run;
 use crate::event::Timestamp;
-use crate::record::rollup::{self, Counts, Dimension};
 use crate::record::FindingRow;
+use crate::record::rollup::{self, Counts, Dimension};
 
 /// Rows of one INSERT.
 const ROWS: usize = 64;
@@ -31,10 +31,7 @@ pub(super) fn merge(all: &mut Added, more: Added) {
 }
 
 /// Adds to the counts of hours.
-pub(super) async fn add(
-    connection: &mut SqliteConnection,
-    counted: &Added,
-) -> Result<(), sqlx::Error> {
+pub(super) async fn add(connection: &mut SqliteConnection, counted: &Added) -> Result<(), sqlx::Error> {
     let counted: Vec<_> = counted.iter().collect();
     for chunk in counted.chunks(ROWS) {
         let mut query =
