@@ -7,7 +7,9 @@
 mod config;
 mod error;
 mod history;
+mod keep;
 mod postgres;
+mod pseudonym;
 mod rollup;
 mod rows;
 mod sqlite;
@@ -23,6 +25,6 @@ pub use postgres::{Examined, Postgres, advice_for};
 pub use rollup::{Counts, Dimension};
 pub use rows::{AnalysisSession, DecisionChange, FindingRow, Rows, SchemaState};
 pub use sqlite::{
-    AllowEntry, Ban, Batch, Bouncer, Change, ChangeKind, Checkpoint, Correction, DecisionFilter, Recorded, Span, Spent,
-    Sqlite,
+    AllowEntry, Ban, Batch, Bouncer, Change, ChangeKind, Checkpoint, Correction, DecisionFilter, Forgotten, Recorded,
+    Span, Spent, Sqlite,
 };
