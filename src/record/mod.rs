@@ -15,10 +15,10 @@ mod sqlite;
 pub use config::{Addresses, Keep, StoreConfig};
 pub use error::StoreError;
 pub use history::{
-    Answer, ClientRow, Effect, FindingFilter, History, Past, PastFilter, Period, Point, Step, Store, Top,
+    Answer, ClientRow, Effect, FindingFilter, History, Past, PastFilter, PastFinding, Period, Point, Step, Store, Top,
 };
 pub use postgres::Postgres;
-pub use rollup::{Counts, Dimension};
+pub use rollup::{Counts, Dimension, SEVERITIES};
 pub use rows::{AnalysisSession, DecisionChange, FindingRow, Rows};
 pub use sqlite::{
     AllowEntry, Ban, Batch, Bouncer, Change, ChangeKind, Checkpoint, Correction, DecisionFilter, Recorded, Span, Spent,

@@ -1,6 +1,7 @@
 //! The local database: always there, and what the daemon acts by.
 
 mod bouncers;
+mod history;
 mod insert;
 mod ledger;
 mod open;
@@ -31,8 +32,8 @@ pub struct Sqlite {
     readers: SqlitePool,
     config: StoreConfig,
     damaged: Option<PathBuf>,
-    /// Declared last: dropped after the connections.
-    lock: File,
+    /// Declared last: dropped after the connections. None: it only reads.
+    lock: Option<File>,
 }
 
 /// What is made durable together.
@@ -77,7 +78,17 @@ impl Sqlite {
         let path = state_dir.join("palisade.db");
         let (writer, damaged) = open::writer(&path).await?;
         let readers = open::readers(&path);
-        Ok(Sqlite { path, writer, readers, config: config.clone(), damaged, lock })
+        Ok(Sqlite { path, writer, readers, config: config.clone(), damaged, lock: Some(lock) })
+    }
+
+    /// Opens the database in `state_dir` to ask it, beside a daemon or without one. Whatever would write fails.
+    ///
+    /// # Errors
+    /// There is none, it may not be read, or it is of another version.
+    pub async fn open_to_read(state_dir: &Path, config: &StoreConfig) -> Result<Sqlite, StoreError> {
+        let path = state_dir.join("palisade.db");
+        let readers = open::to_read(&path).await?;
+        Ok(Sqlite { path, writer: readers.clone(), readers, config: config.clone(), damaged: None, lock: None })
     }
 
     /// Where the database that was found damaged at start has been moved, if one was.
@@ -240,7 +251,7 @@ impl Sqlite {
         self.readers.close().await;
         self.writer.close().await;
         // Unlocking can fail only where the file is closed already.
-        let _ = self.lock.unlock();
+        let _ = self.lock.as_ref().map(File::unlock);
     }
 
     async fn write<T>(

@@ -166,7 +166,7 @@ impl Sqlite {
         rows.into_iter().map(|row| decode(row).map_err(|source| self.failed(source))).collect()
     }
 
-    fn understood(&self, rows: Vec<RawDecision>) -> Vec<Decision> {
+    pub(super) fn understood(&self, rows: Vec<RawDecision>) -> Vec<Decision> {
         let decode = |row| self.decode(row).inspect_err(|error| tracing::error!("a decision is left out: {error}"));
         rows.into_iter().filter_map(|row| decode(row).ok()).collect()
     }
@@ -199,7 +199,7 @@ impl Sqlite {
 }
 
 /// A decision whose words have not been understood yet.
-struct RawDecision {
+pub(super) struct RawDecision {
     id: String,
     target: String,
     proposer: String,
@@ -217,7 +217,7 @@ struct RawDecision {
     was_served: bool,
 }
 
-fn raw_decision(row: SqliteRow) -> Result<RawDecision, sqlx::Error> {
+pub(super) fn raw_decision(row: SqliteRow) -> Result<RawDecision, sqlx::Error> {
     Ok(RawDecision {
         id: row.try_get("id")?,
         target: row.try_get("target")?,
@@ -237,7 +237,7 @@ fn raw_decision(row: SqliteRow) -> Result<RawDecision, sqlx::Error> {
     })
 }
 
-fn finding_row(row: SqliteRow) -> Result<FindingRow, sqlx::Error> {
+pub(super) fn finding_row(row: SqliteRow) -> Result<FindingRow, sqlx::Error> {
     Ok(FindingRow {
         rule_ids: json(&row, "rule_ids")?,
         evidence: json(&row, "evidence")?,
@@ -308,6 +308,6 @@ fn change(row: SqliteRow) -> Result<Change, sqlx::Error> {
     Ok(Change { seq: row.try_get("seq")?, kind, id: row.try_get("id")?, at: Timestamp(row.try_get("at")?) })
 }
 
-fn network(text: &str) -> Option<IpNet> {
+pub(super) fn network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }

@@ -1,0 +1,332 @@
+//! What the local database answers about the past.
+
+use ipnet::IpNet;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row};
+
+use super::insert::network_text;
+use super::ledger::spent;
+use super::read::{finding_row, network, number, raw_decision};
+use super::{Spent, Sqlite};
+use crate::event::{ClientKey, DecisionState, Timestamp};
+use crate::record::history::{
+    Answer, ClientRow, Effect, FindingFilter, History, Past, PastFilter, PastFinding, Period, Point, Step, Top, ranked,
+};
+use crate::record::{AnalysisSession, Counts, DecisionChange, Dimension, StoreError};
+
+/// Clients of a network that are looked up each by itself; of more the whole period is looked through.
+const EACH: usize = 500;
+
+impl History for Sqlite {
+    fn trend<'a>(
+        &'a self,
+        _agent: Option<&'a str>,
+        period: Period,
+        dimension: Dimension,
+        step: Step,
+    ) -> Answer<'a, Vec<Point>> {
+        Box::pin(async move {
+            // `%` is negative before 1970.
+            let millis = step.millis();
+            let mut query = QueryBuilder::new(format!(
+                "SELECT start - (start % {millis} + {millis}) % {millis} AS step, key, sum(findings) AS findings, \
+                 sum(blocks) AS blocks, sum(analysed) AS analysed FROM ("
+            ));
+            counted(&mut query, period, dimension, step == Step::Day);
+            query.push(") GROUP BY step, key ORDER BY step, key");
+            let point = |row: SqliteRow| {
+                Ok(Point { start: Timestamp(row.try_get(0)?), key: row.try_get(1)?, counts: counts(&row, 2)? })
+            };
+            self.read(query, point).await
+        })
+    }
+
+    fn top<'a>(
+        &'a self,
+        _agent: Option<&'a str>,
+        period: Period,
+        previous: Period,
+        dimension: Dimension,
+        limit: u32,
+    ) -> Answer<'a, Vec<Top>> {
+        Box::pin(async move {
+            const SUMS: &str = "sum(findings) AS findings, sum(blocks) AS blocks, sum(analysed) AS analysed";
+            let mut query = QueryBuilder::new(format!("WITH now AS MATERIALIZED (SELECT key, {SUMS} FROM ("));
+            counted(&mut query, period, dimension, true);
+            query.push(format!(") GROUP BY key), earlier AS MATERIALIZED (SELECT key, {SUMS} FROM ("));
+            counted(&mut query, previous, dimension, true);
+            query.push(
+                ") GROUP BY key), largest AS (SELECT * FROM now WHERE key <> '' \
+                 ORDER BY findings DESC, analysed DESC, key LIMIT ",
+            );
+            query.push_bind(limit).push(format!(
+                ") SELECT l.key, l.findings, l.blocks, l.analysed, coalesce(e.findings, 0), coalesce(e.blocks, 0), \
+                 coalesce(e.analysed, 0) FROM largest l LEFT JOIN earlier e ON e.key = l.key \
+                 UNION ALL SELECT NULL, coalesce(n.findings, 0), coalesce(n.blocks, 0), coalesce(n.analysed, 0), \
+                 coalesce(e.findings, 0), coalesce(e.blocks, 0), coalesce(e.analysed, 0) \
+                 FROM (SELECT {SUMS} FROM now) n, (SELECT {SUMS} FROM earlier) e"
+            ));
+            let rows = self
+                .read(query, |row| Ok((row.try_get::<Option<String>, _>(0)?, counts(&row, 1)?, counts(&row, 4)?)))
+                .await?;
+            let (mut largest, mut total) = (vec![], <(Counts, Counts)>::default());
+            for (key, counts, previous) in rows {
+                match key {
+                    Some(key) => largest.push(Top { key, counts, previous }),
+                    None => total = (counts, previous),
+                }
+            }
+            Ok(ranked(largest, total))
+        })
+    }
+
+    fn effect<'a>(&'a self, _agent: Option<&'a str>, period: Period) -> Answer<'a, Effect> {
+        Box::pin(async move {
+            let mut query = QueryBuilder::new(
+                "SELECT total(state = 'pending'), total(state = 'active'), total(state = 'expired'), \
+                 total(state = 'lifted'), total(state = 'refused'), total(state = 'held'), total(simulated), \
+                 total(proposer = 'imported'), \
+                 count(DISTINCT CASE WHEN state NOT IN ('refused', 'held') THEN target END), \
+                 count(DISTINCT CASE WHEN state NOT IN ('refused', 'held') AND offences > 0 THEN target END) \
+                 FROM decisions WHERE ",
+            );
+            within(&mut query, "created_at", period);
+            let rows = self.read(query, effect).await?;
+            Ok(rows.into_iter().next().unwrap_or_default())
+        })
+    }
+
+    fn tiers<'a>(&'a self, _agent: Option<&'a str>, period: Period) -> Answer<'a, Vec<Spent>> {
+        Box::pin(self.spent_in(period))
+    }
+
+    fn past_findings<'a>(&'a self, filter: &'a FindingFilter) -> Answer<'a, Vec<PastFinding>> {
+        Box::pin(async move {
+            // The decision is looked up for the rows that are given, not for all that are looked at.
+            let mut query = QueryBuilder::new(
+                "SELECT f.*, (SELECT d.id FROM decisions d WHERE d.finding_id = f.id ORDER BY d.created_at DESC LIMIT 1) \
+                 AS decision_id FROM (SELECT * FROM findings WHERE ",
+            );
+            self.findings_that_pass(&mut query, filter).await?;
+            query.push(" ORDER BY time DESC, id DESC LIMIT ").push_bind(filter.limit);
+            query.push(") f ORDER BY f.time DESC, f.id DESC");
+            let finding = |row: SqliteRow| {
+                let decision_id = row.try_get("decision_id")?;
+                Ok(PastFinding { agent: String::new(), finding: finding_row(row)?, decision_id })
+            };
+            self.read(query, finding).await
+        })
+    }
+
+    fn past_decisions<'a>(&'a self, filter: &'a PastFilter) -> Answer<'a, Vec<Past>> {
+        Box::pin(async move {
+            let mut query = QueryBuilder::new("SELECT * FROM decisions WHERE ");
+            within(&mut query, "created_at", filter.period);
+            if let Some(wanted) = filter.target {
+                const TARGETS: &str = "SELECT DISTINCT target FROM decisions";
+                const IS_THERE: &str = "SELECT 1 FROM decisions WHERE target = ";
+                let targets = self.of_network(wanted, IS_THERE, QueryBuilder::new(TARGETS)).await?;
+                one_of(&mut query, "target", &targets);
+            }
+            if let Some(state) = filter.state {
+                query.push(" AND +state = ").push_bind(state.as_str());
+            }
+            query.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(filter.limit);
+            let decisions = self.understood(self.read(query, raw_decision).await?);
+            let ids: Vec<&str> = decisions.iter().map(|decision| &*decision.id).collect();
+            let mut changes = self.changes_of(&ids).await?;
+            let with_changes = decisions.into_iter().map(|decision| {
+                let of_it = changes.extract_if(.., |change| change.decision_id == decision.id).collect();
+                Past { agent: String::new(), decision, changes: of_it }
+            });
+            Ok(with_changes.collect())
+        })
+    }
+
+    fn clients<'a>(&'a self, _agent: Option<&'a str>, period: Period, limit: u32) -> Answer<'a, Vec<ClientRow>> {
+        Box::pin(async move {
+            let mut query = QueryBuilder::new(
+                "SELECT c.*, EXISTS (SELECT 1 FROM decisions d WHERE d.target = c.client \
+                 AND d.state IN ('pending', 'active') AND NOT d.simulated) AS is_blocked FROM \
+                 (SELECT client, first_seen, last_seen, findings, max_score FROM clients WHERE ",
+            );
+            within(&mut query, "last_seen", period);
+            query.push(" ORDER BY findings DESC, client LIMIT ").push_bind(limit);
+            query.push(") c ORDER BY c.findings DESC, c.client");
+            let client = |row: SqliteRow| {
+                Ok(ClientRow {
+                    client: row.try_get(0)?,
+                    first_seen: Timestamp(row.try_get(1)?),
+                    last_seen: Timestamp(row.try_get(2)?),
+                    findings: number(&row, "findings")?,
+                    max_score: row.try_get(4)?,
+                    is_blocked: row.try_get(5)?,
+                })
+            };
+            self.read(query, client).await
+        })
+    }
+
+    fn sessions(&self, limit: u32) -> Answer<'_, Vec<AnalysisSession>> {
+        Box::pin(async move {
+            let mut query = QueryBuilder::new("SELECT * FROM analysis_sessions ORDER BY at DESC, id LIMIT ");
+            query.push_bind(limit);
+            let session = |row: SqliteRow| {
+                Ok(AnalysisSession {
+                    id: row.try_get("id")?,
+                    at: Timestamp(row.try_get("at")?),
+                    source: row.try_get("source")?,
+                    log_count: number(&row, "log_count")?,
+                    threat_count: number(&row, "threat_count")?,
+                    overall_score: row.try_get("overall_score")?,
+                    health_status: row.try_get("health_status")?,
+                    compression_ratio: row.try_get("compression_ratio")?,
+                    tokens_saved: number(&row, "tokens_saved")?,
+                })
+            };
+            self.read(query, session).await
+        })
+    }
+}
+
+impl Sqlite {
+    async fn findings_that_pass(
+        &self,
+        query: &mut QueryBuilder<sqlx::Sqlite>,
+        filter: &FindingFilter,
+    ) -> Result<(), StoreError> {
+        within(query, "time", filter.period);
+        if let Some(wanted) = filter.client {
+            let mut seen = QueryBuilder::new("SELECT client FROM clients WHERE last_seen >= ");
+            seen.push_bind(filter.period.from.0);
+            let clients = self.of_network(wanted, "SELECT 1 FROM clients WHERE client = ", seen).await?;
+            one_of(query, "client", &clients);
+        }
+        let equal = [
+            ("category", &filter.category),
+            ("action", &filter.action),
+            ("decided_by", &filter.decided_by),
+            ("case_id", &filter.case_id),
+        ];
+        for (column, wanted) in equal {
+            if let Some(wanted) = wanted {
+                query.push(format!(" AND {column} = ")).push_bind(wanted.clone());
+            }
+        }
+        if let Some(rule) = &filter.rule {
+            query.push(" AND EXISTS (SELECT 1 FROM json_each(rule_ids) WHERE value = ").push_bind(rule.clone()).push(")");
+        }
+        if let Some(text) = &filter.contains {
+            query.push(" AND instr(uri, ").push_bind(text.clone()).push(") > 0");
+        }
+        if filter.min_score > 0 {
+            query.push(" AND score >= ").push_bind(filter.min_score);
+        }
+        if !filter.analysed {
+            query.push(" AND flagged");
+        }
+        Ok(())
+    }
+
+    /// What `texts` gives, one text a row, of `wanted` alone: addresses are text here, so only this side can
+    /// tell. An address, or an IPv6 network that `is_there` finds as it stands, needs no look at the others.
+    async fn of_network(
+        &self,
+        wanted: IpNet,
+        is_there: &str,
+        texts: QueryBuilder<sqlx::Sqlite>,
+    ) -> Result<Vec<String>, StoreError> {
+        let exact = network_text(wanted);
+        let mut query = QueryBuilder::new(is_there);
+        query.push_bind(exact.clone()).push(" LIMIT 1");
+        let is_address = wanted.prefix_len() == wanted.max_prefix_len();
+        let may_be_client = matches!(wanted, IpNet::V6(_)) && wanted.prefix_len() >= ClientKey::V6_PREFIX;
+        if is_address || may_be_client && !self.read(query, |_| Ok(())).await?.is_empty() {
+            return Ok(vec![exact]);
+        }
+        let mut texts = self.read(texts, |row| row.try_get::<String, _>(0)).await?;
+        texts.retain(|text| network(text).is_some_and(|one| wanted.contains(&one)));
+        Ok(texts)
+    }
+
+    /// The steps in the lives of these decisions, in order.
+    async fn changes_of(&self, ids: &[&str]) -> Result<Vec<DecisionChange>, StoreError> {
+        let mut query = QueryBuilder::new(
+            "SELECT seq, decision_id, state, at, note FROM decision_changes \
+             WHERE decision_id IN (SELECT value FROM json_each(",
+        );
+        query.push_bind(serde_json::json!(ids).to_string()).push(")) ORDER BY seq");
+        let change = |row: SqliteRow| {
+            let state: String = row.try_get(2)?;
+            let unknown = || sqlx::Error::Decode(format!("{state:?} is no state of a decision").into());
+            Ok(DecisionChange {
+                seq: row.try_get(0)?,
+                decision_id: row.try_get(1)?,
+                state: DecisionState::parse(&state).ok_or_else(unknown)?,
+                at: Timestamp(row.try_get(3)?),
+                note: row.try_get(4)?,
+            })
+        };
+        self.read(query, change).await
+    }
+
+    async fn spent_in(&self, period: Period) -> Result<Vec<Spent>, StoreError> {
+        let mut query = spent();
+        within(&mut query, "at", period);
+        self.spent_of(query).await
+    }
+}
+
+/// The rows of `rollups` that `period` is made of. Each finding is counted in one of them: an hour's, or that
+/// of the day which the hour became part of.
+fn counted(query: &mut QueryBuilder<sqlx::Sqlite>, period: Period, dimension: Dimension, days: bool) {
+    let (hour, day) = period.starts();
+    let spans = [("hour", hour), ("day", day)];
+    for (number, (span, from)) in spans.into_iter().take(if days { 2 } else { 1 }).enumerate() {
+        query.push(if number == 0 { "" } else { " UNION ALL " });
+        query.push("SELECT start, key, findings, blocks, analysed FROM rollups WHERE dimension = ");
+        query.push_bind(dimension.as_str()).push(format!(" AND span = '{span}' AND start >= "));
+        query.push_bind(from.0).push(" AND start < ").push_bind(period.to.0);
+    }
+}
+
+fn within(query: &mut QueryBuilder<sqlx::Sqlite>, column: &str, period: Period) {
+    query.push(format!("{column} >= ")).push_bind(period.from.0);
+    query.push(format!(" AND {column} < ")).push_bind(period.to.0);
+}
+
+fn one_of(query: &mut QueryBuilder<sqlx::Sqlite>, column: &str, texts: &[String]) {
+    match texts {
+        [one] => query.push(format!(" AND {column} = ")).push_bind(one.clone()),
+        // `+`: by time.
+        _ => {
+            let plus = if texts.len() > EACH { "+" } else { "" };
+            query.push(format!(" AND {plus}{column} IN (SELECT value FROM json_each("));
+            query.push_bind(serde_json::json!(texts).to_string()).push("))")
+        }
+    };
+}
+
+/// The three counts from column `first` on.
+fn counts(row: &SqliteRow, first: usize) -> Result<Counts, sqlx::Error> {
+    let (findings, blocks, analysed) = (row.try_get(first)?, row.try_get(first + 1)?, row.try_get(first + 2)?);
+    Ok(Counts { findings, blocks, analysed })
+}
+
+fn effect(row: SqliteRow) -> Result<Effect, sqlx::Error> {
+    // total() gives a whole number as a real one, and 0 where sum() gives nothing.
+    let total = |column: usize| row.try_get::<f64, _>(column).map(|number| number as u64);
+    let distinct = |column: usize| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
+    Ok(Effect {
+        pending: total(0)?,
+        active: total(1)?,
+        expired: total(2)?,
+        lifted: total(3)?,
+        refused: total(4)?,
+        held: total(5)?,
+        simulated: total(6)?,
+        imported: total(7)?,
+        targets: distinct(8)?,
+        returned: distinct(9)?,
+    })
+}
