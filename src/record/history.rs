@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::rollup::{Counts, Dimension};
 use super::{AnalysisSession, DecisionChange, FindingRow, Rows, Spent, StoreError};
@@ -44,7 +44,7 @@ impl Period {
 }
 
 /// The length of a step of a trend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     Hour,
@@ -236,3 +236,6 @@ pub(super) fn ranked(mut largest: Vec<Top>, total: (Counts, Counts)) -> Vec<Top>
     }
     largest
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -7,7 +7,9 @@
 mod config;
 mod error;
 mod history;
+mod moment;
 mod postgres;
+mod report;
 mod rollup;
 mod rows;
 mod sqlite;
@@ -18,6 +20,7 @@ pub use history::{
     Answer, ClientRow, Effect, FindingFilter, History, Past, PastFilter, PastFinding, Period, Point, Step, Store, Top,
 };
 pub use postgres::Postgres;
+pub use report::{Ask, Moment, Outlook, Ranked, Report, Tier, Totals};
 pub use rollup::{Counts, Dimension, SEVERITIES};
 pub use rows::{AnalysisSession, DecisionChange, FindingRow, Rows};
 pub use sqlite::{

@@ -5,6 +5,7 @@
 mod api;
 mod config;
 pub mod crowdsec;
+mod history;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,6 +21,7 @@ use crate::record::{Sqlite, StoreError};
 
 pub use api::{MAX_IMPORT, decision, router};
 pub use config::CrowdsecApiConfig;
+pub use history::{HistoryQuery, StatsQuery, history, stats};
 
 /// What an operator tells the daemon.
 #[derive(Clone, Debug)]
