@@ -228,8 +228,8 @@ pub(super) fn ranked(mut largest: Vec<Top>, total: (Counts, Counts)) -> Vec<Top>
     });
     let (mut counts, mut previous) = total;
     for top in &largest {
-        counts = counts.without(top.counts);
-        previous = previous.without(top.previous);
+        counts.take(top.counts);
+        previous.take(top.previous);
     }
     if counts != Counts::default() || previous != Counts::default() {
         largest.push(Top { key: String::new(), counts, previous });

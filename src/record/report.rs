@@ -157,7 +157,10 @@ impl Report {
         let all = store.top(agent, period, previous, Dimension::All, 0).await?;
         let (counts, before) = all.first().map(|all| (all.counts, all.previous)).unwrap_or_default();
         let base = days.iter().filter(|point| point.start >= baseline.from && point.start < baseline.to);
-        let base = base.fold(Counts::default(), |sum, point| sum.plus(point.counts));
+        let base = base.fold(Counts::default(), |mut sum, point| {
+            sum.add(point.counts);
+            sum
+        });
 
         let elapsed = Period { to: period.to.min(ask.now).max(Timestamp(period.from.0 + 1)), ..period };
         let rate = |counts: Counts, of: Period| {

@@ -1,7 +1,5 @@
 //! What the writer counts of findings as it records them. A pure function, the same for every store.
 
-#![expect(dead_code, reason = "the writers of both stores come next")]
-
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -53,18 +51,17 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// With those of `other`.
-    #[must_use]
-    pub fn plus(self, other: Counts) -> Counts {
-        let findings = self.findings + other.findings;
-        Counts { findings, blocks: self.blocks + other.blocks, analysed: self.analysed + other.analysed }
+    pub fn add(&mut self, other: Counts) {
+        self.findings += other.findings;
+        self.blocks += other.blocks;
+        self.analysed += other.analysed;
     }
 
     /// Less those of `other`, which are among them.
-    #[must_use]
-    pub fn without(self, other: Counts) -> Counts {
-        let findings = self.findings - other.findings;
-        Counts { findings, blocks: self.blocks - other.blocks, analysed: self.analysed - other.analysed }
+    pub fn take(&mut self, other: Counts) {
+        self.findings -= other.findings;
+        self.blocks -= other.blocks;
+        self.analysed -= other.analysed;
     }
 }
 

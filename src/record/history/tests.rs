@@ -153,7 +153,9 @@ fn findings_in(rows: &Rows, period: Period) -> impl Iterator<Item = &FindingRow>
 }
 
 fn sum<'a>(counts: impl IntoIterator<Item = &'a Counts>) -> Counts {
-    counts.into_iter().fold(Counts::default(), |sum, counts| sum.plus(*counts))
+    let mut sum = Counts::default();
+    counts.into_iter().for_each(|counts| sum.add(*counts));
+    sum
 }
 
 pub async fn counts_are_those_of_the_rows(store: &dyn History) {

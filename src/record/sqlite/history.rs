@@ -8,7 +8,7 @@ use super::insert::network_text;
 use super::ledger::spent;
 use super::read::{finding_row, network, number, raw_decision};
 use super::{Spent, Sqlite};
-use crate::event::{ClientKey, DecisionState, Timestamp};
+use crate::event::{DecisionState, Timestamp};
 use crate::record::history::{
     Answer, ClientRow, Effect, FindingFilter, History, Past, PastFilter, PastFinding, Period, Point, Step, Top, ranked,
 };
@@ -123,9 +123,7 @@ impl History for Sqlite {
             let mut query = QueryBuilder::new("SELECT * FROM decisions WHERE ");
             within(&mut query, "created_at", filter.period);
             if let Some(wanted) = filter.target {
-                const TARGETS: &str = "SELECT DISTINCT target FROM decisions";
-                const IS_THERE: &str = "SELECT 1 FROM decisions WHERE target = ";
-                let targets = self.of_network(wanted, IS_THERE, QueryBuilder::new(TARGETS)).await?;
+                let targets = self.of_network(wanted, "decisions", "target").await?;
                 one_of(&mut query, "target", &targets);
             }
             if let Some(state) = filter.state {
@@ -197,9 +195,7 @@ impl Sqlite {
     ) -> Result<(), StoreError> {
         within(query, "time", filter.period);
         if let Some(wanted) = filter.client {
-            let mut seen = QueryBuilder::new("SELECT client FROM clients WHERE last_seen >= ");
-            seen.push_bind(filter.period.from.0);
-            let clients = self.of_network(wanted, "SELECT 1 FROM clients WHERE client = ", seen).await?;
+            let clients = self.of_network(wanted, "findings", "client").await?;
             one_of(query, "client", &clients);
         }
         let equal = [
@@ -228,23 +224,21 @@ impl Sqlite {
         Ok(())
     }
 
-    /// What `texts` gives, one text a row, of `wanted` alone: addresses are text here, so only this side can
-    /// tell. An address, or an IPv6 network that `is_there` finds as it stands, needs no look at the others.
-    async fn of_network(
-        &self,
-        wanted: IpNet,
-        is_there: &str,
-        texts: QueryBuilder<sqlx::Sqlite>,
-    ) -> Result<Vec<String>, StoreError> {
-        let exact = network_text(wanted);
-        let mut query = QueryBuilder::new(is_there);
-        query.push_bind(exact.clone()).push(" LIMIT 1");
+    /// Which texts in an indexed `column` of `table` are of `wanted`: they are text there, so only this side can
+    /// tell. Goes from one text to the next by the index.
+    async fn of_network(&self, wanted: IpNet, table: &str, column: &str) -> Result<Vec<String>, StoreError> {
         let is_address = wanted.prefix_len() == wanted.max_prefix_len();
-        let may_be_client = matches!(wanted, IpNet::V6(_)) && wanted.prefix_len() >= ClientKey::V6_PREFIX;
-        if is_address || may_be_client && !self.read(query, |_| Ok(())).await?.is_empty() {
-            return Ok(vec![exact]);
+        if is_address {
+            return Ok(vec![network_text(wanted)]);
         }
-        let mut texts = self.read(texts, |row| row.try_get::<String, _>(0)).await?;
+        let (first, end) = texts_of(wanted);
+        let mut query = QueryBuilder::new(format!(
+            "WITH RECURSIVE one (text) AS (SELECT min({column}) FROM {table} WHERE {column} >= "
+        ));
+        query.push_bind(first).push(format!(" AND {column} < ")).push_bind(end.clone());
+        query.push(format!(" UNION ALL SELECT (SELECT min({column}) FROM {table} WHERE {column} > one.text AND {column} < "));
+        query.push_bind(end).push(") FROM one WHERE one.text IS NOT NULL) SELECT text FROM one WHERE text IS NOT NULL");
+        let mut texts = self.read(query, |row| row.try_get::<String, _>(0)).await?;
         texts.retain(|text| network(text).is_some_and(|one| wanted.contains(&one)));
         Ok(texts)
     }
@@ -287,6 +281,21 @@ fn counted(query: &mut QueryBuilder<sqlx::Sqlite>, period: Period, dimension: Di
         query.push("SELECT start, key, findings, blocks, analysed FROM rollups WHERE dimension = ");
         query.push_bind(dimension.as_str()).push(format!(" AND span = '{span}' AND start >= "));
         query.push_bind(from.0).push(" AND start < ").push_bind(period.to.0);
+    }
+}
+
+/// Between which texts, in the order of bytes, all addresses of `network` are written.
+fn texts_of(network: IpNet) -> (String, String) {
+    // Whole numbers between dots, or the first one between colons: `::` may stand for others.
+    let whole = match network {
+        IpNet::V4(v4) => v4.addr().octets().iter().take(usize::from(v4.prefix_len() / 8)).map(|one| format!("{one}.")).collect(),
+        IpNet::V6(v6) if v6.prefix_len() >= 16 && v6.addr().segments()[0] != 0 => format!("{:x}:", v6.addr().segments()[0]),
+        IpNet::V6(_) => String::new(),
+    };
+    match whole.strip_suffix(['.', ':']) {
+        // `/` follows the dot, `;` the colon.
+        Some(start) => (whole.clone(), format!("{start}{}", if whole.ends_with('.') { '/' } else { ';' })),
+        None => (String::new(), "~".into()),
     }
 }
 

@@ -11,6 +11,7 @@ mod tests;
 
 pub use bouncers::{Ban, Bouncer, Span};
 pub use ledger::{Correction, Spent};
+pub(super) use read::{RawDecision, network};
 pub use read::{AllowEntry, Change, ChangeKind, DecisionFilter};
 
 use std::fs::File;
