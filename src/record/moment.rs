@@ -77,7 +77,20 @@ mod tests {
         ] {
             assert_eq!(from(text).as_deref(), Ok(wanted), "{text}");
         }
-        for text in ["", "d", "0d", "-1d", "7", "7w", "2026-13-01", "20260105", "yesterday", "99999999999999999999d", "9223372036854775807d", "٣d"] {
+        for text in [
+            "",
+            "d",
+            "0d",
+            "-1d",
+            "7",
+            "7w",
+            "2026-13-01",
+            "20260105",
+            "yesterday",
+            "99999999999999999999d",
+            "9223372036854775807d",
+            "٣d",
+        ] {
             assert!(from(text).unwrap_err().contains("is no moment"), "{text}");
         }
         let default = Period::parse(None, None, now).unwrap();

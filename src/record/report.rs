@@ -153,7 +153,14 @@ impl Report {
         let whole = Period { from: baseline.from.min(previous.from), to: period.to };
         let days = store.trend(agent, whole, Dimension::All, Step::Day).await?;
         // Before the first count there was nobody who counted.
-        let known_from = days.first().map_or(period.to, |point| point.start);
+        let known_from = match days.first() {
+            None => period.to,
+            Some(first) => {
+                let day = Period { from: first.start, to: Step::Day.ceil(Timestamp(first.start.0 + 1)) };
+                let hours = store.trend(agent, day, Dimension::All, Step::Hour).await?;
+                hours.first().map_or(day.from, |hour| hour.start)
+            }
+        };
         let all = store.top(agent, period, previous, Dimension::All, 0).await?;
         let (counts, before) = all.first().map(|all| (all.counts, all.previous)).unwrap_or_default();
         let base = days.iter().filter(|point| point.start >= baseline.from && point.start < baseline.to);
@@ -186,9 +193,8 @@ impl Report {
         };
         let mut severities = ranked(Dimension::Severity, SEVERITIES.len() as u32).await?;
         severities.sort_by_key(|ranked| std::cmp::Reverse(SEVERITIES.iter().position(|one| *one == ranked.top.key)));
-        let is_there = |name: &&&str| {
-            severities.iter().any(|ranked| ranked.top.key == **name && ranked.top.counts.findings > 0)
-        };
+        let is_there =
+            |name: &&&str| severities.iter().any(|ranked| ranked.top.key == **name && ranked.top.counts.findings > 0);
         let earlier = store.tiers(agent, previous).await?;
         let tier = |spent: Spent| {
             let same = |other: &&Spent| other.service == spent.service && other.model == spent.model;

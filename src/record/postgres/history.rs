@@ -27,13 +27,8 @@ impl History for Postgres {
         step: Step,
     ) -> Answer<'a, Vec<Point>> {
         Box::pin(async move {
-            let unit = if step == Step::Hour { "hour" } else { "day" };
-            let mut query = Builder::new(format!(
-                "SELECT (extract(epoch FROM date_trunc('{unit}', start, 'UTC')) * 1000)::bigint AS step, key, {SUMS} FROM ("
-            ));
-            counted(&mut query, agent, period, dimension, step == Step::Day);
-            // Bytes, as everywhere else.
-            query.push(") AS counted GROUP BY step, key ORDER BY step, key COLLATE \"C\"");
+            let mut query = Builder::new("");
+            trend(&mut query, agent, period, dimension, step);
             let point = |row: &PgRow| {
                 Ok(Point { start: Timestamp(row.try_get(0)?), key: row.try_get(1)?, counts: counts(row, 2)? })
             };
@@ -50,21 +45,8 @@ impl History for Postgres {
         limit: u32,
     ) -> Answer<'a, Vec<Top>> {
         Box::pin(async move {
-            let mut query = Builder::new(format!("WITH now AS MATERIALIZED (SELECT key, {SUMS} FROM ("));
-            counted(&mut query, agent, period, dimension, true);
-            query.push(format!(") AS counted GROUP BY key), earlier AS MATERIALIZED (SELECT key, {SUMS} FROM ("));
-            counted(&mut query, agent, previous, dimension, true);
-            query.push(
-                ") AS counted GROUP BY key), largest AS (SELECT * FROM now WHERE key <> '' \
-                 ORDER BY findings DESC, analysed DESC, key COLLATE \"C\" LIMIT ",
-            );
-            query.push_bind(i64::from(limit)).push(format!(
-                ") SELECT l.key, l.findings, l.blocks, l.analysed, coalesce(e.findings, 0), coalesce(e.blocks, 0), \
-                 coalesce(e.analysed, 0) FROM largest l LEFT JOIN earlier e ON e.key = l.key \
-                 UNION ALL SELECT NULL::text, coalesce(n.findings, 0), coalesce(n.blocks, 0), coalesce(n.analysed, 0), \
-                 coalesce(e.findings, 0), coalesce(e.blocks, 0), coalesce(e.analysed, 0) \
-                 FROM (SELECT {SUMS} FROM now) n, (SELECT {SUMS} FROM earlier) e"
-            ));
+            let mut query = Builder::new("");
+            top(&mut query, agent, period, previous, dimension, limit);
             let decode = |row: &PgRow| Ok((row.try_get::<Option<String>, _>(0)?, counts(row, 1)?, counts(row, 4)?));
             let (mut largest, mut total) = (vec![], <(Counts, Counts)>::default());
             for (key, counts, previous) in self.rows(query, decode).await? {
@@ -79,22 +61,8 @@ impl History for Postgres {
 
     fn effect<'a>(&'a self, agent: Option<&'a str>, period: Period) -> Answer<'a, Effect> {
         Box::pin(async move {
-            let states = ["pending", "active", "expired", "lifted", "refused", "held"];
-            let states = states.map(|state| format!("count(*) FILTER (WHERE state = '{state}')")).join(", ");
-            let mut query = Builder::new(format!(
-                "SELECT {states}, count(*) FILTER (WHERE simulated), count(*) FILTER (WHERE proposer = 'imported'), \
-                 count(DISTINCT target) FILTER (WHERE state NOT IN ('refused', 'held')), \
-                 count(DISTINCT target) FILTER (WHERE state NOT IN ('refused', 'held') AND offences > 0) \
-                 FROM palisade.decisions WHERE "
-            ));
-            within(&mut query, "created_at", period);
-            match agent {
-                Some(_) => of_agent(&mut query, agent),
-                // What one took over of another is the other's.
-                None => {
-                    query.push(" AND origin = ''");
-                }
-            }
+            let mut query = Builder::new("");
+            effect(&mut query, agent, period);
             let effect = |row: &PgRow| {
                 let number = |column: usize| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
                 Ok(Effect {
@@ -116,15 +84,8 @@ impl History for Postgres {
 
     fn tiers<'a>(&'a self, agent: Option<&'a str>, period: Period) -> Answer<'a, Vec<Spent>> {
         Box::pin(async move {
-            let sums = ["sent_bytes", "received_bytes", "input_tokens", "output_tokens", "millis"];
-            let sums = sums.map(|column| format!("sum({column})::bigint")).join(", ");
-            let mut query = Builder::new(format!(
-                "SELECT service, model, sum(usd), count(*), count(*) FILTER (WHERE outcome = 'answered'), {sums} \
-                 FROM palisade.model_calls WHERE "
-            ));
-            within(&mut query, "at", period);
-            of_agent(&mut query, agent);
-            query.push(" GROUP BY service, model ORDER BY service COLLATE \"C\", model COLLATE \"C\"");
+            let mut query = Builder::new("");
+            tiers(&mut query, agent, period);
             let spent = |row: &PgRow| {
                 let number = |column: usize| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
                 Ok(Spent {
@@ -146,38 +107,16 @@ impl History for Postgres {
 
     fn past_findings<'a>(&'a self, filter: &'a FindingFilter) -> Answer<'a, Vec<PastFinding>> {
         Box::pin(async move {
-            let mut query = Builder::new(
-                "SELECT agent, id, file, generation, byte_offset, line_number, (extract(epoch FROM time) * 1000)::bigint, \
-                 host(source_ip), client::text, method, uri, status, user_agent, referer, category, score, rule_ids, \
-                 evidence::text, action, verdict, confidence, decided_by, reasoning, \
-                 (extract(epoch FROM recorded_at) * 1000)::bigint, flagged, is_system_url, case_id, \
-                 (SELECT d.id FROM palisade.decisions d WHERE d.finding_id = f.id ORDER BY d.origin, d.created_at DESC LIMIT 1) \
-                 FROM (SELECT * FROM palisade.findings WHERE ",
-            );
-            that_pass(&mut query, filter);
-            // `id` tells apart what happened in the same millisecond.
-            query.push(" ORDER BY time DESC, id DESC LIMIT ").push_bind(i64::from(filter.limit));
-            query.push(") AS f ORDER BY time DESC, id DESC");
+            let mut query = Builder::new("");
+            findings(&mut query, filter);
             self.rows(query, past_finding).await
         })
     }
 
     fn past_decisions<'a>(&'a self, filter: &'a PastFilter) -> Answer<'a, Vec<Past>> {
         Box::pin(async move {
-            let mut query = Builder::new(
-                "SELECT agent, id, target::text, proposer, finding_id, category, score, reason, \
-                 (extract(epoch FROM created_at) * 1000)::bigint, (extract(epoch FROM expires_at) * 1000)::bigint, \
-                 simulated, offences, state, note, via_proxy, was_served FROM palisade.decisions WHERE ",
-            );
-            within(&mut query, "created_at", filter.period);
-            of_agent(&mut query, filter.agent.as_deref());
-            if let Some(wanted) = filter.target {
-                of_network(&mut query, "target", wanted);
-            }
-            if let Some(state) = filter.state {
-                query.push(" AND state = ").push_bind(state.as_str());
-            }
-            query.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(i64::from(filter.limit));
+            let mut query = Builder::new("");
+            decisions(&mut query, filter);
             let mut past = vec![];
             for (agent, raw) in self.rows(query, raw_decision).await? {
                 let id = raw.id.clone();
@@ -202,20 +141,8 @@ impl History for Postgres {
 
     fn clients<'a>(&'a self, agent: Option<&'a str>, period: Period, limit: u32) -> Answer<'a, Vec<ClientRow>> {
         Box::pin(async move {
-            let mut query = Builder::new(
-                "SELECT client::text, (extract(epoch FROM first) * 1000)::bigint, (extract(epoch FROM last) * 1000)::bigint, \
-                 findings, score, EXISTS (SELECT 1 FROM palisade.decisions d WHERE d.target = c.client \
-                 AND d.state IN ('pending', 'active') AND NOT d.simulated) FROM (SELECT client, min(first_seen) AS first, \
-                 max(last_seen) AS last, sum(findings)::bigint AS findings, max(max_score) AS score FROM palisade.clients \
-                 WHERE client IN (SELECT client FROM palisade.clients WHERE ",
-            );
-            within(&mut query, "last_seen", period);
-            query.push(")");
-            of_agent(&mut query, agent);
-            query.push(" GROUP BY client HAVING max(last_seen) < ");
-            moment(&mut query, period.to);
-            query.push(" ORDER BY findings DESC, client LIMIT ").push_bind(i64::from(limit));
-            query.push(") AS c ORDER BY findings DESC, client");
+            let mut query = Builder::new("");
+            clients(&mut query, agent, period, limit);
             let client = |row: &PgRow| {
                 Ok(ClientRow {
                     client: bare(row.try_get(0)?),
@@ -267,6 +194,114 @@ impl Postgres {
         })
         .await
     }
+}
+
+fn trend(query: &mut Builder, agent: Option<&str>, period: Period, dimension: Dimension, step: Step) {
+    let unit = if step == Step::Hour { "hour" } else { "day" };
+    query.push(format!(
+        "SELECT (extract(epoch FROM date_trunc('{unit}', start, 'UTC')) * 1000)::bigint AS step, key, {SUMS} FROM ("
+    ));
+    counted(query, agent, period, dimension, step == Step::Day);
+    // Bytes, as everywhere else.
+    query.push(") AS counted GROUP BY step, key ORDER BY step, key COLLATE \"C\"");
+}
+
+fn top(query: &mut Builder, agent: Option<&str>, period: Period, previous: Period, dimension: Dimension, limit: u32) {
+    query.push(format!("WITH now AS MATERIALIZED (SELECT key, {SUMS} FROM ("));
+    counted(query, agent, period, dimension, true);
+    query.push(format!(") AS counted GROUP BY key), earlier AS MATERIALIZED (SELECT key, {SUMS} FROM ("));
+    counted(query, agent, previous, dimension, true);
+    query.push(
+        ") AS counted GROUP BY key), largest AS (SELECT * FROM now WHERE key <> '' \
+         ORDER BY findings DESC, analysed DESC, key COLLATE \"C\" LIMIT ",
+    );
+    query.push_bind(i64::from(limit)).push(format!(
+        ") SELECT l.key, l.findings, l.blocks, l.analysed, coalesce(e.findings, 0), coalesce(e.blocks, 0), \
+         coalesce(e.analysed, 0) FROM largest l LEFT JOIN earlier e ON e.key = l.key \
+         UNION ALL SELECT NULL::text, coalesce(n.findings, 0), coalesce(n.blocks, 0), coalesce(n.analysed, 0), \
+         coalesce(e.findings, 0), coalesce(e.blocks, 0), coalesce(e.analysed, 0) \
+         FROM (SELECT {SUMS} FROM now) n, (SELECT {SUMS} FROM earlier) e"
+    ));
+}
+
+fn effect(query: &mut Builder, agent: Option<&str>, period: Period) {
+    let states = ["pending", "active", "expired", "lifted", "refused", "held"];
+    let states = states.map(|state| format!("count(*) FILTER (WHERE state = '{state}')")).join(", ");
+    query.push(format!(
+        "SELECT {states}, count(*) FILTER (WHERE simulated), count(*) FILTER (WHERE proposer = 'imported'), \
+         count(DISTINCT target) FILTER (WHERE state NOT IN ('refused', 'held')), \
+         count(DISTINCT target) FILTER (WHERE state NOT IN ('refused', 'held') AND offences > 0) \
+         FROM palisade.decisions WHERE "
+    ));
+    within(query, "created_at", period);
+    match agent {
+        Some(_) => of_agent(query, agent),
+        // What one took over of another is the other's.
+        None => {
+            query.push(" AND origin = ''");
+        }
+    }
+}
+
+fn tiers(query: &mut Builder, agent: Option<&str>, period: Period) {
+    let sums = ["sent_bytes", "received_bytes", "input_tokens", "output_tokens", "millis"];
+    let sums = sums.map(|column| format!("sum({column})::bigint")).join(", ");
+    query.push(format!(
+        "SELECT service, model, sum(usd), count(*), count(*) FILTER (WHERE outcome = 'answered'), {sums} \
+         FROM palisade.model_calls WHERE "
+    ));
+    within(query, "at", period);
+    of_agent(query, agent);
+    query.push(" GROUP BY service, model ORDER BY service COLLATE \"C\", model COLLATE \"C\"");
+}
+
+fn findings(query: &mut Builder, filter: &FindingFilter) {
+    query.push(
+        "SELECT agent, id, file, generation, byte_offset, line_number, (extract(epoch FROM time) * 1000)::bigint, \
+         host(source_ip), client::text, method, uri, status, user_agent, referer, category, score, rule_ids, \
+         evidence::text, action, verdict, confidence, decided_by, reasoning, \
+         (extract(epoch FROM recorded_at) * 1000)::bigint, flagged, is_system_url, case_id, \
+         (SELECT d.id FROM palisade.decisions d WHERE d.finding_id = f.id ORDER BY d.origin, d.created_at DESC LIMIT 1) AS decision_id \
+         FROM (SELECT * FROM palisade.findings WHERE ",
+    );
+    that_pass(query, filter);
+    // `id` tells apart what happened in the same millisecond.
+    query.push(" ORDER BY time DESC, id DESC LIMIT ").push_bind(i64::from(filter.limit));
+    query.push(") AS f ORDER BY time DESC, id DESC");
+}
+
+fn decisions(query: &mut Builder, filter: &PastFilter) {
+    query.push(
+        "SELECT agent, id, target::text, proposer, finding_id, category, score, reason, \
+         (extract(epoch FROM created_at) * 1000)::bigint, (extract(epoch FROM expires_at) * 1000)::bigint, \
+         simulated, offences, state, note, via_proxy, was_served FROM palisade.decisions WHERE ",
+    );
+    within(query, "created_at", filter.period);
+    of_agent(query, filter.agent.as_deref());
+    if let Some(wanted) = filter.target {
+        of_network(query, "target", wanted);
+    }
+    if let Some(state) = filter.state {
+        query.push(" AND state = ").push_bind(state.as_str());
+    }
+    query.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(i64::from(filter.limit));
+}
+
+fn clients(query: &mut Builder, agent: Option<&str>, period: Period, limit: u32) {
+    query.push(
+        "SELECT client::text, (extract(epoch FROM first) * 1000)::bigint, (extract(epoch FROM last) * 1000)::bigint, \
+         findings, score, EXISTS (SELECT 1 FROM palisade.decisions d WHERE d.target = c.client \
+         AND d.state IN ('pending', 'active') AND NOT d.simulated) FROM (SELECT client, min(first_seen) AS first, \
+         max(last_seen) AS last, sum(findings)::bigint AS findings, max(max_score) AS score FROM palisade.clients \
+         WHERE client IN (SELECT client FROM palisade.clients WHERE ",
+    );
+    within(query, "last_seen", period);
+    query.push(")");
+    of_agent(query, agent);
+    query.push(" GROUP BY client HAVING max(last_seen) < ");
+    moment(query, period.to);
+    query.push(" ORDER BY findings DESC, client LIMIT ").push_bind(i64::from(limit));
+    query.push(") AS c ORDER BY findings DESC, client");
 }
 
 /// The rows of `rollups` that `period` is made of: see the same of SQLite.
@@ -423,3 +458,6 @@ fn change(row: &PgRow) -> Result<DecisionChange, sqlx::Error> {
         note: row.try_get(4)?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,8 +11,8 @@ mod tests;
 
 pub use bouncers::{Ban, Bouncer, Span};
 pub use ledger::{Correction, Spent};
-pub(super) use read::{RawDecision, network};
 pub use read::{AllowEntry, Change, ChangeKind, DecisionFilter};
+pub(super) use read::{RawDecision, network};
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

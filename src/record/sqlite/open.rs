@@ -86,7 +86,9 @@ pub(super) async fn to_read(path: &Path) -> Result<SqlitePool, StoreError> {
         Ok(version) => Err(StoreError::TooOld { path: path.to_owned(), version, known }),
         Err(source) if source.to_string().contains(NO_TABLE) => Err(StoreError::Missing { path: path.to_owned() }),
         Err(source) => Err(match StoreError::of(path, source) {
-            StoreError::NotWritable { path, source } => StoreError::NotReadable { path, source: io::Error::other(source) },
+            StoreError::NotWritable { path, source } => {
+                StoreError::NotReadable { path, source: io::Error::other(source) }
+            }
             other => other,
         }),
     }

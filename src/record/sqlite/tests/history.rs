@@ -19,7 +19,10 @@ async fn a_database_is_read_beside_its_daemon_and_without_one_and_never_written(
     assert_eq!(reader.findings(None, 9).await.unwrap().len(), 1);
     daemon.commit(&of_findings(&[finding(2)])).await.unwrap();
     assert_eq!(reader.findings(None, 9).await.unwrap().len(), 2, "it sees what is committed meanwhile");
-    assert!(matches!(reader.allow_add("192.0.2.1/32".parse().unwrap(), "", NOW).await, Err(StoreError::NotWritable { .. })));
+    assert!(matches!(
+        reader.allow_add("192.0.2.1/32".parse().unwrap(), "", NOW).await,
+        Err(StoreError::NotWritable { .. })
+    ));
     drop(reader);
     daemon.close().await;
 
@@ -34,7 +37,10 @@ async fn a_database_of_another_version_is_told_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await.unwrap();
     for (change, wanted) in [
-        ("DELETE FROM _sqlx_migrations WHERE version = (SELECT max(version) FROM _sqlx_migrations)", "an older palisade"),
+        (
+            "DELETE FROM _sqlx_migrations WHERE version = (SELECT max(version) FROM _sqlx_migrations)",
+            "an older palisade",
+        ),
         ("UPDATE _sqlx_migrations SET version = 9999 WHERE version = 1", "a newer palisade"),
     ] {
         sqlx::query(change).execute(&store.writer).await.unwrap();
@@ -45,7 +51,8 @@ async fn a_database_of_another_version_is_told_and_left_alone() {
     std::fs::write(empty.path().join("palisade.db"), b"").unwrap();
     let error = Sqlite::open_to_read(empty.path(), &StoreConfig::default()).await.unwrap_err();
     assert!(matches!(error, StoreError::Missing { .. }), "{error}");
-    std::fs::write(empty.path().join("palisade.db"), b"no database at all, but long enough to be looked at".repeat(99)).unwrap();
+    std::fs::write(empty.path().join("palisade.db"), b"no database at all, but long enough to be looked at".repeat(99))
+        .unwrap();
     let error = Sqlite::open_to_read(empty.path(), &StoreConfig::default()).await.unwrap_err();
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
 }
@@ -79,8 +86,10 @@ async fn fill(store: &Sqlite, rows: &Rows) {
              reasoning, recorded_at, flagged, is_system_url, case_id) \
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         );
-        let insert = insert.bind(&row.id).bind(&row.file).bind(row.generation.cast_signed()).bind(row.offset.cast_signed());
-        let insert = insert.bind(row.line_number.map(u64::cast_signed)).bind(row.time.0).bind(&row.source_ip).bind(&row.client);
+        let insert =
+            insert.bind(&row.id).bind(&row.file).bind(row.generation.cast_signed()).bind(row.offset.cast_signed());
+        let insert =
+            insert.bind(row.line_number.map(u64::cast_signed)).bind(row.time.0).bind(&row.source_ip).bind(&row.client);
         let insert = insert.bind(&row.method).bind(&row.uri).bind(row.status).bind(&row.user_agent).bind(&row.referer);
         let insert = insert.bind(&row.category).bind(row.score).bind(serde_json::json!(row.rule_ids).to_string());
         let insert = insert.bind(row.evidence.to_string()).bind(&row.action).bind(&row.verdict).bind(row.confidence);
