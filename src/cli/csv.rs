@@ -51,7 +51,8 @@ mod tests {
 
     #[test]
     fn values_are_quoted_and_no_formula_begins_one() {
-        let values = [json!("a,b \"c\""), json!(-7), json!(null), json!(true), json!(["x", "y"]), json!("é\u{202e}\x1b[2J\r\n")];
+        let values =
+            [json!("a,b \"c\""), json!(-7), json!(null), json!(true), json!(["x", "y"]), json!("é\u{202e}\x1b[2J\r\n")];
         assert_eq!(one(&values), "\"a,b \"\"c\"\"\",-7,,true,\"x y\",\"é\\u{202e}\\u{1b}[2J\\r\\n\"\r\n");
         for text in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "＝1", "|calc", "=cmd|' /C calc'!A0"] {
             assert!(one(&[json!(text)]).starts_with("\"'"), "{text:?}");

@@ -88,7 +88,7 @@ pub fn run(arguments: &Logs, config: &Config, output: Output) -> anyhow::Result<
             });
         }
         match output {
-            Output::Jsonl => print_json(&mut out, &row(&finding))?,
+            Output::Jsonl | Output::Csv => print_json(&mut out, &row(&finding))?,
             Output::Human => writeln!(out, "{}", one_line(&finding))?,
             Output::Json => {}
         }
@@ -105,7 +105,7 @@ pub fn run(arguments: &Logs, config: &Config, output: Output) -> anyhow::Result<
     match output {
         Output::Human => human_summary(&mut out, &summary)?,
         Output::Json => print_json(&mut out, &summary)?,
-        Output::Jsonl => print_json(&mut out, &serde_json::json!({ "summary": summary }))?,
+        Output::Jsonl | Output::Csv => print_json(&mut out, &serde_json::json!({ "summary": summary }))?,
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)

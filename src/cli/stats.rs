@@ -87,7 +87,12 @@ fn show(out: &mut dyn Write, report: &Report, of: &str, canvas: Canvas) -> io::R
         Some(rate) => format!("{rate:.1} a day{}: {}", change(totals.findings_per_day, rate), outlook.as_str()),
         None => outlook.as_str().to_owned(),
     };
-    writeln!(out, "  as long before (from {}): {}", minute(report.previous.from), against(totals.previous_per_day, totals.outlook))?;
+    writeln!(
+        out,
+        "  as long before (from {}): {}",
+        minute(report.previous.from),
+        against(totals.previous_per_day, totals.outlook)
+    )?;
     writeln!(out, "  30 days before: {}", against(totals.baseline_per_day, totals.baseline_outlook))?;
     trend(out, report, canvas)?;
     let severities: Vec<Ranked> = report.severities.clone();
@@ -236,7 +241,9 @@ fn table(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     for tier in &report.tiers {
         let name = format!("{} {}", tier.spent.service, tier.spent.model);
         let previous = json!(tier.previous);
-        for (measure, value) in json!(tier.spent).as_object().into_iter().flatten().filter(|(_, value)| value.is_number()) {
+        for (measure, value) in
+            json!(tier.spent).as_object().into_iter().flatten().filter(|(_, value)| value.is_number())
+        {
             row("tier", &name, measure, value.clone(), previous[measure].clone())?;
         }
         row("tier", &name, "mean_millis", json!(tier.mean_millis), Value::Null)?;

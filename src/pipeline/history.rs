@@ -84,7 +84,9 @@ async fn told<T>(
         }
     }
     if let (Some(agent), None) = (agent, &instead) {
-        bail!("only Postgres knows agents apart ([store] database_url, without --local); {agent:?} cannot be asked for");
+        bail!(
+            "only Postgres knows agents apart ([store] database_url, without --local); {agent:?} cannot be asked for"
+        );
     }
     let local = match own {
         Ok(own) => ask(own).await.map_err(anyhow::Error::from),

@@ -116,8 +116,8 @@ pub struct Effect {
 pub struct FindingFilter {
     pub agent: Option<String>,
     pub period: Period,
-    /// The client, or all clients in this network.
-    pub client: Option<IpNet>,
+    /// These clients, or all clients in these networks. None: all.
+    pub clients: Vec<IpNet>,
     pub category: Option<String>,
     pub rule: Option<String>,
     pub action: Option<String>,
@@ -147,8 +147,8 @@ pub struct PastFinding {
 pub struct PastFilter {
     pub agent: Option<String>,
     pub period: Period,
-    /// The target, or all targets in this network.
-    pub target: Option<IpNet>,
+    /// These targets, or all targets in these networks. None: all.
+    pub targets: Vec<IpNet>,
     pub state: Option<DecisionState>,
     pub limit: u32,
 }
@@ -176,11 +176,6 @@ pub struct ClientRow {
 /// Answers about the past, from counts where they are enough. `agent`: of one agent only; a store that has
 /// but one agent's rows does not look at it.
 pub trait History: Send + Sync {
-    /// How the clients of `network` are called in what is kept.
-    fn as_kept(&self, network: IpNet) -> IpNet {
-        network
-    }
-
     /// Counts by `step`, in order of time, then key. Steps begin in UTC. Of dimensions with many keys hours are
     /// known for the last two days only ([`Dimension::is_small`]); `Step::Hour` leaves out what is older.
     fn trend<'a>(

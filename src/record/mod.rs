@@ -7,8 +7,10 @@
 mod config;
 mod error;
 mod history;
+mod keep;
 mod moment;
 mod postgres;
+mod pseudonym;
 mod report;
 mod rollup;
 mod rows;
@@ -24,6 +26,6 @@ pub use report::{Ask, Moment, Outlook, Ranked, Report, Tier, Totals};
 pub use rollup::{Counts, Dimension, SEVERITIES};
 pub use rows::{AnalysisSession, DecisionChange, FindingRow, Rows, SchemaState};
 pub use sqlite::{
-    AllowEntry, Ban, Batch, Bouncer, Change, ChangeKind, Checkpoint, Correction, DecisionFilter, Recorded, Span, Spent,
-    Sqlite,
+    AllowEntry, Ban, Batch, Bouncer, Change, ChangeKind, Checkpoint, Correction, DecisionFilter, Forgotten, Recorded,
+    Span, Spent, Sqlite,
 };

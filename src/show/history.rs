@@ -54,7 +54,8 @@ const TOP: u32 = 10;
 const MAX_TOP: u32 = 1000;
 
 pub(super) async fn past(State(backend): State<Backend>, Query(query): Query<HistoryQuery>) -> Answer {
-    let rows = history(&*backend.store, &query, Timestamp::now(), backend.v6_prefix).await?;
+    let kept = |network| backend.store.as_kept(network);
+    let rows = history(&*backend.store, &query, Timestamp::now(), backend.v6_prefix, &kept).await?;
     Ok(Json(rows.into()))
 }
 
@@ -63,7 +64,7 @@ pub(super) async fn report(State(backend): State<Backend>, Query(query): Query<S
 }
 
 /// The newest findings, or decisions, that `query` asks for. An IPv6 address stands for the client that it
-/// belongs to, a network of `v6_prefix`.
+/// belongs to, a network of `v6_prefix`; `kept` says how a client is called in what is kept.
 ///
 /// # Errors
 /// The query makes no sense, or the store's.
@@ -72,9 +73,16 @@ pub async fn history(
     query: &HistoryQuery,
     now: Timestamp,
     v6_prefix: u8,
+    kept: &(dyn Fn(IpNet) -> IpNet + Sync),
 ) -> Result<Vec<Value>, Problem> {
     let period = Period::parse(query.since.as_deref(), query.until.as_deref(), now).map_err(Problem::Invalid)?;
-    let client = query.client.as_deref().map(|text| client(text, v6_prefix)).transpose()?;
+    let mut clients = vec![];
+    if let Some(text) = &query.client {
+        let client = client(text, v6_prefix)?;
+        clients.push(client);
+        // A live ban, and what was kept while nobody had a pseudonym, has the address itself.
+        clients.extend(Some(kept(client)).filter(|kept| *kept != client));
+    }
     let limit = query.limit.unwrap_or(ROWS).min(MAX_ROWS);
     let agent = query.agent.clone();
     if query.decisions {
@@ -82,7 +90,7 @@ pub async fn history(
         let states = [Pending, Active, Held, Expired, Lifted, Refused].map(DecisionState::as_str);
         known(query.state.as_deref(), "state of a decision", &states)?;
         let state = query.state.as_deref().and_then(DecisionState::parse);
-        let filter = PastFilter { agent, period, target: client, state, limit };
+        let filter = PastFilter { agent, period, targets: clients, state, limit };
         return Ok(store.past_decisions(&filter).await?.iter().map(past_decision).collect());
     }
     let categories: Vec<&str> = Category::ALL.iter().map(|category| category.as_str()).collect();
@@ -97,7 +105,7 @@ pub async fn history(
     let filter = FindingFilter {
         agent,
         period,
-        client: client.map(|client| store.as_kept(client)),
+        clients,
         category: query.category.clone(),
         rule: query.rule.clone(),
         action: query.action.clone(),

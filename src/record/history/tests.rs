@@ -241,7 +241,7 @@ pub async fn each_filter_lets_through_what_it_names(store: &dyn History) {
     let some = |text: &str| Some(text.to_owned());
     let filters: [(FindingFilter, Passes); 12] = [
         (base(), |_| true),
-        (FindingFilter { client: Some("203.0.113.1/32".parse().unwrap()), ..base() }, |row| {
+        (FindingFilter { clients: vec!["203.0.113.1/32".parse().unwrap()], ..base() }, |row| {
             row.client.as_deref() == Some("203.0.113.1")
         }),
         (FindingFilter { category: some("scanner"), ..base() }, |row| row.category == "scanner"),
@@ -280,7 +280,7 @@ pub async fn networks_hold_their_clients(store: &dyn History) {
     ] {
         let filter = FindingFilter {
             period: last(39),
-            client: Some(network.parse().unwrap()),
+            clients: vec![network.parse().unwrap()],
             limit: 1000,
             ..FindingFilter::default()
         };
@@ -289,7 +289,7 @@ pub async fn networks_hold_their_clients(store: &dyn History) {
         assert!(found.iter().map(|found| &found.finding).eq(wanted), "{network}: {}", found.len());
         let filter = PastFilter {
             period: last(39),
-            target: Some(network.parse().unwrap()),
+            targets: vec![network.parse().unwrap()],
             limit: 1000,
             ..PastFilter::default()
         };

@@ -278,9 +278,7 @@ fn decisions(query: &mut Builder, filter: &PastFilter) {
     );
     within(query, "created_at", filter.period);
     of_agent(query, filter.agent.as_deref());
-    if let Some(wanted) = filter.target {
-        of_network(query, "target", wanted);
-    }
+    of_networks(query, "target", &filter.targets);
     if let Some(state) = filter.state {
         query.push(" AND state = ").push_bind(state.as_str());
     }
@@ -320,9 +318,7 @@ fn counted(query: &mut Builder, agent: Option<&str>, period: Period, dimension: 
 fn that_pass(query: &mut Builder, filter: &FindingFilter) {
     within(query, "time", filter.period);
     of_agent(query, filter.agent.as_deref());
-    if let Some(wanted) = filter.client {
-        of_network(query, "client", wanted);
-    }
+    of_networks(query, "client", &filter.clients);
     let equal = [
         ("category", &filter.category),
         ("action", &filter.action),
@@ -365,16 +361,20 @@ fn of_agent(query: &mut Builder, agent: Option<&str>) {
     }
 }
 
-/// `network` itself, or what is in it. Said twice: `<<=` alone is no condition of an index for every plan.
-fn of_network(query: &mut Builder, column: &str, network: IpNet) {
-    let text = network.trunc().to_string();
-    if network.prefix_len() == network.max_prefix_len() {
-        query.push(format!(" AND {column} = ")).push_bind(text).push("::cidr");
-        return;
+/// One of `networks` itself, or what is in it. Said twice: `<<=` alone is no condition of an index for every plan.
+fn of_networks(query: &mut Builder, column: &str, networks: &[IpNet]) {
+    for (number, network) in networks.iter().enumerate() {
+        query.push(if number == 0 { " AND (" } else { " OR " });
+        let text = network.trunc().to_string();
+        if network.prefix_len() == network.max_prefix_len() {
+            query.push(format!("{column} = ")).push_bind(text).push("::cidr");
+        } else {
+            query.push(format!("{column} >= ")).push_bind(text.clone());
+            query.push(format!("::cidr AND {column} <= set_masklen(broadcast(")).push_bind(text.clone());
+            query.push(format!("::cidr), -1) AND {column} <<= ")).push_bind(text).push("::cidr");
+        }
     }
-    query.push(format!(" AND {column} >= ")).push_bind(text.clone());
-    query.push(format!("::cidr AND {column} <= set_masklen(broadcast(")).push_bind(text.clone());
-    query.push(format!("::cidr), -1) AND {column} <<= ")).push_bind(text).push("::cidr");
+    query.push(if networks.is_empty() { "" } else { ")" });
 }
 
 /// The three counts from column `first` on.

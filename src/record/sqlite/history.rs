@@ -6,7 +6,7 @@ use sqlx::{QueryBuilder, Row};
 
 use super::insert::network_text;
 use super::ledger::spent;
-use super::read::{finding_row, network, number, raw_decision};
+use super::read::{DECISION, finding_row, network, number, raw_decision};
 use super::{Spent, Sqlite};
 use crate::event::{DecisionState, Timestamp};
 use crate::record::history::{
@@ -79,7 +79,7 @@ impl History for Sqlite {
 
     fn past_findings<'a>(&'a self, filter: &'a FindingFilter) -> Answer<'a, Vec<PastFinding>> {
         Box::pin(async move {
-            let clients = self.of_network(filter.client, "findings", "client").await?;
+            let clients = self.of_networks(&filter.clients, "findings", "client").await?;
             let mut query = Builder::new("");
             findings(&mut query, filter, clients.as_deref());
             let finding = |row: SqliteRow| {
@@ -92,7 +92,7 @@ impl History for Sqlite {
 
     fn past_decisions<'a>(&'a self, filter: &'a PastFilter) -> Answer<'a, Vec<Past>> {
         Box::pin(async move {
-            let targets = self.of_network(filter.target, "decisions", "target").await?;
+            let targets = self.of_networks(&filter.targets, "decisions", "target").await?;
             let mut query = Builder::new("");
             decisions(&mut query, filter, targets.as_deref());
             let decisions = self.understood(self.read(query, raw_decision).await?);
@@ -149,21 +149,25 @@ impl History for Sqlite {
 impl Sqlite {
     /// Which texts in an indexed `column` of `table` are of `wanted`: they are text there, so only this side can
     /// tell. Goes from one text to the next by the index.
-    async fn of_network(
+    async fn of_networks(
         &self,
-        wanted: Option<IpNet>,
+        wanted: &[IpNet],
         table: &str,
         column: &str,
     ) -> Result<Option<Vec<String>>, StoreError> {
-        let Some(wanted) = wanted else { return Ok(None) };
-        if wanted.prefix_len() == wanted.max_prefix_len() {
-            return Ok(Some(vec![network_text(wanted)]));
+        let mut found = vec![];
+        for wanted in wanted {
+            if wanted.prefix_len() == wanted.max_prefix_len() {
+                found.push(network_text(*wanted));
+                continue;
+            }
+            let mut query = Builder::new("");
+            each_text(&mut query, *wanted, table, column);
+            let mut texts = self.read(query, |row| row.try_get::<String, _>(0)).await?;
+            texts.retain(|text| network(text).is_some_and(|one| wanted.contains(&one)));
+            found.append(&mut texts);
         }
-        let mut query = Builder::new("");
-        each_text(&mut query, wanted, table, column);
-        let mut texts = self.read(query, |row| row.try_get::<String, _>(0)).await?;
-        texts.retain(|text| network(text).is_some_and(|one| wanted.contains(&one)));
-        Ok(Some(texts))
+        Ok((!wanted.is_empty()).then_some(found))
     }
 
     /// The steps in the lives of these decisions, in order.
@@ -270,7 +274,7 @@ fn findings(query: &mut Builder, filter: &FindingFilter, clients: Option<&[Strin
 }
 
 fn decisions(query: &mut Builder, filter: &PastFilter, targets: Option<&[String]>) {
-    query.push("SELECT * FROM decisions WHERE ");
+    query.push(format!("SELECT {DECISION} FROM decisions WHERE "));
     within(query, "created_at", filter.period);
     if let Some(targets) = targets {
         one_of(query, "target", targets);
@@ -419,7 +423,10 @@ mod tests {
         let client = ["203.0.113.7".to_owned()];
         let by_client = plan(&store, |query| findings(query, &filter, Some(&client))).await;
         no_scan(&by_client, &["findings_by_client (client=? AND time>? AND time<?)"]);
-        assert!(by_client.contains("TEMP B-TREE FOR LAST TERM OF ORDER BY"), "the newest come first by the index: {by_client}");
+        assert!(
+            by_client.contains("TEMP B-TREE FOR LAST TERM OF ORDER BY"),
+            "the newest come first by the index: {by_client}"
+        );
         let few: Vec<String> = (0..9).map(|number| number.to_string()).collect();
         no_scan(&plan(&store, |query| findings(query, &filter, Some(&few))).await, &["findings_by_client (client=?"]);
         let many: Vec<String> = (0..=EACH).map(|number| number.to_string()).collect();

@@ -13,7 +13,12 @@ mod server;
 async fn open() -> Option<Postgres> {
     let url = server::database("history on Postgres")?;
     // Nothing is too old in these stories.
-    let config = StoreConfig { database_url: url.into(), keep_days: 36_500, ..StoreConfig::default() };
+    let config = StoreConfig {
+        database_url: url.into(),
+        keep_days: 36_500,
+        keep_analysed_days: 36_500,
+        ..StoreConfig::default()
+    };
     let store = Postgres::connect(&config).await.unwrap().unwrap();
     store.migrate().await.unwrap();
     Some(store)
@@ -91,7 +96,7 @@ async fn each_question_is_answered_by_its_index() {
     let week = Period { from: Timestamp(NOW.0 - 7 * 86_400_000), to: NOW };
     let filter = |client: Option<&str>| FindingFilter {
         period: week,
-        client: client.map(|text| text.parse().unwrap()),
+        clients: client.iter().map(|text| text.parse().unwrap()).collect(),
         contains: Some("select".into()),
         rule: Some("x".into()),
         limit: 100,
@@ -99,7 +104,7 @@ async fn each_question_is_answered_by_its_index() {
     };
     let past = |target: Option<&str>| PastFilter {
         period: week,
-        target: target.map(|text| text.parse().unwrap()),
+        targets: target.iter().map(|text| text.parse().unwrap()).collect(),
         limit: 100,
         ..PastFilter::default()
     };

@@ -1,9 +1,8 @@
 //! What only SQLite can show: plans of questions, and reading beside a daemon.
 
-use super::super::{insert, ledger};
 use super::*;
+use crate::record::Store;
 use crate::record::history::tests::{self as stories, past};
-use crate::record::{Rows, rollup};
 
 #[tokio::test]
 async fn a_database_is_read_beside_its_daemon_and_without_one_and_never_written() {
@@ -59,68 +58,12 @@ async fn a_database_of_another_version_is_told_and_left_alone() {
 
 /// A database that holds what every store is asked about, with days in place of hours older than two days.
 async fn filled(dir: &Path) -> Sqlite {
-    use stories::NOW;
-    let store = open(dir).await.unwrap();
-    let rows = past();
-    fill(&store, &rows).await;
-    let two_days_ago = NOW.0 - 2 * 86_400_000;
-    for change in [
-        "INSERT INTO rollups SELECT dimension, 'day', start - start % 86400000, key, sum(findings), sum(blocks), sum(analysed) \
-         FROM rollups WHERE span = 'hour' AND start < ?1 - ?1 % 86400000 \
-         AND dimension IN ('client', 'network', 'path', 'rule') GROUP BY 1, 3, 4",
-        "DELETE FROM rollups WHERE span = 'hour' AND start < ?1 - ?1 % 86400000 \
-         AND dimension IN ('client', 'network', 'path', 'rule')",
-    ] {
-        sqlx::query(change).bind(two_days_ago).execute(&store.writer).await.unwrap();
-    }
+    // Nothing is too old in these stories.
+    let config = StoreConfig { keep_days: 36_500, keep_analysed_days: 36_500, ..StoreConfig::default() };
+    let store = Sqlite::open(dir, &config).await.unwrap();
+    store.put("", &past(), stories::NOW).await.unwrap();
+    store.prune(stories::NOW).await.unwrap();
     store
-}
-
-async fn fill(store: &Sqlite, rows: &Rows) {
-    use stories::NOW;
-    let mut tx = store.writer.begin().await.unwrap();
-    for row in &rows.findings {
-        let insert = sqlx::query(
-            "INSERT INTO findings (id, file, generation, byte_offset, line_number, time, source_ip, client, method, uri, \
-             status, user_agent, referer, category, score, rule_ids, evidence, action, verdict, confidence, decided_by, \
-             reasoning, recorded_at, flagged, is_system_url, case_id) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        );
-        let insert =
-            insert.bind(&row.id).bind(&row.file).bind(row.generation.cast_signed()).bind(row.offset.cast_signed());
-        let insert =
-            insert.bind(row.line_number.map(u64::cast_signed)).bind(row.time.0).bind(&row.source_ip).bind(&row.client);
-        let insert = insert.bind(&row.method).bind(&row.uri).bind(row.status).bind(&row.user_agent).bind(&row.referer);
-        let insert = insert.bind(&row.category).bind(row.score).bind(serde_json::json!(row.rule_ids).to_string());
-        let insert = insert.bind(row.evidence.to_string()).bind(&row.action).bind(&row.verdict).bind(row.confidence);
-        let insert = insert.bind(&row.decided_by).bind(&row.reasoning).bind(row.recorded_at.0).bind(row.flagged);
-        insert.bind(row.is_system_url).bind(&row.case_id).execute(&mut *tx).await.unwrap();
-        sqlx::query(
-            "INSERT INTO clients VALUES (?1, ?2, ?2, 1, ?3) ON CONFLICT (client) DO UPDATE SET findings = findings + 1, \
-             first_seen = min(first_seen, ?2), last_seen = max(last_seen, ?2)",
-        )
-        .bind(&row.client)
-        .bind(row.time.0)
-        .bind(row.score)
-        .execute(&mut *tx)
-        .await
-        .unwrap();
-    }
-    for ((hour, dimension, key), counts) in rollup::count(&rows.findings) {
-        let insert = sqlx::query("INSERT INTO rollups VALUES (?, 'hour', ?, ?, ?, ?, ?)");
-        let insert = insert.bind(dimension.as_str()).bind(hour.0).bind(key);
-        insert.bind(counts.findings).bind(counts.blocks).bind(counts.analysed).execute(&mut *tx).await.unwrap();
-    }
-    insert::decisions(&mut tx, &rows.decisions, NOW).await.unwrap();
-    sqlx::query("DELETE FROM decision_changes").execute(&mut *tx).await.unwrap();
-    for change in &rows.changes {
-        let insert = sqlx::query("INSERT INTO decision_changes VALUES (?, ?, ?, ?, ?)").bind(change.seq);
-        let insert = insert.bind(&change.decision_id).bind(change.state.as_str()).bind(change.at.0).bind(&change.note);
-        insert.execute(&mut *tx).await.unwrap();
-    }
-    let calls: Vec<ModelCall> = rows.calls.iter().map(|(_, call)| call.clone()).collect();
-    ledger::calls(&mut tx, &calls).await.unwrap();
-    tx.commit().await.unwrap();
 }
 
 macro_rules! on_sqlite {
