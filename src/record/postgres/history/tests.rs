@@ -78,6 +78,23 @@ async fn each_agent_is_asked_about_alone_or_with_all() {
     assert_eq!(tiers.iter().map(|spent| spent.calls).sum::<u64>(), 60);
 }
 
+/// As many rows as make one index better than another.
+async fn crowd(store: &Postgres) {
+    const FINDINGS: &str = "INSERT INTO palisade.findings SELECT made.* FROM palisade.findings f, generate_series(1, 20000) n, \
+         jsonb_populate_record(f, jsonb_build_object('id', md5(n::text), 'time', f.time - n * interval '40 s', \
+         'client', '198.51.' || n % 200 || '.' || n % 250)) made WHERE f.id = '00000000000000000000000000000000'";
+    const DECISIONS: &str = "INSERT INTO palisade.decisions SELECT made.* FROM palisade.decisions d, generate_series(1, 5000) n, \
+         jsonb_populate_record(d, jsonb_build_object('id', md5(n::text), 'created_at', d.created_at - n * interval '1 m', \
+         'target', '198.51.' || n % 200 || '.' || n % 250)) made WHERE d.id = 'd0000000000000000000000000000000'";
+    let work = async |connection: &mut sqlx::PgConnection| {
+        for sql in [FINDINGS, DECISIONS, "ANALYZE palisade.findings", "ANALYZE palisade.decisions"] {
+            sqlx::raw_sql(sql).execute(&mut *connection).await?;
+        }
+        Ok(())
+    };
+    store.transaction("BEGIN", std::time::Duration::from_secs(60), work).await.unwrap();
+}
+
 /// The plan of what `ask` asks, where the planner may look at whole tables only if nothing else is there.
 async fn plan(store: &Postgres, ask: impl FnOnce(&mut Builder)) -> String {
     let mut query = Builder::new("EXPLAIN ");
@@ -93,6 +110,7 @@ async fn plan(store: &Postgres, ask: impl FnOnce(&mut Builder)) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_question_is_answered_by_its_index() {
     let Some(store) = filled().await else { return };
+    crowd(&store).await;
     let week = Period { from: Timestamp(NOW.0 - 7 * 86_400_000), to: NOW };
     let filter = |client: Option<&str>| FindingFilter {
         period: week,
