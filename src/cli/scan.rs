@@ -108,7 +108,7 @@ pub fn run(
             });
         }
         match output {
-            Output::Jsonl => print_json(&mut out, &row(&finding))?,
+            Output::Jsonl | Output::Csv => print_json(&mut out, &row(&finding))?,
             Output::Human => writeln!(out, "{}", one_line(&finding))?,
             Output::Json => {}
         }
@@ -131,7 +131,7 @@ pub fn run(
     match output {
         Output::Human => human_summary(&mut out, &summary)?,
         Output::Json => print_json(&mut out, &summary)?,
-        Output::Jsonl => print_json(&mut out, &serde_json::json!({ "summary": summary }))?,
+        Output::Jsonl | Output::Csv => print_json(&mut out, &serde_json::json!({ "summary": summary }))?,
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)

@@ -14,7 +14,7 @@ mod tests;
 mod tree;
 
 pub use check::network;
-pub use files::{DEFAULT_FILE, Place, load, load_from_system};
+pub use files::{DEFAULT_FILE, Place, load, load_from_system, terminal_is_utf8};
 pub use mistake::{Mistake, Mistakes, Origin};
 pub use show::show;
 

@@ -14,6 +14,7 @@ pub mod discover;
 pub mod erase;
 mod explain;
 pub mod fail2ban;
+pub mod history;
 pub mod judge;
 mod known;
 pub mod lists;

@@ -15,9 +15,9 @@ use crate::event::{Action, Category, ClientKey, Decision, DecisionState, Timesta
 use crate::record::{AllowEntry, DecisionFilter};
 
 /// Rows that a list gives unless asked for more or fewer.
-const ROWS: u32 = 100;
+pub(super) const ROWS: u32 = 100;
 /// Rows that a list gives at most.
-const MAX_ROWS: u32 = 100_000;
+pub(super) const MAX_ROWS: u32 = 100_000;
 
 /// Bans of one import at most.
 pub const MAX_IMPORT: usize = 100_000;
@@ -36,6 +36,8 @@ pub fn router(backend: Backend) -> Router {
         .route("/api/v1/mode", axum::routing::post(mode))
         .route("/api/v1/release", axum::routing::post(release))
         .route("/api/v1/findings", get(findings))
+        .route("/api/v1/history", get(super::history::past))
+        .route("/api/v1/stats", get(super::history::report))
         .route("/api/v1/findings/{id}/verdict", axum::routing::post(verdict))
         .route("/api/v1/ledger", get(ledger))
         .route("/api/v1/corrections", get(corrections))
@@ -51,7 +53,7 @@ pub fn router(backend: Backend) -> Router {
         .with_state(backend)
 }
 
-type Answer = Result<Json<Value>, Problem>;
+pub(super) type Answer = Result<Json<Value>, Problem>;
 
 async fn tell(backend: &Backend, command: Command) -> Answer {
     let stopping = || Problem::Failed("the daemon is stopping".into());

@@ -5,6 +5,7 @@
 mod api;
 mod config;
 pub mod crowdsec;
+mod history;
 mod metrics;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::record::{Sqlite, StoreError};
 
 pub use api::{MAX_IMPORT, decision, router};
 pub use config::{CrowdsecApiConfig, HttpConfig};
+pub use history::{HistoryQuery, StatsQuery, history, stats};
 pub use metrics::router as monitoring;
 
 /// What an operator tells the daemon.

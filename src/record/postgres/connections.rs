@@ -77,7 +77,6 @@ impl Postgres {
     }
 
     /// The same for questions, which change nothing.
-    #[expect(dead_code, reason = "history asks")]
     pub(in crate::record) async fn ask<T>(
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,

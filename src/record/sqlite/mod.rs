@@ -4,6 +4,7 @@ mod bouncers;
 mod cases;
 mod forget;
 mod hide;
+mod history;
 mod insert;
 mod ledger;
 mod open;
@@ -19,6 +20,7 @@ pub use bouncers::{Ban, Bouncer, Span};
 pub use forget::Forgotten;
 pub use ledger::{Correction, Spent};
 pub use read::{AllowEntry, Change, ChangeKind, DecisionFilter};
+pub(super) use read::{RawDecision, network};
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -45,8 +47,8 @@ pub struct Sqlite {
     /// Taken out while a batch is written.
     cases: Mutex<Cases>,
     damaged: Option<PathBuf>,
-    /// Declared last: dropped after the connections.
-    lock: File,
+    /// Declared last: dropped after the connections. None: it only reads.
+    lock: Option<File>,
 }
 
 /// What is made durable together.
@@ -92,8 +94,20 @@ impl Sqlite {
         let policy = Policy { record: config.record, pseudonyms: open::pseudonyms(state_dir, config)? };
         let (writer, damaged) = open::writer(&path, config).await?;
         let readers = open::readers(&path);
-        let cases = Mutex::default();
-        Ok(Sqlite { path, writer, readers, config: config.clone(), policy, cases, damaged, lock })
+        let (config, cases) = (config.clone(), Mutex::default());
+        Ok(Sqlite { path, writer, readers, config, policy, cases, damaged, lock: Some(lock) })
+    }
+
+    /// Opens the database in `state_dir` to ask it, beside a daemon or without one. Whatever would write fails.
+    ///
+    /// # Errors
+    /// There is none, it may not be read, or it is of another version.
+    pub async fn open_to_read(state_dir: &Path, config: &StoreConfig) -> Result<Sqlite, StoreError> {
+        let path = state_dir.join("palisade.db");
+        let readers = open::to_read(&path).await?;
+        let policy = Policy { record: config.record, pseudonyms: open::pseudonyms_to_read(state_dir, config)? };
+        let (writer, config, cases) = (readers.clone(), config.clone(), Mutex::default());
+        Ok(Sqlite { path, writer, readers, config, policy, cases, damaged: None, lock: None })
     }
 
     /// Where the database that was found damaged at start has been moved, if one was.
@@ -260,7 +274,7 @@ impl Sqlite {
         self.readers.close().await;
         self.writer.close().await;
         // Unlocking can fail only where the file is closed already.
-        let _ = self.lock.unlock();
+        let _ = self.lock.as_ref().map(File::unlock);
     }
 
     async fn write<T>(
