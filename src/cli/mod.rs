@@ -16,6 +16,7 @@ mod parse;
 mod rules;
 mod run;
 mod scan;
+mod set;
 mod triage;
 mod why;
 
@@ -82,6 +83,8 @@ enum Verb {
     Status,
     /// Block for a while what dry run only tells, and fall back unless it is confirmed.
     Enforce(operate::Enforce),
+    /// Change a threshold or limit while the daemon runs, for a while.
+    Set(set::Arguments),
     /// Shut a client or network out by hand.
     Ban(operate::Ban),
     /// Lift bans at once.
@@ -150,6 +153,7 @@ pub fn main() -> ExitCode {
         Verb::Run(arguments) => run::run(arguments, loaded.config, &place),
         Verb::Status => operate::status(&loaded.config, output),
         Verb::Enforce(arguments) => operate::enforce(arguments, &loaded.config, output),
+        Verb::Set(arguments) => set::run(arguments, &loaded.config, output),
         Verb::Ban(arguments) => operate::ban(arguments, &loaded.config, output),
         Verb::Unban(arguments) => operate::unban(arguments, &loaded.config, output),
         Verb::Release => operate::release(&loaded.config, output),

@@ -7,6 +7,7 @@ mod compose;
 mod files;
 mod mistake;
 mod relations;
+mod reload;
 mod services;
 mod show;
 #[cfg(test)]
@@ -14,8 +15,9 @@ mod tests;
 mod tree;
 
 pub use check::network;
-pub use files::{DEFAULT_FILE, Place, load, load_from_system};
-pub use mistake::{Mistake, Mistakes, Origin};
+pub use files::{DEFAULT_FILE, Place, Text, fragments, load, load_from_system};
+pub use mistake::{Mistake, Mistakes, Origin, did_you_mean};
+pub use reload::{TUNABLE, differences, taken};
 pub use show::show;
 
 use std::path::PathBuf;

@@ -514,7 +514,7 @@ fn files_that_cannot_be_read_are_told_with_the_others() {
     fs::remove_dir(directory.path().join("conf.d/20.toml")).unwrap();
     fs::remove_file(directory.path().join("conf.d/30.toml")).unwrap();
     fs::write(directory.path().join("conf.d/10.toml"), "mode = 'enforce'").unwrap();
-    let loaded = read(&main, Absent::Ignored, &KNOWN, &[], 0).expect("no mistake");
+    let loaded = read(&main, Absent::Ignored).compose(&KNOWN, &[]).expect("no mistake");
     assert_eq!(loaded.config.mode, Mode::Enforce);
 }
 

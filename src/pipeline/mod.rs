@@ -20,10 +20,12 @@ pub mod models;
 pub mod names;
 mod peers;
 pub mod reader;
+pub mod reload;
 pub mod replay;
 mod reports;
 pub mod selfproof;
 pub mod surroundings;
 #[cfg(test)]
 mod tests;
+mod tunings;
 pub mod why;

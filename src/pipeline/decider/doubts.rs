@@ -149,7 +149,7 @@ impl Decider {
     /// Records a sample that a model takes for an attack.
     fn judged_sample(&mut self, finding: Finding, judged: &Judged, done: &mut Done) {
         let Some(said) = judged.said.as_ref().filter(|said| said.class == VerdictClass::Malicious) else { return };
-        if said.confidence < self.given.thresholds.borrow().monitor {
+        if said.confidence < self.given.config.thresholds.monitor {
             return;
         }
         tracing::warn!(
@@ -182,7 +182,7 @@ impl Decider {
                 offender,
                 ill_reputed,
             };
-            let (combined, action) = decide::combine(&grounds, &self.given.thresholds.borrow());
+            let (combined, action) = decide::combine(&grounds, &self.given.config.thresholds);
             let (class, confidence) = said
                 .as_ref()
                 .map_or((VerdictClass::Malicious, finding.score.clamp(1, 10)), |said| (said.class, said.confidence));
