@@ -8,6 +8,7 @@ mod gate;
 mod known_good;
 mod least_privilege;
 mod mode;
+mod reload;
 mod restart;
 mod self_proof;
 mod server_configs;

@@ -37,6 +37,14 @@ pub(super) struct Input<'a> {
 }
 
 pub(super) fn compose(input: Input<'_>, known: &Known<'_>) -> Result<Loaded, Mistakes> {
+    match understand(input, known) {
+        (Some(loaded), mistakes) if mistakes.is_empty() => Ok(loaded),
+        (_, mistakes) => Err(Mistakes(mistakes)),
+    }
+}
+
+/// What is left when everything wrong is taken out, and what that is.
+pub(super) fn understand(input: Input<'_>, known: &Known<'_>) -> (Option<Loaded>, Vec<Mistake>) {
     let schema = schema();
     let mut mistakes = input.mistakes;
     let mut set = Node::table(Origin::Default);
@@ -84,13 +92,8 @@ pub(super) fn compose(input: Input<'_>, known: &Known<'_>) -> Result<Loaded, Mis
             None
         }
     };
-    match loaded {
-        Some(loaded) if mistakes.is_empty() => Ok(loaded),
-        _ => {
-            sort(&mut mistakes, &files);
-            Err(Mistakes(mistakes))
-        }
-    }
+    sort(&mut mistakes, &files);
+    (loaded, mistakes)
 }
 
 /// Brings mistakes into the order in which files and variables apply.

@@ -3,9 +3,9 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::compose::{Input, compose};
+use super::compose::{Input, compose, understand};
 use super::mistake::{Mistake, Mistakes, Origin};
-use super::{Known, Loaded};
+use super::{Config, Known, Loaded};
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/palisade/palisade.toml";
@@ -73,7 +73,17 @@ impl Text {
     /// # Errors
     /// Every mistake of all files and variables, and of `set`.
     pub fn compose(&self, known: &Known<'_>, set: &[(String, String)]) -> Result<Loaded, Mistakes> {
-        let input = Input {
+        compose(self.input(set), known)
+    }
+
+    /// What is left of the configuration when everything wrong is taken out: enough to find the daemon that
+    /// runs with an earlier one.
+    pub fn salvage(&self, known: &Known<'_>) -> Option<Config> {
+        understand(self.input(&[]), known).0.map(|loaded| loaded.config)
+    }
+
+    fn input<'a>(&'a self, set: &'a [(String, String)]) -> Input<'a> {
+        Input {
             files: self.files.clone(),
             mistakes: self.mistakes.clone(),
             rules_dir: self.rules_dir.clone(),
@@ -81,40 +91,17 @@ impl Text {
             surroundings: &self.environment,
             uid: self.uid,
             set,
-        };
-        compose(input, known)
+        }
     }
 
     /// The main file, if it is gone or empty now and was neither in `earlier`: that is what a file looks
     /// like which somebody is about to write, and built-in defaults are hardly what is meant.
     pub fn lost_since<'a>(&self, earlier: &'a Text) -> Option<&'a Path> {
         let main = earlier.main.as_deref()?;
-        let has_content = |text: &Text| {
-            text.files.iter().any(|(path, bytes)| path == main && !bytes.trim_ascii().is_empty())
-        };
+        let has_content =
+            |text: &Text| text.files.iter().any(|(path, bytes)| path == main && !bytes.trim_ascii().is_empty());
         (has_content(earlier) && !has_content(self)).then_some(main)
     }
-}
-
-/// Reads and composes the configuration for the user `uid` in this `environment`.
-///
-/// # Errors
-/// Every mistake of all files and variables.
-pub fn load(
-    place: &Place,
-    known: &Known<'_>,
-    environment: &[(OsString, OsString)],
-    uid: u32,
-) -> Result<Loaded, Mistakes> {
-    Text::read(place, environment, uid).compose(known, &[])
-}
-
-/// [`load`] in this process's own environment.
-///
-/// # Errors
-/// Those of [`load`].
-pub fn load_from_system(place: &Place, known: &Known<'_>) -> Result<Loaded, Mistakes> {
-    Text::read_from_system(place).compose(known, &[])
 }
 
 /// What it means that the main file is not there.

@@ -8,6 +8,8 @@ mod files;
 mod mistake;
 mod relations;
 mod reload;
+#[cfg(test)]
+mod schema_tests;
 mod services;
 mod show;
 #[cfg(test)]
@@ -15,7 +17,7 @@ mod tests;
 mod tree;
 
 pub use check::network;
-pub use files::{DEFAULT_FILE, Place, Text, fragments, load, load_from_system};
+pub use files::{DEFAULT_FILE, Place, Text, fragments};
 pub use mistake::{Mistake, Mistakes, Origin, did_you_mean};
 pub use reload::{TUNABLE, differences, taken};
 pub use show::show;
@@ -148,6 +150,7 @@ impl Mode {
 pub struct BlocklistConfig {
     /// What it is called in `status` and in the reason of its bans.
     pub name: String,
+    /// Where it is, by http or https.
     pub url: String,
     /// How often it is fetched.
     #[serde(default = "daily")]

@@ -206,7 +206,9 @@ impl Crawlers {
         {
             return *standing;
         }
-        let Some(crawler) = self.table.get(claim.1).filter(|crawler| !crawler.is_gone) else { return Standing::Refuted };
+        let Some(crawler) = self.table.get(claim.1).filter(|crawler| !crawler.is_gone) else {
+            return Standing::Refuted;
+        };
         if crawler.ranges.iter().any(|range| range.contains(&claim.0)) {
             self.learn(claim, Standing::Verified, now);
             return Standing::Verified;

@@ -19,9 +19,9 @@ use super::decider::Reloaded;
 use super::live::{open_triage, responder_names, rules_version, sureness};
 use super::names::Names;
 use super::reader::Control;
+use super::replay;
 use super::surroundings::Settings;
 use super::tunings::{Tuning, Tunings, is_tunable, pairs};
-use super::replay;
 use crate::config::{self, Config, Known, Loaded, Mistakes, Mode, Place, TUNABLE, Text};
 use crate::detect::Ruleset;
 use crate::event::{Timestamp, printable};
@@ -79,8 +79,7 @@ impl Kept {
         let tunings = Tunings::open(&config.state_dir, Timestamp::now());
         let read = place.as_ref().map(|place| Prints::of(place, &config));
         let text = place.as_ref().map(Text::read_from_system).unwrap_or_default();
-        let mut kept =
-            Kept { place, config, text, tunings, read, looked: None, rules, waiting: vec![], problem: None };
+        let mut kept = Kept { place, config, text, tunings, read, looked: None, rules, waiting: vec![], problem: None };
         if kept.place.is_some() && compose(&kept.text, &[]).ok().is_none_or(|loaded| loaded.config != kept.config) {
             // It changed since it was loaded.
             kept.read = None;
@@ -296,10 +295,8 @@ impl Keeper {
     fn tell(&self) {
         let kept = &self.kept;
         let set: Vec<Value> = kept.tunings.list.iter().map(Tuning::shown).collect();
-        let figures = Map::from_iter([
-            ("set".to_owned(), json!(set)),
-            ("waits_for_restart".to_owned(), json!(kept.waiting)),
-        ]);
+        let figures =
+            Map::from_iter([("set".to_owned(), json!(set)), ("waits_for_restart".to_owned(), json!(kept.waiting))]);
         let service = Service { problem: kept.problem.clone(), figures };
         self.outlets.services.send_modify(|services| {
             services.insert(NAME.into(), service);
@@ -342,7 +339,8 @@ impl Keeper {
         if self.kept.place.is_none() {
             return Err(Problem::Refused("this daemon reads no configuration".into()));
         }
-        let loaded = compose(&self.kept.text, &pairs(&list)).map_err(|mistakes| Problem::Invalid(mistakes.to_string()))?;
+        let loaded =
+            compose(&self.kept.text, &pairs(&list)).map_err(|mistakes| Problem::Invalid(mistakes.to_string()))?;
         self.apply(&loaded, None).await.map_err(|error| Problem::Failed(format!("{error:#}")))?;
         self.kept.tunings.list = list;
         self.save();
@@ -408,8 +406,17 @@ fn check_key(key: &str) -> Result<(), Problem> {
     Err(Problem::Invalid(format!("{key:?} cannot be set while palisade runs{hint} (keys: {})", TUNABLE.join(", "))))
 }
 
-fn compose(text: &Text, set: &[(String, String)]) -> Result<Loaded, Mistakes> {
+/// The configuration that was read, with `set` over it.
+///
+/// # Errors
+/// Every mistake.
+pub fn compose(text: &Text, set: &[(String, String)]) -> Result<Loaded, Mistakes> {
+    with_known(|known| text.compose(known, set))
+}
+
+/// Gives `f` the names that a configuration may use.
+pub fn with_known<T>(f: impl FnOnce(&Known<'_>) -> T) -> T {
     let formats: Vec<&str> = replay::format_kinds().iter().map(|kind| kind.name).collect();
     let responders = responder_names();
-    text.compose(&Known { responders: &responders, formats: &formats }, set)
+    f(&Known { responders: &responders, formats: &formats })
 }
