@@ -10,6 +10,7 @@ mod known_good;
 mod least_privilege;
 mod mode;
 mod monitoring;
+mod reload;
 mod restart;
 mod self_proof;
 mod server_configs;

@@ -13,6 +13,8 @@ pub enum Verb {
     Check,
     /// Print the effective values and where each comes from.
     Show,
+    /// Ask five questions and write a configuration.
+    Init(super::init::Arguments),
     /// Print the JSON schema, for editors.
     Schema,
     /// List the log formats.
@@ -20,11 +22,17 @@ pub enum Verb {
 }
 
 pub fn run(verb: &Verb, place: &Place, output: Output) -> ExitCode {
+    if let Verb::Init(arguments) = verb {
+        return super::init::run(arguments).unwrap_or_else(|error| {
+            eprintln!("palisade: {error:#}");
+            ExitCode::FAILURE
+        });
+    }
     let mut out = stdout();
     let (text, code) = match verb {
         Verb::Schema => (format!("{:#}\n", crate::config::schema()), ExitCode::SUCCESS),
         Verb::Formats => (formats(output), ExitCode::SUCCESS),
-        Verb::Check | Verb::Show => match load_config(place) {
+        Verb::Init(_) | Verb::Check | Verb::Show => match load_config(place) {
             Err(mistakes) => {
                 if output == Output::Human {
                     eprintln!("{mistakes}");

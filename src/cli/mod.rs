@@ -14,6 +14,7 @@ mod explain;
 mod forget;
 mod history;
 mod import;
+mod init;
 mod migrate;
 mod operate;
 mod own_log;
@@ -22,6 +23,7 @@ mod rules;
 mod run;
 mod scan;
 mod scan_page;
+mod set;
 mod stats;
 mod triage;
 mod why;
@@ -33,9 +35,9 @@ use std::sync::Arc;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::config::{Known, Loaded, Place};
+use crate::config::{Loaded, Place, Text};
 use crate::pipeline::allow_files::{self, AllowFiles};
-use crate::pipeline::{live, replay};
+use crate::pipeline::{reload, replay};
 
 /// A log security agent: follows web-server logs, finds out which clients attack, and shuts the
 /// gate on them.
@@ -91,6 +93,8 @@ enum Verb {
     Status,
     /// Block for a while what dry run only tells, and fall back unless it is confirmed.
     Enforce(operate::Enforce),
+    /// Change a threshold or limit while the daemon runs, for a while.
+    Set(set::Arguments),
     /// Shut a client or network out by hand.
     Ban(operate::Ban),
     /// Lift bans at once.
@@ -159,36 +163,43 @@ pub fn main() -> ExitCode {
     if let Verb::Config(verb) = &arguments.verb {
         return config::run(verb, &place, output);
     }
-    let loaded = match load(&place) {
-        Ok(loaded) => loaded,
-        Err(code) => return code,
+    let (config, is_bad) = match (load_config(&place), &arguments.verb) {
+        (Ok(loaded), _) => (loaded.config, false),
+        (Err(mistakes), verb) => {
+            eprintln!("{mistakes}");
+            match salvage(&place).filter(|_| verb.asks_the_daemon_alone()) {
+                Some(config) => (config, true),
+                None => return ExitCode::from(BAD_CONFIG),
+            }
+        }
     };
     let done = match &arguments.verb {
-        Verb::Parse(arguments) => parse::run(arguments, &loaded.config, output),
-        Verb::Scan(arguments) => scan::run(arguments, &loaded.config, output),
-        Verb::Explain(arguments) => explain::run(arguments, &loaded.config, output),
-        Verb::Rules(verb) => rules::run(verb, &loaded.config, output),
-        Verb::Run(arguments) => run::run(arguments, loaded.config, &place),
-        Verb::Status => operate::status(&loaded.config, output),
-        Verb::Enforce(arguments) => operate::enforce(arguments, &loaded.config, output),
-        Verb::Ban(arguments) => operate::ban(arguments, &loaded.config, output),
-        Verb::Unban(arguments) => operate::unban(arguments, &loaded.config, output),
-        Verb::Release => operate::release(&loaded.config, output),
-        Verb::Banned => operate::banned(&loaded.config, output),
-        Verb::Why(arguments) => why::run(arguments, &loaded.config, output),
-        Verb::History(arguments) => history::run(arguments, &loaded.config, output),
-        Verb::Stats(arguments) => stats::run(arguments, &loaded.config, output),
-        Verb::Import(verb) => import::run(verb, &loaded.config, output),
-        Verb::Allow(verb) => operate::allow(verb, &loaded.config, output),
-        Verb::Forget(arguments) => forget::run(arguments, &loaded.config, output),
-        Verb::Bouncer(verb) => bouncer::run(verb, &loaded.config, output),
-        Verb::Verdict(arguments) => triage::verdict(arguments, &loaded.config, output),
-        Verb::Triage(verb) => triage::run(verb, &loaded.config, output),
-        Verb::Calibrate(arguments) => triage::calibrate(arguments, &loaded.config, output),
-        Verb::Bench(verb) => bench::run(verb, &loaded.config, output),
-        Verb::Doctor(arguments) => doctor::run(arguments, &loaded.config, output),
-        Verb::Migrate(arguments) => migrate::run(arguments, &loaded.config, output),
-        Verb::Azure(verb) => azure::run(verb, &loaded.config, output),
+        Verb::Parse(arguments) => parse::run(arguments, &config, output),
+        Verb::Scan(arguments) => scan::run(arguments, &config, output),
+        Verb::Explain(arguments) => explain::run(arguments, &config, output),
+        Verb::Rules(verb) => rules::run(verb, &config, output),
+        Verb::Run(arguments) => run::run(arguments, config, &place),
+        Verb::Status => operate::status(&config, output),
+        Verb::Enforce(arguments) => operate::enforce(arguments, &config, output),
+        Verb::Set(arguments) => set::run(arguments, &config, output),
+        Verb::Ban(arguments) => operate::ban(arguments, &config, output),
+        Verb::Unban(arguments) => operate::unban(arguments, &config, output),
+        Verb::Release => operate::release(&config, output),
+        Verb::Banned => operate::banned(&config, output),
+        Verb::Why(arguments) => why::run(arguments, &config, output),
+        Verb::History(arguments) => history::run(arguments, &config, output),
+        Verb::Stats(arguments) => stats::run(arguments, &config, output),
+        Verb::Import(verb) => import::run(verb, &config, output),
+        Verb::Allow(verb) => operate::allow(verb, &config, output),
+        Verb::Forget(arguments) => forget::run(arguments, &config, output),
+        Verb::Bouncer(verb) => bouncer::run(verb, &config, output),
+        Verb::Verdict(arguments) => triage::verdict(arguments, &config, output),
+        Verb::Triage(verb) => triage::run(verb, &config, output),
+        Verb::Calibrate(arguments) => triage::calibrate(arguments, &config, output),
+        Verb::Bench(verb) => bench::run(verb, &config, output),
+        Verb::Doctor(arguments) => doctor::run(arguments, &config, output),
+        Verb::Migrate(arguments) => migrate::run(arguments, &config, output),
+        Verb::Azure(verb) => azure::run(verb, &config, output),
         Verb::Config(_) => Ok(ExitCode::SUCCESS),
     };
     match done {
@@ -196,18 +207,37 @@ pub fn main() -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("palisade: {error:#}");
-            let is_bad_config = error.is::<replay::BadRules>() || error.is::<allow_files::Unreadable>();
+            let is_bad_config = is_bad || error.is::<replay::BadRules>() || error.is::<allow_files::Unreadable>();
             ExitCode::from(if is_bad_config { BAD_CONFIG } else { FAILED })
         }
     }
 }
 
-/// The names that a configuration may use.
+impl Verb {
+    /// Whether it needs the configuration only to find the daemon, which may well run with an earlier one.
+    fn asks_the_daemon_alone(&self) -> bool {
+        matches!(
+            self,
+            Verb::Status
+                | Verb::Enforce(_)
+                | Verb::Set(_)
+                | Verb::Ban(_)
+                | Verb::Unban(_)
+                | Verb::Release
+                | Verb::Banned
+                | Verb::Allow(_)
+        )
+    }
+}
+
+/// Reads the configuration.
 fn load_config(place: &Place) -> Result<Loaded, crate::config::Mistakes> {
-    let formats: Vec<&str> = replay::format_kinds().iter().map(|kind| kind.name).collect();
-    let responders = live::responder_names();
-    let known = Known { responders: &responders, formats: &formats };
-    crate::config::load_from_system(place, &known)
+    reload::compose(&Text::read_from_system(place), &[])
+}
+
+/// What is left of one with mistakes.
+fn salvage(place: &Place) -> Option<crate::config::Config> {
+    reload::with_known(|known| Text::read_from_system(place).salvage(known))
 }
 
 /// The configuration with the networks of `client.allow_files` among those of `client.allow`, as for the
@@ -218,13 +248,6 @@ fn with_allow_files(config: &crate::config::Config) -> anyhow::Result<crate::con
     let mut config = config.clone();
     config.client.allow.extend(files.networks());
     Ok(config)
-}
-
-fn load(place: &Place) -> Result<Loaded, ExitCode> {
-    load_config(place).map_err(|mistakes| {
-        eprintln!("{mistakes}");
-        ExitCode::from(BAD_CONFIG)
-    })
 }
 
 /// The rules of this configuration. Says which patterns of a file of the older shape are not used.

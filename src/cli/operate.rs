@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::daemon::ask;
+use super::set::until;
 use super::{Output, print_json, stdout};
 use crate::config::Config;
 use crate::event::printable;
@@ -147,6 +148,15 @@ pub fn status(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
         }
         for advice in status["triage"]["advice"].as_array().into_iter().flatten() {
             writeln!(out, "      {}", text(advice))?;
+        }
+        let configuration = &status["services"]["configuration"];
+        for set in configuration["set"].as_array().into_iter().flatten() {
+            let (key, value, by) = (text(&set["key"]), text(&set["value"]), text(&set["by"]));
+            writeln!(out, "  set by {by}: {key} = {value} until {}", until(set))?;
+        }
+        let waiting: Vec<_> = configuration["waits_for_restart"].as_array().into_iter().flatten().map(text).collect();
+        if !waiting.is_empty() {
+            writeln!(out, "  changed, and needs a restart: {}", waiting.join(", "))?;
         }
         for (name, service) in status["services"].as_object().into_iter().flatten() {
             if service["entries"].is_number() {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{capability, load_config, load_rules, own_log, stdout};
+use super::{capability, load_rules, own_log, stdout};
 use crate::config::{Config, LogConfig, LogFormat, LogLevel, Mode, Place};
 use crate::event::Timestamp;
 use crate::pipeline::discover::ServerLogs;
@@ -35,9 +35,7 @@ pub fn run(arguments: &Arguments, config: Config, place: &Place) -> anyhow::Resu
     }
     let servers = ServerLogs::read(&config.server_configs);
     introduce(&config, &servers);
-    let place = place.clone();
-    let reload = move || load_config(&place).map(|loaded| loaded.config).map_err(anyhow::Error::from);
-    runtime.block_on(live::run(config, rules, servers, reload, std::future::pending()))?;
+    runtime.block_on(live::run(config, rules, servers, Some(place.clone()), std::future::pending()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -114,9 +112,8 @@ fn demo_in(
             }
         }
     };
-    let kept = config.clone();
     let servers = ServerLogs::read(&[]);
-    runtime.block_on(live::run(config, rules, servers, move || Ok(kept.clone()), writer))?;
+    runtime.block_on(live::run(config, rules, servers, None, writer))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -17,20 +17,26 @@ pub(super) fn check(node: &mut Node, root: &Json, mistakes: &mut Vec<Mistake>) {
 
 /// Every key path that the schema allows, lists of tables as `source[].path`.
 pub(super) fn keys(root: &Json) -> Vec<String> {
-    fn collect(root: &Json, schema: &Json, key: &str, keys: &mut Vec<String>) {
-        let schema = resolve(root, schema);
-        let table = if kind(schema) == "array" { resolve(root, &schema["items"]) } else { schema };
+    leaves(root).into_iter().map(|(key, _)| key).collect()
+}
+
+/// The same, each with its schema as it stands there.
+pub(super) fn leaves(root: &Json) -> Vec<(String, &Json)> {
+    fn collect<'a>(root: &'a Json, schema: &'a Json, key: &str, leaves: &mut Vec<(String, &'a Json)>) {
+        let resolved = resolve(root, schema);
+        let is_list = kind(resolved) == "array";
+        let table = if is_list { resolve(root, &resolved["items"]) } else { resolved };
         match table["properties"].as_object() {
-            None => keys.push(key.to_owned()),
+            None => leaves.push((key.to_owned(), schema)),
             Some(properties) => {
-                let key = if kind(schema) == "array" { format!("{key}[]") } else { key.to_owned() };
-                properties.iter().for_each(|(name, property)| collect(root, property, &join(&key, name), keys));
+                let key = if is_list { format!("{key}[]") } else { key.to_owned() };
+                properties.iter().for_each(|(name, property)| collect(root, property, &join(&key, name), leaves));
             }
         }
     }
-    let mut keys = vec![];
-    collect(root, root, "", &mut keys);
-    keys
+    let mut leaves = vec![];
+    collect(root, root, "", &mut leaves);
+    leaves
 }
 
 /// Whether the value at this path is a string of some kind.
@@ -151,7 +157,7 @@ impl Walker<'_> {
 }
 
 /// The schema itself, with references followed and the null of an optional value left out.
-fn resolve<'a>(root: &'a Json, schema: &'a Json) -> &'a Json {
+pub(super) fn resolve<'a>(root: &'a Json, schema: &'a Json) -> &'a Json {
     let mut schema = schema;
     // More steps than any type of ours takes; a circle ends too.
     for _ in 0..8 {
@@ -169,14 +175,14 @@ fn resolve<'a>(root: &'a Json, schema: &'a Json) -> &'a Json {
 }
 
 /// The schema's type, `null` left out.
-fn kind(schema: &Json) -> &str {
+pub(super) fn kind(schema: &Json) -> &str {
     let kinds = schema["type"].as_array().into_iter().flatten();
     let mut kinds = kinds.chain([&schema["type"]]).filter_map(Json::as_str);
     kinds.find(|kind| *kind != "null").unwrap_or_default()
 }
 
 /// The words of an enumeration, with or without a description each.
-fn choices(schema: &Json) -> Vec<&str> {
+pub(super) fn choices(schema: &Json) -> Vec<&str> {
     let plain = schema["enum"].as_array().into_iter().flatten();
     let described = schema["oneOf"].as_array().into_iter().flatten();
     let described = described.flat_map(|one| one["enum"].as_array().into_iter().flatten().chain([&one["const"]]));

@@ -32,9 +32,19 @@ pub(super) struct Input<'a> {
     /// Variables that say where this user's files belong.
     pub surroundings: &'a [(OsString, OsString)],
     pub uid: u32,
+    /// Keys that are set over everything, and their values.
+    pub set: &'a [(String, String)],
 }
 
 pub(super) fn compose(input: Input<'_>, known: &Known<'_>) -> Result<Loaded, Mistakes> {
+    match understand(input, known) {
+        (Some(loaded), mistakes) if mistakes.is_empty() => Ok(loaded),
+        (_, mistakes) => Err(Mistakes(mistakes)),
+    }
+}
+
+/// What is left when everything wrong is taken out, and what that is.
+pub(super) fn understand(input: Input<'_>, known: &Known<'_>) -> (Option<Loaded>, Vec<Mistake>) {
     let schema = schema();
     let mut mistakes = input.mistakes;
     let mut set = Node::table(Origin::Default);
@@ -58,6 +68,12 @@ pub(super) fn compose(input: Input<'_>, known: &Known<'_>) -> Result<Loaded, Mis
             Err(mistake) => mistakes.push(mistake),
         }
     }
+    for (key, value) in input.set {
+        let path = key.splitn(8, '.').map(str::to_owned).collect();
+        let mut node = stands_for(path, value, Origin::Set, &schema);
+        check::check(&mut node, &schema, &mut mistakes);
+        set.merge(node, "", ADD_UP);
+    }
 
     let files: Vec<PathBuf> = input.files.into_iter().map(|(path, _)| path).collect();
     let loaded = Config::deserialize(set.clone().into_json()).map_err(anyhow::Error::from).and_then(|mut config| {
@@ -76,13 +92,8 @@ pub(super) fn compose(input: Input<'_>, known: &Known<'_>) -> Result<Loaded, Mis
             None
         }
     };
-    match loaded {
-        Some(loaded) if mistakes.is_empty() => Ok(loaded),
-        _ => {
-            sort(&mut mistakes, &files);
-            Err(Mistakes(mistakes))
-        }
-    }
+    sort(&mut mistakes, &files);
+    (loaded, mistakes)
 }
 
 /// Brings mistakes into the order in which files and variables apply.
@@ -131,14 +142,19 @@ fn variable(name: &str, value: &OsStr, schema: &Json) -> Result<Node, Mistake> {
         let key = path.iter().fold(String::new(), |key, name| join(&key, name));
         return Err(Mistake { origin, key, message: "not UTF-8 text".to_owned() });
     };
+    Ok(stands_for(path, text, origin, schema))
+}
+
+/// The tree with one value, `text` as TOML or plain, at this path.
+fn stands_for(path: Vec<String>, text: &str, origin: Origin, schema: &Json) -> Node {
     let plain = || Node { origin: origin.clone(), value: Value::Scalar(text.into()) };
     let is_text = |node: &Node| matches!(&node.value, Value::Scalar(Json::String(_)));
     // `PALISADE__SOCKET=1` names a file, not a number.
-    let parsed = tree::parse_variable(name, text).filter(|node| is_text(node) || !check::wants_text(schema, &path));
-    Ok(path.into_iter().rev().fold(parsed.unwrap_or_else(plain), |node, name| Node {
+    let parsed = tree::parse_value(text, &origin).filter(|node| is_text(node) || !check::wants_text(schema, &path));
+    path.into_iter().rev().fold(parsed.unwrap_or_else(plain), |node, name| Node {
         origin: origin.clone(),
         value: Value::Table([(name, node)].into()),
-    }))
+    })
 }
 
 /// Fills in what depends on the machine, where nobody set it.

@@ -3,9 +3,9 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::compose::{Input, compose};
+use super::compose::{Input, compose, understand};
 use super::mistake::{Mistake, Mistakes, Origin};
-use super::{Known, Loaded};
+use super::{Config, Known, Loaded};
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/palisade/palisade.toml";
@@ -24,31 +24,84 @@ pub enum Place {
     File(PathBuf),
 }
 
-/// Reads the configuration for the user `uid` in this `environment`.
-///
-/// # Errors
-/// Every mistake of all files and variables.
-pub fn load(
-    place: &Place,
-    known: &Known<'_>,
-    environment: &[(OsString, OsString)],
-    uid: u32,
-) -> Result<Loaded, Mistakes> {
-    match place {
-        Place::None => compose(Input { settings: &[], surroundings: environment, uid, ..Input::default() }, known),
-        Place::File(path) => read(path, Absent::Mistake, known, environment, uid),
-        Place::Default => read(Path::new(DEFAULT_FILE), Absent::Ignored, known, environment, uid),
+impl Place {
+    /// The main file, whether it is there or not.
+    pub fn main_file(&self) -> Option<&Path> {
+        match self {
+            Place::None => None,
+            Place::File(path) => Some(path),
+            Place::Default => Some(Path::new(DEFAULT_FILE)),
+        }
     }
 }
 
-/// [`load`] in this process's own environment.
-///
-/// # Errors
-/// Those of [`load`].
-#[expect(clippy::disallowed_methods, reason = "here and nowhere else the environment is read")]
-pub fn load_from_system(place: &Place, known: &Known<'_>) -> Result<Loaded, Mistakes> {
-    let environment: Vec<_> = std::env::vars_os().collect();
-    load(place, known, &environment, nix::unistd::geteuid().as_raw())
+/// What was read of a configuration: enough to compose it again with other keys set.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Text {
+    /// The main file, whether it is there or not.
+    main: Option<PathBuf>,
+    /// The files in the order in which they apply, and their bytes.
+    files: Vec<(PathBuf, Vec<u8>)>,
+    /// What could not be read.
+    mistakes: Vec<Mistake>,
+    /// Directory of rules that exists beside the main file.
+    rules_dir: Option<PathBuf>,
+    environment: Vec<(OsString, OsString)>,
+    uid: u32,
+}
+
+impl Text {
+    /// Reads what belongs to the configuration at `place` for the user `uid` in this `environment`.
+    pub fn read(place: &Place, environment: &[(OsString, OsString)], uid: u32) -> Text {
+        let read = match place {
+            Place::None => Text::default(),
+            Place::File(path) => read(path, Absent::Mistake),
+            Place::Default => read(Path::new(DEFAULT_FILE), Absent::Ignored),
+        };
+        Text { environment: environment.to_vec(), uid, ..read }
+    }
+
+    /// [`Text::read`] in this process's own environment.
+    #[expect(clippy::disallowed_methods, reason = "here and nowhere else the environment is read")]
+    pub fn read_from_system(place: &Place) -> Text {
+        let environment: Vec<_> = std::env::vars_os().collect();
+        Text::read(place, &environment, nix::unistd::geteuid().as_raw())
+    }
+
+    /// The configuration that was read, with `set` over it: keys and values as `palisade set` has them.
+    ///
+    /// # Errors
+    /// Every mistake of all files and variables, and of `set`.
+    pub fn compose(&self, known: &Known<'_>, set: &[(String, String)]) -> Result<Loaded, Mistakes> {
+        compose(self.input(set), known)
+    }
+
+    /// What is left of the configuration when everything wrong is taken out: enough to find the daemon that
+    /// runs with an earlier one.
+    pub fn salvage(&self, known: &Known<'_>) -> Option<Config> {
+        understand(self.input(&[]), known).0.map(|loaded| loaded.config)
+    }
+
+    fn input<'a>(&'a self, set: &'a [(String, String)]) -> Input<'a> {
+        Input {
+            files: self.files.clone(),
+            mistakes: self.mistakes.clone(),
+            rules_dir: self.rules_dir.clone(),
+            settings: if self.main.is_some() { &self.environment } else { &[] },
+            surroundings: &self.environment,
+            uid: self.uid,
+            set,
+        }
+    }
+
+    /// The main file, if it is gone or empty now and was neither in `earlier`: that is what a file looks
+    /// like which somebody is about to write, and built-in defaults are hardly what is meant.
+    pub fn lost_since<'a>(&self, earlier: &'a Text) -> Option<&'a Path> {
+        let main = earlier.main.as_deref()?;
+        let has_content =
+            |text: &Text| text.files.iter().any(|(path, bytes)| path == main && !bytes.trim_ascii().is_empty());
+        (has_content(earlier) && !has_content(self)).then_some(main)
+    }
 }
 
 /// Whether the locale of this process's environment has letters beyond ASCII.
@@ -65,13 +118,7 @@ pub(super) enum Absent {
     Ignored,
 }
 
-pub(super) fn read(
-    main: &Path,
-    absent: Absent,
-    known: &Known<'_>,
-    environment: &[(OsString, OsString)],
-    uid: u32,
-) -> Result<Loaded, Mistakes> {
+pub(super) fn read(main: &Path, absent: Absent) -> Text {
     let beside = main.parent().unwrap_or(Path::new(""));
     let mut mistakes = vec![];
     let mut files = vec![];
@@ -80,7 +127,7 @@ pub(super) fn read(
         Err(error) if error.kind() == io::ErrorKind::NotFound && matches!(absent, Absent::Ignored) => {}
         Err(error) => mistakes.push(unreadable(main, &error)),
     }
-    match list(&beside.join("conf.d")) {
+    match fragments(main) {
         Ok(paths) => {
             for path in paths {
                 match read_file(&path) {
@@ -89,10 +136,21 @@ pub(super) fn read(
                 }
             }
         }
-        Err(error) => mistakes.push(unreadable(&beside.join("conf.d"), &error)),
+        Err(error) => mistakes.push(unreadable(&beside.join(FRAGMENTS), &error)),
     }
     let rules_dir = Some(beside.join("rules.d")).filter(|path| path.is_dir());
-    compose(Input { files, mistakes, rules_dir, settings: environment, surroundings: environment, uid }, known)
+    Text { main: Some(main.to_owned()), files, mistakes, rules_dir, ..Text::default() }
+}
+
+/// The directory of fragments beside the main file.
+const FRAGMENTS: &str = "conf.d";
+
+/// The fragments beside a main file in the order of their names; none if there is no directory of them.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn fragments(main: &Path) -> io::Result<Vec<PathBuf>> {
+    list(&main.parent().unwrap_or(Path::new("")).join(FRAGMENTS))
 }
 
 /// The fragments of `conf.d` in the order of their names; none if it does not exist. Hidden

@@ -14,7 +14,12 @@ pub enum Origin {
     File { path: String, line: usize, column: usize },
     /// The environment variable of this name.
     Environment(String),
+    /// `palisade set`, while the daemon runs.
+    Set,
 }
+
+/// What stands where a file is named otherwise.
+const SET: &str = "palisade set";
 
 impl Origin {
     /// Line and column in the file, 0 for what has none.
@@ -31,6 +36,7 @@ impl Origin {
             Origin::Default => (String::new(), 0),
             Origin::File { path, line, .. } => (path.clone(), *line),
             Origin::Environment(name) => (name.clone(), 0),
+            Origin::Set => (SET.to_owned(), 0),
         }
     }
 
@@ -46,6 +52,7 @@ impl fmt::Display for Origin {
             Origin::File { path, line: 0, .. } => f.write_str(path),
             Origin::File { path, line, .. } => write!(f, "{path}:{line}"),
             Origin::Environment(name) => f.write_str(name),
+            Origin::Set => f.write_str(SET),
         }
     }
 }
@@ -90,7 +97,7 @@ impl fmt::Display for Mistakes {
 impl std::error::Error for Mistakes {}
 
 /// `; did you mean "…"?` with the candidate closest to `name`, or nothing if none is close.
-pub(super) fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
     match nearest(name, candidates) {
         Some(candidate) => format!("; did you mean {candidate:?}?"),
         None => String::new(),

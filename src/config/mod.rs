@@ -7,6 +7,9 @@ mod compose;
 mod files;
 mod mistake;
 mod relations;
+mod reload;
+#[cfg(test)]
+mod schema_tests;
 mod services;
 mod show;
 #[cfg(test)]
@@ -14,8 +17,9 @@ mod tests;
 mod tree;
 
 pub use check::network;
-pub use files::{DEFAULT_FILE, Place, load, load_from_system, terminal_is_utf8};
-pub use mistake::{Mistake, Mistakes, Origin};
+pub use files::{DEFAULT_FILE, Place, Text, fragments, terminal_is_utf8};
+pub use mistake::{Mistake, Mistakes, Origin, did_you_mean};
+pub use reload::{TUNABLE, differences, taken};
 pub use show::show;
 
 use std::path::PathBuf;
@@ -148,6 +152,7 @@ impl Mode {
 pub struct BlocklistConfig {
     /// What it is called in `status` and in the reason of its bans.
     pub name: String,
+    /// Where it is, by http or https.
     pub url: String,
     /// How often it is fetched.
     #[serde(default = "daily")]

@@ -27,6 +27,10 @@ fn file(text: &str) -> Result<Loaded, Mistakes> {
     root(&[("palisade.toml", text)], &[])
 }
 
+fn load(place: &Place, known: &Known<'_>, environment: &[(OsString, OsString)], uid: u32) -> Result<Loaded, Mistakes> {
+    Text::read(place, environment, uid).compose(known, &[])
+}
+
 fn mistakes(text: &str, expected: Expect) {
     expected.assert_eq(&file(text).expect_err("mistakes").to_string());
 }
@@ -304,7 +308,7 @@ fn nothing_gives_the_defaults() {
     assert!(loaded.origins.iter().all(|(_, origin)| *origin == Origin::Default));
     assert_eq!(loaded.config.thresholds.block, 8);
     assert_eq!(loaded.config.mode, Mode::DryRun);
-    assert!(load_from_system(&Place::None, &KNOWN).is_ok());
+    assert!(Text::read_from_system(&Place::None).compose(&KNOWN, &[]).is_ok());
     for mode in [Mode::DryRun, Mode::Enforce] {
         assert_eq!(serde_json::to_value(mode).ok(), Some(mode.as_str().into()));
     }
@@ -514,7 +518,7 @@ fn files_that_cannot_be_read_are_told_with_the_others() {
     fs::remove_dir(directory.path().join("conf.d/20.toml")).unwrap();
     fs::remove_file(directory.path().join("conf.d/30.toml")).unwrap();
     fs::write(directory.path().join("conf.d/10.toml"), "mode = 'enforce'").unwrap();
-    let loaded = read(&main, Absent::Ignored, &KNOWN, &[], 0).expect("no mistake");
+    let loaded = read(&main, Absent::Ignored).compose(&KNOWN, &[]).expect("no mistake");
     assert_eq!(loaded.config.mode, Mode::Enforce);
 }
 

@@ -141,10 +141,9 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> (Node, Vec<Mistake>) {
     (root, mistakes)
 }
 
-/// The tree of the value that an environment variable holds.
-pub(super) fn parse_variable(name: &str, text: &str) -> Option<Node> {
+/// The tree of one value that stands in no file.
+pub(super) fn parse_value(text: &str, origin: &Origin) -> Option<Node> {
     let value = DeValue::parse(text).ok()?;
-    let origin = Origin::Environment(name.to_owned());
     Some(Node { origin: origin.clone(), value: from_value(value.get_ref(), &|_| origin.clone()) })
 }
 

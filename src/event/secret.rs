@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize, Serializer};
 /// A key or password: shown nowhere, neither by `Debug` nor where it is serialised.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(extend("format" = "secret"))]
 pub struct Secret(String);
 
 /// What stands for one that is set.

@@ -12,6 +12,7 @@ use dns_lookup::{LookupError, LookupErrorKind};
 use ipnet::IpNet;
 use tokio::sync::mpsc;
 
+use crate::config::Config;
 use crate::decide::CrawlerConfig;
 use crate::event::canonical;
 
@@ -104,12 +105,15 @@ pub enum Standing {
     Unanswered,
 }
 
+#[derive(Clone, PartialEq)]
 struct Crawler {
     name: String,
     /// The same in lower case.
     agent: String,
     domains: Vec<String>,
     ranges: Vec<IpNet>,
+    /// No longer in the table. It keeps its place, since questions about others name theirs.
+    is_gone: bool,
 }
 
 /// The table of crawlers, and what was found out.
@@ -141,15 +145,36 @@ impl Crawlers {
             agent: agent.to_ascii_lowercase(),
             domains: strings(domains),
             ranges: vec![],
+            is_gone: false,
         });
         let mut table: Vec<Crawler> = built_in.collect();
         for CrawlerConfig { agent: name, domains, ranges } in more {
             let (name, agent) = (name.clone(), name.to_ascii_lowercase());
             table.retain(|known| known.agent != agent);
             let domains = domains.iter().map(|domain| domain.trim_matches('.').to_ascii_lowercase()).collect();
-            table.push(Crawler { name, agent, domains, ranges: ranges.clone() });
+            table.push(Crawler { name, agent, domains, ranges: ranges.clone(), is_gone: false });
         }
         Crawlers::of(table, resolver)
+    }
+
+    /// What the configuration says of crawlers.
+    pub fn configured(config: &Config, resolver: Arc<dyn Resolver>) -> Crawlers {
+        match config.client.verify_crawlers {
+            true => Crawlers::new(&config.crawler, resolver),
+            false => Crawlers::none(),
+        }
+    }
+
+    /// Takes the table of `newer`. What was found out of crawlers that are in both stays.
+    pub fn take_over(&mut self, newer: Crawlers) {
+        for crawler in &mut self.table {
+            crawler.is_gone |= !newer.table.contains(crawler);
+        }
+        let new: Vec<Crawler> = newer.table.into_iter().filter(|crawler| !self.table.contains(crawler)).collect();
+        self.table.extend(new);
+        let is_there = |table: &[Crawler], (_, named): Claim| table.get(named).is_some_and(|crawler| !crawler.is_gone);
+        self.known.retain(|claim, _| is_there(&self.table, *claim));
+        self.open.retain(|claim, _| is_there(&self.table, *claim));
     }
 
     /// Without a table: nobody claims anything.
@@ -165,7 +190,7 @@ impl Crawlers {
     /// The crawler that a user agent names, if it names one.
     pub fn claim(&self, address: IpAddr, user_agent: &str) -> Option<Claim> {
         let agent = user_agent.to_ascii_lowercase();
-        let named = self.table.iter().position(|crawler| agent.contains(&crawler.agent))?;
+        let named = self.table.iter().position(|crawler| !crawler.is_gone && agent.contains(&crawler.agent))?;
         Some((canonical(address), named))
     }
 
@@ -181,7 +206,9 @@ impl Crawlers {
         {
             return *standing;
         }
-        let Some(crawler) = self.table.get(claim.1) else { return Standing::Refuted };
+        let Some(crawler) = self.table.get(claim.1).filter(|crawler| !crawler.is_gone) else {
+            return Standing::Refuted;
+        };
         if crawler.ranges.iter().any(|range| range.contains(&claim.0)) {
             self.learn(claim, Standing::Verified, now);
             return Standing::Verified;
@@ -210,6 +237,7 @@ impl Crawlers {
     pub fn take(&mut self, (claim, answer): Answer, now: Instant) -> Standing {
         self.asking = self.asking.saturating_sub(1);
         let standing = match answer {
+            _ if self.table.get(claim.1).is_none_or(|crawler| crawler.is_gone) => Standing::Unanswered,
             Ok(true) => Standing::Verified,
             Ok(false) => Standing::Refuted,
             Err(NoAnswer) => Standing::Unanswered,

@@ -231,7 +231,8 @@ impl Judge {
 
     /// Takes new settings and rules; what was counted stays. Windows that changed start afresh.
     pub fn reload(&mut self, config: &Config, rules: Arc<Ruleset>) {
-        let fresh = Judge { asks_models: self.asks_models, ..Judge::new(config, rules) };
+        let asks_models = !config.tier.is_empty();
+        let fresh = Judge { asks_models, time_secs: self.time_secs, ..Judge::new(config, rules) };
         let counter = std::mem::replace(self, fresh).counter;
         self.counter.take_over(counter);
     }

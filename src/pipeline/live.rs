@@ -13,17 +13,17 @@ use ipnet::IpNet;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
-use super::blocklists::Blocklist;
 use super::crawlers::{Crawlers, SystemResolver};
 use super::decider::{Decider, Given};
 use super::discover::ServerLogs;
 use super::known::line_time;
 use super::names::{Names, Resolved};
 use super::reader::{Control, REPORTS, Reader, ReaderStatus};
-use super::{replay, reports, surroundings};
-use crate::config::{Config, Mode};
+use super::reload::{Kept, Outlets};
+use super::surroundings;
+use crate::config::{Config, Mode, Place};
 use crate::decide::Surroundings;
 use crate::detect::Ruleset;
 use crate::event::{Status, Timestamp, digest};
@@ -33,7 +33,7 @@ use crate::record::Sqlite;
 #[cfg(feature = "azure")]
 pub use crate::respond::azure::{Azure, Level};
 use crate::respond::{self, Responder};
-use crate::show::{self, Backend, Command, Request};
+use crate::show::{self, Backend, Request};
 use crate::tail::{Limits, SourceConfig, Sources, Start};
 use crate::triage::reputation::Reporter;
 use crate::triage::{self, Sureness, Today, Triage, View};
@@ -89,8 +89,8 @@ fn auth_logs() -> Vec<&'static str> {
     if files.is_empty() && has_journal { AUTH_JOURNALS.into() } else { files }
 }
 
-/// Runs until SIGTERM, SIGINT or `stop`, or until nothing more can come. `servers` are those of `config`;
-/// `reload` reads the configuration again, for SIGHUP.
+/// Runs until SIGTERM, SIGINT or `stop`, or until nothing more can come. `servers` are those of `config`,
+/// which is read again from `place` after SIGHUP and when its files change.
 ///
 /// # Errors
 /// It cannot start: the state directory, the database, the socket or a source is unusable.
@@ -98,16 +98,18 @@ pub async fn run(
     config: Config,
     rules: Arc<Ruleset>,
     servers: ServerLogs,
-    reload: impl Fn() -> anyhow::Result<Config>,
+    place: Option<Place>,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     // First of all: whoever is told to stop while it starts stops in good order.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let blocklists = config.blocklist.iter().map(Blocklist::new).collect::<Result<Vec<_>, _>>()?;
+    let hangup = signal(SignalKind::hangup())?;
+    let kept = Kept::new(place, config, rules.clone());
+    let config = kept.config().clone();
     let settings = Arc::new(Mutex::new(surroundings::Settings::of(&config)?));
-    let mut names = Names::of(&config, Arc::new(SystemResolver)).watch().context("cannot start the names thread")?;
+    let names = Names::of(&config, Arc::new(SystemResolver)).watch();
+    let (mut names, newer_names) = names.context("cannot start the names thread")?;
     let store = Arc::new(Sqlite::open(&config.state_dir, &config.store).await?);
     if let Some(aside) = store.damaged() {
         tracing::error!(aside = %aside.display(), "the database was damaged and is kept aside; a new one is started");
@@ -134,7 +136,7 @@ pub async fn run(
     let (enforcing, enforcing_seen) = watch::channel(config.mode == Mode::Enforce);
     let bouncers = serve_bouncers(&config, &store, enforcing_seen).await?;
     let memory = memory::open(&config.memory);
-    let (thresholds, thresholds_seen) = watch::channel(config.thresholds.clone());
+    let (reloads, reloads_taken) = mpsc::channel(1);
     let (sureness, sureness_seen) = watch::channel(sureness(&config));
     let triage = open_triage(&config, &rules, &store, memory.clone(), sureness_seen).await?;
     if let Some(triage) = &triage {
@@ -146,18 +148,15 @@ pub async fn run(
         responders: Box::new(move |mode| responders(&configured, mode)),
         enforcing,
         config: config.clone(),
-        thresholds: thresholds_seen,
+        reloads: reloads_taken,
         store: store.clone(),
-        memory,
+        memory: memory.clone(),
         triage,
         corrections: corrections.into_iter().map(|one| (View::from_text(one.view), one.verdict)).collect(),
         surroundings: surroundings_seen,
         allowed,
         reader: status_seen,
-        crawlers: match config.client.verify_crawlers {
-            true => Crawlers::new(&config.crawler, Arc::new(SystemResolver)),
-            false => Crawlers::none(),
-        },
+        crawlers: Crawlers::configured(&config, Arc::new(SystemResolver)),
         controls: controls.clone(),
         waker: waker.clone(),
         status: Status {
@@ -171,31 +170,31 @@ pub async fn run(
     let mut decider = Decider::new(given)?;
     decider.restore().await?;
     let (services, services_seen) = watch::channel(show::Services::new());
-    let mut beside = JoinSet::new();
-    for list in blocklists {
-        beside.spawn(list.follow(commands.clone(), services.clone()));
-    }
-    if let Some(reporter) = open_reporter(&config, &store).await? {
-        beside.spawn(reports::follow(reporter, store.clone(), services.clone()));
-    }
     let look_again = Arc::new(Notify::new());
-    let watching = watch_surroundings(settings, allowed_seen, names, surroundings, look_again.clone());
+    let watching = watch_surroundings(settings.clone(), allowed_seen, names, surroundings, look_again.clone());
     let watching = tokio::spawn(watching);
     let pruning = tokio::spawn(prune(store.clone()));
-    let own_commands = commands.clone();
+    let (tunes, tunes_taken) = mpsc::channel(8);
+    let outlets = Outlets {
+        controls: controls.clone(),
+        waker: waker.clone(),
+        reloads,
+        commands: commands.clone(),
+        settings,
+        look_again,
+        names: newer_names,
+        sureness,
+        services,
+        store: store.clone(),
+        memory,
+    };
+    let keeping = tokio::spawn(kept.start(outlets).await?.run(hangup, tunes_taken));
     let v6_prefix = config.client.v6_prefix;
-    let backend = Backend { commands, store: store.clone(), services: services_seen, v6_prefix };
-    if let Some(listener) = monitoring(&config).await? {
-        let router = show::monitoring(backend.clone());
-        beside.spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!("monitoring is not served any more: {error}");
-            }
-        });
-    }
-    let serving = tokio::spawn(async move { axum::serve(listener, show::router(backend)).await });
+    let backend = Backend { commands, tunes, store: store.clone(), services: services_seen, v6_prefix };
+    let monitored = monitoring(&config, backend.clone()).await?;
+    let serving = tokio::spawn(async move { axum::serve(listener, show::service(backend)).await });
     // Dropped when the reader has ended, if that is by itself.
-    let (ending, mut ended) = oneshot::channel::<()>();
+    let (ending, ended) = oneshot::channel::<()>();
     let reading = std::thread::Builder::new()
         .name("reader".into())
         .spawn(move || {
@@ -206,38 +205,18 @@ pub async fn run(
     let deciding = tokio::spawn(decider.run(reports_taken, commands_taken));
     tracing::info!(mode = config.mode.as_str(), socket = %config.socket.display(), "palisade runs");
 
-    tokio::pin!(stop);
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            () = &mut stop => break,
-            _ = &mut ended => break,
-            _ = hangup.recv() => {
-                look_again.notify_one();
-                match reload().and_then(|config| Ok((replay::load_rules(&config)?, config))) {
-                Ok((rules, config)) => {
-                    thresholds.send_replace(config.thresholds.clone());
-                    sureness.send_replace(self::sureness(&config));
-                    let (reply, set) = oneshot::channel();
-                    // The decider may be about to end.
-                    let _ = own_commands.send(Request { command: Command::Mode { enforce: config.mode == Mode::Enforce }, reply }).await;
-                    if let Ok(Err(problem)) = set.await {
-                        tracing::error!("the mode stays as it is: {problem}");
-                    }
-                    // The reader may be about to end.
-                    let _ = controls.send(Control::Reload(Box::new(config), Arc::new(rules)));
-                    waker.wake();
-                    tracing::info!("rules, thresholds and the mode are read again; other settings need a restart");
-                }
-                Err(error) => tracing::error!("the old configuration stays in force: {error:#}"),
-            }},
-        }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = stop => {}
+        _ = ended => {}
     }
     tracing::info!("stopping");
     serving.abort();
-    beside.shutdown().await;
+    keeping.abort();
+    let _ = keeping.await;
     bouncers.abort();
+    monitored.abort();
     watching.abort();
     pruning.abort();
     let _ = controls.send(Control::Stop);
@@ -260,22 +239,28 @@ pub async fn run(
     Ok(())
 }
 
-fn sureness(config: &Config) -> Sureness {
+pub(super) fn sureness(config: &Config) -> Sureness {
     Sureness { act: config.thresholds.act, monitor: config.thresholds.monitor }
 }
 
-/// Where monitoring asks, if anywhere.
-async fn monitoring(config: &Config) -> anyhow::Result<Option<TcpListener>> {
-    let Some(address) = config.http.address().map_err(anyhow::Error::msg)? else { return Ok(None) };
+/// Serves what monitoring asks, if it asks anywhere.
+async fn monitoring(config: &Config, backend: Backend) -> anyhow::Result<JoinHandle<()>> {
+    let Some(address) = config.http.address().map_err(anyhow::Error::msg)? else {
+        return Ok(tokio::spawn(async {}));
+    };
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot serve monitoring on {address}; set `listen` under [http]"))?;
     tracing::info!(%address, "monitoring is served");
-    Ok(Some(listener))
+    Ok(tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, show::monitoring(backend)).await {
+            tracing::error!("monitoring is not served any more: {error}");
+        }
+    }))
 }
 
 /// The models' desk, if any tier is configured.
-async fn open_triage(
+pub(super) async fn open_triage(
     config: &Config,
     rules: &Ruleset,
     store: &Sqlite,
@@ -294,14 +279,19 @@ async fn open_triage(
             ..today
         })
     };
-    let rules: Vec<&[u8]> =
-        rules.rules.iter().flat_map(|rule| [rule.spec.id.as_bytes(), rule.spec.pattern.as_bytes()]).collect();
-    let version = digest(&rules);
+    let version = rules_version(rules);
     triage::open(&config.triage, &config.tier, &config.reputation, sureness, memory, &used, &version)
 }
 
+/// What verdicts of models depend on beside models themselves.
+pub(super) fn rules_version(rules: &Ruleset) -> String {
+    let rules: Vec<&[u8]> =
+        rules.rules.iter().flat_map(|rule| [rule.spec.id.as_bytes(), rule.spec.pattern.as_bytes()]).collect();
+    digest(&rules)
+}
+
 /// Who tells AbuseIPDB of bans, if anybody does.
-async fn open_reporter(config: &Config, store: &Sqlite) -> anyhow::Result<Option<Reporter>> {
+pub(super) async fn open_reporter(config: &Config, store: &Sqlite) -> anyhow::Result<Option<Reporter>> {
     let day = Timestamp::now().0.div_euclid(DAY_MILLIS);
     let spent = store.spent(Timestamp(day * DAY_MILLIS)).await?;
     let requests = spent.iter().filter(|spent| spent.service == Reporter::NAME).map(|spent| spent.calls).sum();

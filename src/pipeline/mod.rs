@@ -23,6 +23,7 @@ pub mod models;
 pub mod names;
 mod peers;
 pub mod reader;
+pub mod reload;
 pub mod replay;
 mod reports;
 pub mod selfproof;
@@ -30,4 +31,5 @@ pub mod shadow;
 pub mod surroundings;
 #[cfg(test)]
 mod tests;
+mod tunings;
 pub mod why;

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc as sync};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -54,23 +54,36 @@ impl Names {
         Names { names: hosts.into_iter().map(name).collect(), resolver }
     }
 
-    /// Starts to ask, at once and then again and again, until nobody wants to know any more.
+    /// Starts to ask, at once and then again and again, until nobody wants to know any more. What is sent
+    /// takes the place of the names; of those that stay, the answers stay.
     ///
     /// # Errors
     /// There can be no further thread.
-    pub fn watch(mut self) -> std::io::Result<watch::Receiver<Resolved>> {
+    pub fn watch(mut self) -> std::io::Result<(watch::Receiver<Resolved>, sync::Sender<Names>)> {
         let (told, seen) = watch::channel(Resolved::default());
+        let (newer, newer_taken) = sync::channel::<Names>();
         std::thread::Builder::new().name("names".into()).spawn(move || {
             while !told.is_closed() {
                 let resolved = self.resolve(Instant::now());
                 told.send_replace(resolved);
-                if self.names.is_empty() {
-                    return;
+                match newer_taken.recv_timeout(AGAIN) {
+                    Ok(newer) => self.become_newer(newer),
+                    Err(sync::RecvTimeoutError::Timeout) => {}
+                    Err(sync::RecvTimeoutError::Disconnected) => return,
                 }
-                std::thread::sleep(AGAIN);
             }
         })?;
-        Ok(seen)
+        Ok((seen, newer))
+    }
+
+    fn become_newer(&mut self, newer: Names) {
+        let mut earlier = std::mem::replace(self, newer).names;
+        for name in &mut self.names {
+            let is_same = |other: &Name| other.host == name.host && other.is_service == name.is_service;
+            if let Some(at) = earlier.iter().position(is_same) {
+                *name = earlier.swap_remove(at);
+            }
+        }
     }
 
     /// Asks for all of them. May take as long as the resolver wants.

@@ -295,6 +295,9 @@ impl Reader {
             }
             Control::Reload(config, rules) => {
                 self.judge.reload(&config, rules);
+                self.reading = Reading::of(&config);
+                self.sampling =
+                    Sampling { next: self.sampling.next, seed: self.sampling.seed, ..Sampling::of(&config) };
                 self.scratch.rules_changed();
                 self.checkpoint_now = true;
             }

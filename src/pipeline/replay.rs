@@ -151,12 +151,7 @@ pub fn load_rules(config: &Config) -> anyhow::Result<Ruleset> {
     let mut files = vec![];
     if let Some(directory) = &config.detect.rules_dir {
         let failed = || format!("cannot read the rules directory {}", directory.display());
-        let mut paths: Vec<PathBuf> = std::fs::read_dir(directory)
-            .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
-            .with_context(failed)?;
-        paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml" || extension == "json"));
-        paths.sort();
-        for path in paths {
+        for path in rule_files(directory).with_context(failed)? {
             let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
             files.push((path.display().to_string(), text));
         }
@@ -166,6 +161,20 @@ pub fn load_rules(config: &Config) -> anyhow::Result<Ruleset> {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         BadRules(lines.join("\n")).into()
     })
+}
+
+/// The rule files of a directory in the order of their names. Hidden ones are editors' own.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn rule_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(directory)?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    let is_hidden = |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    let is_one = |path: &Path| path.extension().is_some_and(|extension| extension == "toml" || extension == "json");
+    paths.retain(|path| is_one(path) && !is_hidden(path));
+    paths.sort();
+    Ok(paths)
 }
 
 /// Everything that is wrong in the rule files, a line each.

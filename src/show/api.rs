@@ -1,5 +1,6 @@
 use std::net::IpAddr;
 
+use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -25,8 +26,12 @@ pub const MAX_IMPORT: usize = 100_000;
 const MAX_IMPORT_BYTES: usize = 16 << 20;
 const MAX_REASON_BYTES: usize = 500;
 
-/// The API, to be served on any listener.
-pub fn router(backend: Backend) -> Router {
+/// The API, to be served on a Unix socket.
+pub fn service(backend: Backend) -> IntoMakeServiceWithConnectInfo<Router, super::tunes::Peer> {
+    router(backend).into_make_service_with_connect_info()
+}
+
+fn router(backend: Backend) -> Router {
     Router::new()
         .route("/api/v1/status", get(status))
         .route("/api/v1/decisions", get(decisions).post(ban).delete(unban_all))
@@ -47,6 +52,7 @@ pub fn router(backend: Backend) -> Router {
         .route("/api/v1/allow/{*network}", axum::routing::delete(disallow))
         .route("/api/v1/changes", get(changes))
         .route("/api/v1/forget", axum::routing::post(forget))
+        .merge(super::tunes::router())
         .merge(super::crowdsec::keys::router())
         .merge(super::metrics::routes())
         .fallback(async || Problem::NotFound("no such path; the API is under /api/v1".into()))

@@ -7,6 +7,7 @@ mod config;
 pub mod crowdsec;
 mod history;
 mod metrics;
+mod tunes;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::event::VerdictClass;
 use crate::record::{Sqlite, StoreError};
 
-pub use api::{MAX_IMPORT, decision, router};
+pub use api::{MAX_IMPORT, decision, service};
 pub use config::{CrowdsecApiConfig, HttpConfig};
 pub use history::{HistoryQuery, StatsQuery, history, stats};
 pub use metrics::router as monitoring;
@@ -88,6 +89,29 @@ pub struct Service {
     pub figures: Map<String, Value>,
 }
 
+/// What an operator tells of keys that can be set while the daemon runs.
+#[derive(Clone, Debug)]
+pub enum Tune {
+    List,
+    /// For so many seconds, or until the daemon stops.
+    Set {
+        key: String,
+        value: String,
+        secs: Option<u64>,
+        by: String,
+    },
+    Reset {
+        key: String,
+        by: String,
+    },
+}
+
+/// The same for these.
+pub struct TuneRequest {
+    pub tune: Tune,
+    pub reply: oneshot::Sender<Result<Value, Problem>>,
+}
+
 /// A command on its way, and where its answer goes.
 pub struct Request {
     pub command: Command,
@@ -118,6 +142,7 @@ impl From<StoreError> for Problem {
 #[derive(Clone)]
 pub struct Backend {
     pub commands: mpsc::Sender<Request>,
+    pub tunes: mpsc::Sender<TuneRequest>,
     pub store: Arc<Sqlite>,
     pub services: watch::Receiver<Services>,
     /// Length of the IPv6 network that counts as one client.

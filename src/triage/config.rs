@@ -99,6 +99,7 @@ pub struct TierConfig {
     /// `palisade calibrate` finds both.
     #[serde(default = "slope")]
     pub slope: f64,
+    /// The second of both.
     #[serde(default)]
     pub offset: f64,
     /// Added to the request as it stands, for switches of one model such as `reasoning_effort`.
@@ -107,15 +108,19 @@ pub struct TierConfig {
     /// Limits on requests and tokens; 0: none. What the server's headers say counts too.
     #[serde(default)]
     pub max_requests_per_min: u32,
+    /// The same for a day (UTC).
     #[serde(default)]
     pub max_requests_per_day: u32,
+    /// The same for the tokens of questions and answers.
     #[serde(default)]
     pub max_tokens_per_min: u64,
+    /// The same for the tokens of a day (UTC).
     #[serde(default)]
     pub max_tokens_per_day: u64,
     /// Prices in US dollars for a million tokens in and out, for the ledger and the budget.
     #[serde(default)]
     pub usd_per_million_input: f64,
+    /// The second of both.
     #[serde(default)]
     pub usd_per_million_output: f64,
     /// When a day has cost so much, rules go on alone; 0: no limit.
@@ -177,17 +182,23 @@ pub struct ReputationConfig {
     pub abuseipdb_key: Secret,
     /// A file that holds the key instead.
     pub abuseipdb_key_file: Option<PathBuf>,
+    /// Where its API is.
     pub abuseipdb_url: String,
+    /// Questions a day (UTC).
     pub abuseipdb_per_day: u32,
     /// Whether bans by rules are reported to AbuseIPDB, which publishes them.
     pub report_abuseipdb: bool,
+    /// Reports a day (UTC).
     pub abuseipdb_reports_per_day: u32,
     /// Key of VirusTotal; without one it is not asked.
     pub virustotal_key: Secret,
     /// A file that holds the key instead.
     pub virustotal_key_file: Option<PathBuf>,
+    /// Where its API is.
     pub virustotal_url: String,
+    /// Questions a minute.
     pub virustotal_per_min: u32,
+    /// Questions a day (UTC).
     pub virustotal_per_day: u32,
     /// How long an answer holds.
     #[schemars(range(min = 60))]

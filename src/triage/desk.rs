@@ -119,6 +119,11 @@ impl Triage {
         self.judged.recv().await
     }
 
+    /// Takes no more cases; gives the way back of those that are under way, which ends after the last.
+    pub fn finish(self) -> mpsc::Receiver<Judged> {
+        self.judged
+    }
+
     /// What the tiers did.
     pub fn stats(&self) -> Vec<TierStats> {
         self.shared.tiers.iter().map(Tier::stats).collect()
@@ -332,12 +337,17 @@ struct Stopped;
 impl Desk {
     async fn work(mut self, mut cases: mpsc::Receiver<Case>, waiting: watch::Sender<usize>) {
         let mut ticks = tokio::time::interval(TICK);
-        loop {
+        let mut is_open = true;
+        while is_open || self.questions.values().any(|question| !question.cases.is_empty()) {
             let going_on = tokio::select! {
-                case = cases.recv() => match case {
+                case = cases.recv(), if is_open => match case {
                     Some(case) => self.take(case).await,
-                    None => Err(Stopped),
+                    None => {
+                        is_open = false;
+                        Ok(())
+                    }
                 },
+                () = self.judged.closed() => Err(Stopped),
                 Some(done) = self.asks.join_next() => match done {
                     Ok((key, outcome)) => self.conclude(&key, outcome).await,
                     // It panicked; its cases are left to the rules when they have waited long enough.

@@ -50,7 +50,7 @@ fn what_is_excluded_is_no_finding_of_the_daemon_nor_of_scan_and_explain_says_why
 
     follow(&home, "");
     daemon.signal(nix::sys::signal::Signal::SIGHUP);
-    daemon.says("rules, thresholds and the mode are read again");
+    daemon.says("the configuration and the rules are read again");
     append(&home, &excluded);
     eventually("it is excluded no longer", || clients(home.findings()).contains(&"198.51.100.7".into()).then_some(()));
     assert_eq!(daemon.stop(), 0);

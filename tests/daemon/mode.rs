@@ -99,7 +99,7 @@ fn the_file_confirms_a_trial_and_takes_enforcing_back() {
 
     configure(&home, "dry_run");
     daemon.signal(Signal::SIGHUP);
-    daemon.says("rules, thresholds and the mode are read again");
+    daemon.says("the configuration and the rules are read again");
     eventually("it is let go", || (!holds(&server, "198.51.100.7")).then_some(()));
     assert_eq!(states(&home, "198.51.100.7"), ["lifted"]);
     assert_eq!(home.palisade(&["enforce"]).code, 2, "a trial has a length");

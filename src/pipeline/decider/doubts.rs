@@ -155,8 +155,7 @@ impl Decider {
             done.findings.extend(is_analysed.then_some(Finding { flagged: false, verdict, ..finding }));
             return;
         };
-        let flagged =
-            said.class == VerdictClass::Malicious && said.confidence >= self.given.thresholds.borrow().monitor;
+        let flagged = said.class == VerdictClass::Malicious && said.confidence >= self.given.config.thresholds.monitor;
         if !flagged && !is_analysed {
             return;
         }
@@ -192,7 +191,7 @@ impl Decider {
                 offender,
                 ill_reputed,
             };
-            let (combined, action) = decide::combine(&grounds, &self.given.thresholds.borrow());
+            let (combined, action) = decide::combine(&grounds, &self.given.config.thresholds);
             let (class, confidence) = said
                 .as_ref()
                 .map_or((VerdictClass::Malicious, finding.score.clamp(1, 10)), |said| (said.class, said.confidence));

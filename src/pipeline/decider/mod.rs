@@ -11,6 +11,7 @@ mod mode;
 mod operator;
 mod pieces;
 mod recorder;
+mod reload;
 mod responders;
 
 use std::collections::{HashMap, VecDeque};
@@ -22,7 +23,7 @@ use ipnet::IpNet;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{Config, Mode};
-use crate::decide::{Blasts, Limits, Permit, Refusal, Surroundings, Thresholds, gate};
+use crate::decide::{Blasts, Limits, Permit, Refusal, Surroundings, gate};
 use crate::event::{
     Action, Decision, DecisionState, Finding, Proposal, Proposer, Status, Timestamp, VerdictClass, shown,
 };
@@ -61,8 +62,8 @@ pub type Build = Box<dyn Fn(Mode) -> anyhow::Result<Vec<Box<dyn Responder>>> + S
 /// What a [`Decider`] works with.
 pub struct Given {
     pub config: Config,
-    /// As they are after the last reload.
-    pub thresholds: watch::Receiver<Thresholds>,
+    /// What of a newer configuration concerns decisions.
+    pub reloads: mpsc::Receiver<Reloaded>,
     pub store: Arc<Sqlite>,
     pub memory: Arc<dyn Memory>,
     pub responders: Build,
@@ -88,6 +89,17 @@ async fn judged(triage: &mut Option<Triage>) -> Option<Judged> {
         Some(triage) => triage.judged().await,
         None => std::future::pending().await,
     }
+}
+
+/// What a newer configuration brings.
+pub struct Reloaded {
+    pub config: Config,
+    /// How many rules and windows there are now.
+    pub rules: usize,
+    /// Only if it is about others than before.
+    pub crawlers: Option<Crawlers>,
+    /// Only if it is another one, or none any more.
+    pub triage: Option<Option<Triage>>,
 }
 
 /// The gate's keeper.
@@ -128,6 +140,8 @@ pub struct Decider {
     reconciled: bool,
     /// When bans that outlast what responders hold were ordered last.
     renewed_at: Timestamp,
+    /// What models say that are configured no more, of cases from before.
+    late: (mpsc::Sender<Judged>, mpsc::Receiver<Judged>),
 }
 
 impl Decider {
@@ -163,6 +177,7 @@ impl Decider {
             caught_up: false,
             reconciled: false,
             renewed_at: Timestamp::now(),
+            late: mpsc::channel(1),
         })
     }
 
@@ -274,6 +289,8 @@ impl Decider {
                 }
                 Some(answer) = self.given.crawlers.answered() => self.answered(answer).await,
                 Some(judged) = judged(&mut self.given.triage) => self.judged(judged).await,
+                Some(judged) = self.late.1.recv() => self.judged(judged).await,
+                Some(reloaded) = self.given.reloads.recv() => self.reload(reloaded).await,
                 ids = self.responders.carried_out() => self.carried_out(ids),
                 _ = ticks.tick() => self.tick().await,
                 // Last: a flood of findings must not keep anybody waiting.

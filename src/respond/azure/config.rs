@@ -12,6 +12,7 @@ pub struct AzureConfig {
     pub mode: AzureMode,
     /// Id of the subscription.
     pub subscription: String,
+    /// The resource group of what it manages.
     pub resource_group: String,
     /// Name of the firewall policy, network security group or WAF policy, by `mode`.
     pub resource: String,
