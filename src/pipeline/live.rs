@@ -19,6 +19,7 @@ use super::blocklists::Blocklist;
 use super::crawlers::{Crawlers, SystemResolver};
 use super::decider::{Decider, Given};
 use super::discover::ServerLogs;
+use super::fleet::{self, Fleet};
 use super::known::line_time;
 use super::names::{Names, Resolved};
 use super::reader::{Control, REPORTS, Reader, ReaderStatus};
@@ -177,6 +178,13 @@ pub async fn run(
     }
     if let Some(reporter) = open_reporter(&config, &store).await? {
         beside.spawn(reports::follow(reporter, store.clone(), services.clone()));
+    }
+    if config.fleet.share {
+        let road = (controls.clone(), waker.clone());
+        let fleet = Fleet::new(&config, store.clone(), commands.clone(), road, services.clone())?;
+        beside.spawn(fleet.run());
+    } else {
+        fleet::alone(&config, &services);
     }
     let look_again = Arc::new(Notify::new());
     let watching = watch_surroundings(settings, allowed_seen, names, surroundings, look_again.clone());

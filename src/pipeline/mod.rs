@@ -12,6 +12,7 @@ pub mod decider;
 pub mod discover;
 mod explain;
 pub mod fail2ban;
+mod fleet;
 pub mod judge;
 mod known;
 pub mod lists;

@@ -58,6 +58,13 @@ pub enum Addresses {
     Pseudonyms,
 }
 
+impl StoreConfig {
+    /// Whether agents share a Postgres.
+    pub fn is_shared(&self) -> bool {
+        !self.database_url.is_empty() || self.database_url_file.is_some()
+    }
+}
+
 impl Default for StoreConfig {
     fn default() -> Self {
         StoreConfig {

@@ -17,7 +17,7 @@ pub use error::StoreError;
 pub use history::{
     Answer, ClientRow, Effect, FindingFilter, History, Past, PastFilter, Period, Point, Step, Store, Top,
 };
-pub use postgres::Postgres;
+pub use postgres::{Postgres, open_pool};
 pub use rollup::{Counts, Dimension};
 pub use rows::{AnalysisSession, DecisionChange, FindingRow, Rows};
 pub use sqlite::{

@@ -68,7 +68,7 @@ pub(super) async fn decisions(
     for chunk in decisions.chunks(ROWS) {
         let mut query = QueryBuilder::new(
             "INSERT INTO decisions (id, target, proposer, finding_id, category, score, reason, created_at, \
-             expires_at, simulated, offences, state, note, changed_at, via_proxy, was_served) ",
+             expires_at, simulated, offences, state, note, changed_at, via_proxy, was_served, origin) ",
         );
         query.push_values(chunk, |mut row, decision| {
             row.push_bind(&decision.id)
@@ -86,7 +86,8 @@ pub(super) async fn decisions(
                 .push_bind(&decision.note)
                 .push_bind(at.0)
                 .push_bind(decision.ground.via_proxy)
-                .push_bind(decision.ground.was_served);
+                .push_bind(decision.ground.was_served)
+                .push_bind(&decision.origin);
         });
         query.push(" ON CONFLICT (id) DO NOTHING");
         inserted += run(connection, query, chunk.len()).await?;

@@ -1,6 +1,7 @@
 //! The local database: always there, and what the daemon acts by.
 
 mod bouncers;
+mod fleet;
 mod insert;
 mod ledger;
 mod open;
@@ -197,13 +198,13 @@ impl Sqlite {
     }
 
     /// Deletes what is older than `keep_days` (findings by their own time, decisions by when they
-    /// ended; live ones stay) and the oldest changes beyond `max_outbox_rows`; gives the number of
+    /// ended; live ones stay, and what other agents decided until it would be over: it may be told again) and the oldest changes beyond `max_outbox_rows`; gives the number of
     /// rows. In short transactions, so that commits go on between them.
     pub async fn prune(&self, now: Timestamp) -> Result<u64, StoreError> {
         const OLD_FINDINGS: &str =
             "DELETE FROM findings WHERE rowid IN (SELECT rowid FROM findings WHERE time < ? LIMIT 1000)";
         const OLD_DECISIONS: &str = "DELETE FROM decisions WHERE rowid IN (SELECT rowid FROM decisions \
-             WHERE state IN ('expired', 'lifted', 'refused') AND changed_at < ? LIMIT 1000)";
+             WHERE state IN ('expired', 'lifted', 'refused') AND changed_at < ?1 AND (origin = '' OR expires_at < ?1) LIMIT 1000)";
         const OLD_CALLS: &str =
             "DELETE FROM model_calls WHERE id IN (SELECT id FROM model_calls WHERE at < ? LIMIT 1000)";
         const OLD_CHANGES: &str = "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox \

@@ -77,11 +77,11 @@ impl Sqlite {
     }
 
     /// How many bans of each target came into force since a moment and were not lifted; of dry run, or of
-    /// earnest.
+    /// earnest. What other agents decided is no offence here.
     pub async fn offences(&self, since: Timestamp, simulated: bool) -> Result<HashMap<IpNet, u32>, StoreError> {
         let mut query = QueryBuilder::new("SELECT target, count(*) AS offences FROM decisions WHERE created_at > ");
         query.push_bind(since.0).push(" AND simulated = ").push_bind(simulated);
-        query.push(" AND state IN ('pending', 'active', 'expired') GROUP BY target");
+        query.push(" AND state IN ('pending', 'active', 'expired') AND origin = '' GROUP BY target");
         let rows = self.read(query, |row| Ok((row.try_get::<String, _>("target")?, row.try_get("offences")?))).await?;
         Ok(rows.into_iter().filter_map(|(target, offences)| Some((network(&target)?, offences))).collect())
     }
@@ -194,6 +194,7 @@ impl Sqlite {
             state,
             note: row.note,
             offences: row.offences,
+            origin: row.origin,
         })
     }
 }
@@ -215,6 +216,7 @@ struct RawDecision {
     note: String,
     via_proxy: bool,
     was_served: bool,
+    origin: String,
 }
 
 fn raw_decision(row: SqliteRow) -> Result<RawDecision, sqlx::Error> {
@@ -234,6 +236,7 @@ fn raw_decision(row: SqliteRow) -> Result<RawDecision, sqlx::Error> {
         note: row.try_get("note")?,
         via_proxy: row.try_get("via_proxy")?,
         was_served: row.try_get("was_served")?,
+        origin: row.try_get("origin")?,
     })
 }
 

@@ -73,6 +73,7 @@ pub(super) fn decision(id: &str, state: DecisionState) -> Decision {
         state,
         note: String::new(),
         offences: 2,
+        origin: String::new(),
     }
 }
 
