@@ -1,31 +1,31 @@
 //! Messages in a table of the Postgres that `[store]` names.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::PgListener;
-use sqlx::PgPool;
+use sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::{Answer, Bus, BusError, Posted, Signed};
 use crate::event::Timestamp;
-use crate::record::StoreConfig;
+use crate::record::{Postgres, StoreConfig, StoreError};
 
 /// Messages that are taken at once.
 const PAGE: i64 = 200;
-/// The table is looked at this often, whether or not a hint says that it has something new.
+/// The table is looked at this often, whether or not there is a hint that it has something new.
 const LOOK: Duration = Duration::from_millis(500);
-/// What Postgres does not answer by then, it does not answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Until hints are asked for again where there are none.
+/// So long asking for hints may take, ...
+const LISTEN: Duration = Duration::from_secs(5);
+/// ... and where there are none, they are asked for again after so long.
 const LISTEN_AGAIN: Duration = Duration::from_secs(60);
-/// The lock under which rows are inserted: numbers of an earlier transaction are seen before those of a later one.
-const LOCK: i64 = 0x7061_6c69_666c_6565;
+/// Where Supabase's transaction pooler is, which passes no hints on.
+const TRANSACTION_POOLER: u16 = 6543;
 
 /// Agents with the same database.
 pub struct PostgresBus {
     config: StoreConfig,
-    pool: Mutex<Option<PgPool>>,
+    postgres: Mutex<Option<Arc<Postgres>>>,
     hints: Mutex<Hints>,
 }
 
@@ -37,16 +37,20 @@ struct Hints {
 
 impl PostgresBus {
     pub fn new(config: &StoreConfig) -> PostgresBus {
-        PostgresBus { config: config.clone(), pool: Mutex::default(), hints: Mutex::default() }
+        PostgresBus { config: config.clone(), postgres: Mutex::default(), hints: Mutex::default() }
     }
 
-    async fn pool(&self) -> Result<PgPool, BusError> {
-        let mut pool = self.pool.lock().await;
-        if let Some(pool) = &*pool {
-            return Ok(pool.clone());
+    async fn postgres(&self) -> Result<Arc<Postgres>, BusError> {
+        let mut known = self.postgres.lock().await;
+        if let Some(postgres) = &*known {
+            return Ok(postgres.clone());
         }
-        let opened = crate::record::open_pool(&self.config).await.map_err(|error| BusError(error.to_string()))?;
-        Ok(pool.insert(opened).clone())
+        let none = || BusError("store.database_url names no database".into());
+        let postgres = Arc::new(Postgres::connect(&self.config).await.map_err(said)?.ok_or_else(none)?);
+        if !postgres.schema().await.map_err(said)?.pending.is_empty() {
+            postgres.migrate().await.map_err(said)?;
+        }
+        Ok(known.insert(postgres).clone())
     }
 }
 
@@ -56,92 +60,83 @@ impl Bus for PostgresBus {
     }
 
     fn publish<'a>(&'a self, messages: &'a [Signed]) -> Answer<'a, ()> {
-        const INSERT: &str = "INSERT INTO palisade.fleet_messages (expires_at, body, mac) \
-             SELECT to_timestamp(row.expires_at / 1000.0), row.body, row.mac \
-             FROM unnest($1::bigint[], $2::text[], $3::text[]) WITH ORDINALITY AS row (expires_at, body, mac, place) \
-             ORDER BY row.place";
         Box::pin(async move {
-            let pool = self.pool().await?;
-            let ends = |signed: &Signed| signed.expires_at().unwrap_or_else(Timestamp::now).0;
-            let ends: Vec<i64> = messages.iter().map(ends).collect();
-            let bodies: Vec<&str> = messages.iter().map(|signed| signed.body.as_str()).collect();
-            let macs: Vec<&str> = messages.iter().map(|signed| signed.mac.as_str()).collect();
-            in_time(async {
-                let mut tx = pool.begin().await?;
-                sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *tx).await?;
-                sqlx::query(INSERT).bind(ends).bind(bodies).bind(macs).execute(&mut *tx).await?;
-                sqlx::query("SELECT pg_notify('palisade_fleet', '')").execute(&mut *tx).await?;
-                tx.commit().await
-            })
-            .await
+            if messages.is_empty() {
+                return Ok(());
+            }
+            let end = |signed: &Signed| signed.expires_at().unwrap_or_else(Timestamp::now);
+            let left = messages.iter().map(|signed| (end(signed), signed.body.as_str(), signed.mac.as_str()));
+            self.postgres().await?.leave(&left.collect::<Vec<_>>()).await.map_err(said)
         })
     }
 
     fn take<'a>(&'a self, after: &'a str, wait: Duration) -> Answer<'a, Vec<Posted>> {
-        const TAKE: &str = "SELECT number, body, mac FROM palisade.fleet_messages WHERE number > $1 ORDER BY number LIMIT $2";
         Box::pin(async move {
-            let (pool, until) = (self.pool().await?, Instant::now() + wait);
-            let after: i64 = after.parse().unwrap_or(0);
+            let (postgres, until) = (self.postgres().await?, Instant::now() + wait);
+            let after = number(after);
+            // Before the first look: what is left after it is hinted at.
+            self.hints.lock().await.listen(&postgres).await;
             loop {
-                let query = sqlx::query_as::<_, (i64, String, String)>(TAKE).bind(after).bind(PAGE);
-                let rows = in_time(query.fetch_all(&pool)).await?;
+                let rows = postgres.left(after, PAGE).await.map_err(said)?;
                 if !rows.is_empty() || Instant::now() >= until {
-                    let posted =
-                        |(number, body, mac): (i64, _, _)| Posted { cursor: number.to_string(), signed: Signed { body, mac } };
+                    let posted = |(number, body, mac): (i64, _, _)| {
+                        let signed = Signed { body, mac };
+                        Posted { cursor: number.to_string(), signed }
+                    };
                     return Ok(rows.into_iter().map(posted).collect());
                 }
-                self.hints.lock().await.wait(&pool, LOOK.min(until - Instant::now())).await;
+                self.hints.lock().await.wait(until.min(Instant::now() + LOOK)).await;
             }
         })
     }
 
     fn knows<'a>(&'a self, cursor: &'a str) -> Answer<'a, bool> {
         Box::pin(async move {
-            let pool = self.pool().await?;
-            let query = sqlx::query_scalar::<_, Option<i64>>("SELECT max(number) FROM palisade.fleet_messages");
-            let newest = in_time(query.fetch_one(&pool)).await?;
-            Ok(newest.is_some_and(|newest| newest >= cursor.parse().unwrap_or(0)))
+            let newest = self.postgres().await?.newest_left().await.map_err(said)?;
+            Ok(newest.is_some_and(|newest| newest >= number(cursor)))
         })
     }
 
     fn prune(&self) -> Answer<'_, u64> {
-        Box::pin(async move {
-            let pool = self.pool().await?;
-            let query = sqlx::query("DELETE FROM palisade.fleet_messages WHERE expires_at < now()");
-            Ok(in_time(query.execute(&pool)).await?.rows_affected())
-        })
+        Box::pin(async move { self.postgres().await?.sweep_left().await.map_err(said) })
     }
 }
 
 impl Hints {
-    /// Waits for a hint, or as long as told.
-    async fn wait(&mut self, pool: &PgPool, time: Duration) {
-        let until = Instant::now() + time;
-        if self.listener.is_none() && self.tried_at.is_none_or(|tried_at| tried_at.elapsed() >= LISTEN_AGAIN) {
-            self.tried_at = Some(Instant::now());
-            self.listener = timeout(PATIENCE, listen(pool)).await.ok().and_then(Result::ok);
+    /// Asks for hints, if there are none and it was not asked lately.
+    async fn listen(&mut self, postgres: &Postgres) {
+        let options = postgres.options();
+        let was_tried = self.tried_at.is_some_and(|at| at.elapsed() < LISTEN_AGAIN);
+        if self.listener.is_some() || was_tried || options.get_port() == TRANSACTION_POOLER {
+            return;
         }
-        match &mut self.listener {
-            Some(listener) => match tokio::time::timeout_at(until, listener.try_recv()).await {
+        self.tried_at = Some(Instant::now());
+        let listen = async {
+            let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options.clone());
+            let mut listener = PgListener::connect_with(&pool).await?;
+            listener.listen("palisade_fleet").await?;
+            Ok::<_, sqlx::Error>(listener)
+        };
+        self.listener = timeout(LISTEN, listen).await.ok().and_then(Result::ok);
+    }
+
+    /// Waits for a hint, at most until then.
+    async fn wait(&mut self, until: Instant) {
+        if let Some(listener) = &mut self.listener {
+            match timeout_at(until, listener.try_recv()).await {
                 Err(_) | Ok(Ok(Some(_))) => return,
                 // The connection is gone.
                 Ok(Ok(None) | Err(_)) => self.listener = None,
-            },
-            None => {}
+            }
         }
-        tokio::time::sleep_until(until).await;
+        sleep_until(until).await;
     }
 }
 
-async fn listen(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen("palisade_fleet").await?;
-    Ok(listener)
+fn number(cursor: &str) -> i64 {
+    cursor.parse().unwrap_or(0)
 }
 
-async fn in_time<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, BusError> {
-    match timeout(PATIENCE, work).await {
-        Ok(answer) => answer.map_err(|error| BusError(format!("Postgres: {error}"))),
-        Err(_) => Err(BusError(format!("Postgres does not answer within {} s", PATIENCE.as_secs()))),
-    }
+fn said(error: StoreError) -> BusError {
+    BusError(error.to_string())
 }

@@ -2,6 +2,8 @@ use std::path::{Path, PathBuf};
 
 use sqlx::migrate::MigrateError;
 
+use super::postgres::Trouble;
+
 /// Why the database could not do what it was asked. Each names the file and the way out.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -28,12 +30,18 @@ pub enum StoreError {
     Row { path: PathBuf, id: String, what: String },
     #[error("{} failed: {source}; look at the disk and the kernel log", .path.display())]
     Sql { path: PathBuf, source: sqlx::Error },
+    #[error("{place}{trouble}")]
+    Postgres { place: String, trouble: Trouble },
 }
 
 impl StoreError {
     /// Whether the same call may succeed later with nothing changed in palisade.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, StoreError::Busy { .. } | StoreError::Full { .. })
+        match self {
+            StoreError::Busy { .. } | StoreError::Full { .. } => true,
+            StoreError::Postgres { trouble, .. } => trouble.is_retryable(),
+            _ => false,
+        }
     }
 
     /// What `source` means for the database at `path`.
