@@ -28,7 +28,7 @@ const CHANGES: u32 = 500;
 /// So long one call waits for messages of others.
 const WAIT: Duration = Duration::from_secs(10);
 /// Between attempts while a bus is away: at first, and at most, twice as long after each.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 /// Messages whose bans are over are deleted this often.
 const PRUNE: Duration = Duration::from_secs(3600);
 /// So long the reader may take to say whom the site serves.

@@ -2,7 +2,7 @@
 //! hands can neither shut out this host's visitors nor use up what its rules may block. Bans of this host
 //! always come first: one of another agent waits behind whatever is in force, and holds where it lasts longer.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use serde_json::{Value, json};
 
@@ -71,14 +71,19 @@ impl Decider {
     /// Takes decisions of other agents: active ones are bans, lifted ones let go again. Each is taken once,
     /// however often it comes.
     pub(super) async fn follow(&mut self, decisions: Vec<Decision>, now: Timestamp) -> Result<Value, Problem> {
-        let (mut known, mut new) = (0, 0);
+        // The record says what is known.
+        if !self.recorder.flush(PATIENCE).await {
+            return Err(Problem::Failed("bans of others wait: nothing can be recorded".into()));
+        }
+        let (mut known, mut new, mut seen) = (0, 0, HashSet::new());
         let (mut lifted, mut permits, mut recorded) = (vec![], vec![], vec![]);
         for decision in decisions {
             if decision.state == DecisionState::Lifted {
+                seen.insert(decision.id.clone());
                 // Bans before it in this batch are carried out first.
                 self.carry_out(&mut permits, &mut recorded, now).await;
                 if self.lift(decision, &mut lifted, now).await? { new += 1 } else { known += 1 }
-            } else if self.is_known(&decision).await? || recorded.iter().any(|one: &Decision| one.id == decision.id) {
+            } else if !seen.insert(decision.id.clone()) || self.is_known(&decision).await? {
                 known += 1;
             } else {
                 new += 1;
