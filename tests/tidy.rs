@@ -23,7 +23,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("record", &["event", "plugin"]),
     ("fleet", &["event", "memory", "record"]),
     ("show", &["event", "plugin", "record"]),
-    ("config", &["event", "tail", "parse", "detect", "triage", "decide", "respond", "memory", "record", "show", "fleet"]),
+    (
+        "config",
+        &["event", "tail", "parse", "detect", "triage", "decide", "respond", "memory", "record", "show", "fleet"],
+    ),
     ("cli", &["event", "plugin", "config", "pipeline"]),
     // It joins the rooms, so it sees them all; not the command line.
     (

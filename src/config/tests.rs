@@ -675,7 +675,8 @@ fn agents_share_only_with_a_key_and_something_that_all_reach() {
     let short = told("[fleet]\nkey = \"hunter2\"\n");
     assert!(short.contains("fleet.key: too short") && !short.contains("hunter2"), "{short}");
     assert!(told("agent = \"web 1\"\n").contains("agent: \"web 1\" is no name of an agent"));
-    let loaded = file(&format!("agent = \"web-1\"\n{redis}[fleet]\nshare = true\nkey = \"{key}\"\n")).expect("no mistake");
+    let loaded =
+        file(&format!("agent = \"web-1\"\n{redis}[fleet]\nshare = true\nkey = \"{key}\"\n")).expect("no mistake");
     assert_eq!(loaded.config.agent_name(), "web-1");
     assert!(!Config::default().agent_name().is_empty(), "the host's");
 }
@@ -836,13 +837,20 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         max_outbox_rows = 100000  # default
         max_unsent_rows = 5000000  # default
 
+        [fleet]
+        share = false  # default
+        key = ""  # default
+        through = "auto"  # default
+        take_from = ["*"]  # default
+        max_ban_secs = 2592000  # default
+
         [log]
         level = "debug"  # from PALISADE__LOG__LEVEL
         format = "auto"  # default
         max_size_mb = 10  # default
         max_files = 5  # default
 
-        # not set: detect.rules_dir, log.file, memory.redis_ca_file, memory.redis_url_file, reputation.abuseipdb_key_file, reputation.virustotal_key_file, respond.azure.batch_secs, respond.azure.client_secret_file, respond.cloudflare.token_file, respond.webhook.dead_letter, respond.webhook.key_file, store.database_ca_file, store.database_url_file
+        # not set: detect.rules_dir, fleet.key_file, log.file, memory.redis_ca_file, memory.redis_url_file, reputation.abuseipdb_key_file, reputation.virustotal_key_file, respond.azure.batch_secs, respond.azure.client_secret_file, respond.cloudflare.token_file, respond.webhook.dead_letter, respond.webhook.key_file, store.database_ca_file, store.database_url_file
     "#]];
     expected.assert_eq(&shown);
 }

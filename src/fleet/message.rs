@@ -242,7 +242,13 @@ impl Reader {
 impl Message {
     /// What this agent tells of a decision of its own; none if it is nobody else's business: simulated, of a
     /// list or another agent, over, or wider than agents share. `rules` are those of its finding.
-    pub fn of(decision: &Decision, origin: &str, rules: &[String], max_ban_secs: u64, now: Timestamp) -> Option<Message> {
+    pub fn of(
+        decision: &Decision,
+        origin: &str,
+        rules: &[String],
+        max_ban_secs: u64,
+        now: Timestamp,
+    ) -> Option<Message> {
         let is_own = decision.origin.is_empty() && !decision.simulated;
         let is_shared = is_own && matches!(decision.proposer, Proposer::Rules | Proposer::Operator);
         let what = match decision.state {

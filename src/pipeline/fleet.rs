@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::reader::Control;
 use crate::config::Config;
 use crate::event::{Decision, DecisionState, Timestamp};
-use crate::fleet::{Bus, BusError, Key, Message, PostgresBus, Posted, Reader, RedisBus, Refusal, Signed, Through};
+use crate::fleet::{Bus, BusError, Key, Message, Posted, PostgresBus, Reader, RedisBus, Refusal, Signed, Through};
 use crate::record::{Sqlite, StoreError};
 use crate::show::{Command, Request, Service, Services};
 use crate::tail::Waker;
@@ -386,7 +386,8 @@ impl Fleet {
         let mut problem = error.map(|error| format!("bans are not shared with other agents: {error}"));
         if figures.namesake {
             let name = &self.reader.name;
-            problem = Some(format!("another agent calls itself {name:?} too: bans of both are not shared; set `agent`"));
+            problem =
+                Some(format!("another agent calls itself {name:?} too: bans of both are not shared; set `agent`"));
         }
         let told = json!({
             "shares": true,

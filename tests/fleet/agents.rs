@@ -117,7 +117,8 @@ fn play(hub: &Namespace, carried: &str) {
     let written = spans.iter().map(|(_, written)| *written).max().unwrap_or_default();
     eprintln!(
         "from the first's ban to all: median {:?}, most {:?}; from the line to all: most {written:?}",
-        spans[spans.len() / 2].0, spans[spans.len() - 1].0
+        spans[spans.len() / 2].0,
+        spans[spans.len() - 1].0
     );
     let theirs = two.home.json(&["why", "198.51.100.3"])["decision"].clone();
     assert_eq!((&theirs["origin"], &theirs["proposer"]), (&"web-1".into(), &"fleet".into()), "{theirs:#}");
@@ -188,7 +189,11 @@ fn three_agents_on_one_redis_block_together_and_who_was_cut_off_catches_up() {
     let options = ["redis-server", "--bind", HUB, "--port", "6379", "--save", "", "--protected-mode", "no"];
     let command = hub.command(&options);
     let dir = tempfile::tempdir().unwrap();
-    let mut command = { let mut new = Command::new(&command[0]); new.args(&command[1..]); new };
+    let mut command = {
+        let mut new = Command::new(&command[0]);
+        new.args(&command[1..]);
+        new
+    };
     let _redis = Redis(command.current_dir(dir.path()).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
     play(&hub, &format!("[memory]\nredis_url = \"redis://{HUB}:6379\""));
 }

@@ -40,7 +40,10 @@ async fn contract(one: Arc<dyn Bus>, other: Arc<dyn Bus>) {
     assert!(!one.knows("5").await.unwrap(), "nothing is there yet");
 
     // Who waits is told at once.
-    let waiting = { let one = one.clone(); tokio::spawn(async move { one.take("", Duration::from_secs(20)).await }) };
+    let waiting = {
+        let one = one.clone();
+        tokio::spawn(async move { one.take("", Duration::from_secs(20)).await })
+    };
     tokio::time::sleep(Duration::from_millis(500)).await;
     let started = Instant::now();
     other.publish(&[banned("a", "0", "203.0.113.7/32")]).await.unwrap();
@@ -128,5 +131,19 @@ fn postgres_carries_messages() {
         let open = || Arc::new(PostgresBus::new(&config));
         contract(open(), open()).await;
         assert!(!open().knows("999999").await.unwrap(), "of another database");
+    });
+}
+
+#[test]
+fn postgres_carries_messages_through_a_pooler_that_passes_no_hints_on() {
+    if !postgres::pooler_or_skip("messages through a pooler") {
+        return;
+    }
+    let server = postgres::Server::start();
+    let pooler = postgres::Pooler::start(&server);
+    let config = StoreConfig { database_url: pooler.url(&server, &server.database()).into(), ..StoreConfig::default() };
+    run(async {
+        let open = || Arc::new(PostgresBus::new(&config));
+        contract(open(), open()).await;
     });
 }

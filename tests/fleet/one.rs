@@ -153,6 +153,8 @@ fn what_others_decide_is_followed_and_told_by_whom_and_bans_of_this_host_come_fi
     peer.publish(&[lifted("far", "5", "198.51.100.5/32")]);
     peer.decided("198.51.100.5", "near", "active");
     assert_eq!(peer.home.decisions().len(), decisions);
+    peer.append(&attack("198.51.100.5", 2));
+    assert_eq!(peer.decided("198.51.100.5", "", "active")["offences"], 0, "also as the record counts");
     assert_eq!(daemon.stop(), 0);
 }
 
@@ -211,6 +213,28 @@ fn forged_replayed_and_broken_messages_are_refused_and_counted() {
 }
 
 #[test]
+fn agents_share_nothing_unless_they_are_told_to() {
+    if !redis_or_skip("agents_share_nothing") {
+        return;
+    }
+    let server = Server::start();
+    let home = Home::new();
+    let log = home.path("access.log").display().to_string();
+    fs::write(&log, attack("198.51.100.7", 1)).unwrap();
+    home.configure(&format!(
+        "[memory]\nredis_url = \"{}\"\n[[source]]\npath = {log:?}\nstart = \"beginning\"\n",
+        server.url()
+    ));
+    let daemon = home.start();
+    eventually("it is banned", || (!home.decisions().is_empty()).then_some(()));
+    let status = home.status();
+    assert_eq!(status["services"]["fleet"]["shares"], false, "{status:#}");
+    assert!(status["healthy"] == true && status["services"]["fleet"]["advice"].is_string(), "{status:#}");
+    assert_eq!(server.ask(&["EXISTS", "palisade:1:fleet"]), ":0\r\n");
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[test]
 fn an_agent_in_wrong_hands_shuts_out_few_and_takes_nothing_from_this_hosts_own() {
     if !redis_or_skip("an_agent_in_wrong_hands") {
         return;
@@ -219,7 +243,8 @@ fn an_agent_in_wrong_hands_shuts_out_few_and_takes_nothing_from_this_hosts_own()
     // Twenty visitors, each served as people are.
     let visitors: Vec<String> = (1..=20).map(|n| format!("203.0.{n}.7")).collect();
     for page in 0..15 {
-        let lines: Vec<String> = visitors.iter().map(|from| line(from, &format!("GET /lamps/{page}.html"), 200)).collect();
+        let lines: Vec<String> =
+            visitors.iter().map(|from| line(from, &format!("GET /lamps/{page}.html"), 200)).collect();
         peer.append(&lines.concat());
     }
     let daemon = peer.home.start();
@@ -243,5 +268,7 @@ fn an_agent_in_wrong_hands_shuts_out_few_and_takes_nothing_from_this_hosts_own()
     assert!(states("active") <= 21, "{} are shut out", states("active"));
     let problems = peer.home.status()["problems"].to_string();
     assert!(problems.contains("blocks wait"), "{problems}");
+    peer.home.json(&["release"]);
+    eventually("all are released", || (states("active") == 121).then_some(()));
     assert_eq!(daemon.stop(), 0);
 }

@@ -10,7 +10,11 @@ fn key(text: &str) -> Key {
 }
 
 fn reader() -> Reader {
-    Reader { name: "web-2".into(), key: key("k"), config: FleetConfig { max_ban_secs: 86_400, ..FleetConfig::default() } }
+    Reader {
+        name: "web-2".into(),
+        key: key("k"),
+        config: FleetConfig { max_ban_secs: 86_400, ..FleetConfig::default() },
+    }
 }
 
 fn decision() -> Decision {
@@ -88,7 +92,11 @@ fn only_own_bans_that_reached_the_gate_are_told() {
         assert_eq!(tells(Decision { proposer, ..decision() }).is_some(), is_told, "{proposer:?}");
     }
     assert_eq!(tells(Decision { simulated: true, ..decision() }), None);
-    assert_eq!(tells(Decision { origin: "web-3".into(), ..decision() }), None, "what came from others does not go round");
+    assert_eq!(
+        tells(Decision { origin: "web-3".into(), ..decision() }),
+        None,
+        "what came from others does not go round"
+    );
     assert_eq!(tells(Decision { expires_at: NOW, ..decision() }), None);
     let of = |target: &str| Decision { target: target.parse().unwrap(), ..decision() };
     assert!(tells(of("203.0.113.0/24")).is_some() && tells(of("203.0.112.0/23")).is_none());

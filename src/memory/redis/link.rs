@@ -323,7 +323,10 @@ pub async fn connect(config: &MemoryConfig) -> Result<MultiplexedConnection, Tro
     let options = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
     let connecting = timeout(CONNECT, client.get_multiplexed_async_connection_with_config(&options));
     let silent = |_| {
-        Trouble::Unreachable(format!("no log-in within {} s; rediss:// is with TLS, redis:// without", CONNECT.as_secs()))
+        Trouble::Unreachable(format!(
+            "no log-in within {} s; rediss:// is with TLS, redis:// without",
+            CONNECT.as_secs()
+        ))
     };
     connecting.await.map_err(silent)?.map_err(|error| Trouble::of(&error))
 }

@@ -210,7 +210,7 @@ impl Decider {
 
     /// Bans of other agents whose place one of this host took wait behind it.
     pub(super) fn put_behind(&mut self, replaced: Vec<Permit>, now: Timestamp) {
-        let mut ids = vec![];
+        let (mut waiting, mut ended) = (vec![], vec![]);
         for permit in replaced {
             let (id, target, expires_at) = (permit.id().to_owned(), permit.target(), permit.expires_at());
             let ground = Ground { category: permit.category(), ..Ground::default() };
@@ -218,12 +218,15 @@ impl Decider {
             let at = Timestamp(expires_at.0.saturating_sub_unsigned(duration_secs.saturating_mul(1000)));
             let proposal =
                 Proposal { id: id.clone(), target, proposer: Proposer::Fleet, ground, at, duration_secs, offences: 0 };
-            if self.fleet.wait(proposal, None) {
-                ids.push(id);
-            }
+            if self.fleet.wait(proposal, None) { waiting.push(id) } else { ended.push(id) }
         }
-        if !ids.is_empty() {
-            self.change(ids, DecisionState::Held, BEHIND, now);
+        for (ids, state, note) in [
+            (waiting, DecisionState::Held, BEHIND),
+            (ended, DecisionState::Lifted, "another ban took its place, and too many wait"),
+        ] {
+            if !ids.is_empty() {
+                self.change(ids, state, note, now);
+            }
         }
     }
 
@@ -234,7 +237,7 @@ impl Decider {
         while let Some(Waiting { proposal, why }) = self.fleet.waiting.pop_front() {
             let in_batch = permits.iter().any(|permit| permit.target() == proposal.target);
             // What holds one holds all.
-        if is_full || in_batch || self.active.contains_key(&proposal.target) {
+            if is_full || in_batch || self.active.contains_key(&proposal.target) {
                 kept.push_back(Waiting { proposal, why });
                 continue;
             }

@@ -98,6 +98,10 @@ impl Decider {
         let of_fleet = self.fleet.release();
         let held = std::mem::take(&mut self.held).into_iter().map(|held| held.proposal);
         for proposal in held.chain(of_fleet) {
+            if proposal.proposer == Proposer::Fleet && self.active.contains_key(&proposal.target) {
+                self.fleet.wait(proposal, None);
+                continue;
+            }
             if self.is_blocked_longer(&proposal) {
                 settled.push((proposal.id, DecisionState::Refused, BLOCKED_ALREADY.into()));
                 continue;
