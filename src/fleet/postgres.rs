@@ -14,13 +14,11 @@ use crate::record::{Postgres, StoreConfig, StoreError};
 /// Messages that are taken at once.
 const PAGE: i64 = 200;
 /// The table is looked at this often, whether or not there is a hint that it has something new.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(300);
 /// So long asking for hints may take, ...
 const LISTEN: Duration = Duration::from_secs(5);
 /// ... and where there are none, they are asked for again after so long.
 const LISTEN_AGAIN: Duration = Duration::from_secs(60);
-/// Where Supabase's transaction pooler is, which passes no hints on.
-const TRANSACTION_POOLER: u16 = 6543;
 
 /// Agents with the same database.
 pub struct PostgresBus {
@@ -105,12 +103,15 @@ impl Bus for PostgresBus {
 impl Hints {
     /// Asks for hints, if there are none and it was not asked lately.
     async fn listen(&mut self, postgres: &Postgres) {
-        let options = postgres.options();
         let was_tried = self.tried_at.is_some_and(|at| at.elapsed() < LISTEN_AGAIN);
-        if self.listener.is_some() || was_tried || options.get_port() == TRANSACTION_POOLER {
+        if self.listener.is_some() || was_tried {
             return;
         }
         self.tried_at = Some(Instant::now());
+        if !matches!(postgres.is_direct().await, Ok(true)) {
+            return;
+        }
+        let options = postgres.options();
         let listen = async {
             let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options.clone());
             let mut listener = PgListener::connect_with(&pool).await?;

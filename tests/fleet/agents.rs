@@ -165,7 +165,7 @@ fn play(hub: &Namespace, carried: &str) {
     eprintln!("what it missed is there {:?} after the cable", up.elapsed());
 
     // Who was stopped catches up too, and nobody holds anything twice.
-    assert_eq!(one.blocks("198.51.100.3"), true);
+    assert!(one.blocks("198.51.100.3"));
     for agent in &agents {
         let bans = agent.home.json(&["banned"]);
         let mut targets: Vec<&str> = bans.as_array().unwrap().iter().filter_map(|ban| ban["target"].as_str()).collect();

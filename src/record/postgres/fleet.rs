@@ -1,5 +1,6 @@
 //! Messages that agents leave for each other.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use sqlx::Row;
@@ -54,6 +55,22 @@ impl Postgres {
             query("SELECT max(number) FROM palisade.fleet_messages").fetch_one(connection).await?.try_get(0)
         })
         .await
+    }
+
+    /// Whether the server itself is at the address that is dialled. Only then may a session listen: a pooler
+    /// would hand it, and what it hears, to somebody else.
+    pub async fn is_direct(&self) -> Result<bool, StoreError> {
+        let asked = self.transaction(READ, PATIENCE, async |connection| {
+            let row = query("SELECT host(inet_server_addr()), inet_server_port()").fetch_one(connection).await?;
+            Ok((row.try_get::<Option<String>, _>(0)?, row.try_get::<Option<i32>, _>(1)?))
+        });
+        let (address, port) = asked.await?;
+        let options = self.options();
+        let dialled = tokio::net::lookup_host((options.get_host(), options.get_port())).await;
+        let is_it = |dialled: SocketAddr| {
+            address.as_deref() == Some(&*dialled.ip().to_string()) && port == Some(i32::from(dialled.port()))
+        };
+        Ok(options.get_socket().is_none() && dialled.is_ok_and(|mut dialled| dialled.any(is_it)))
     }
 
     /// Deletes messages whose end has come; gives their number.
