@@ -13,6 +13,8 @@ pub mod plugin;
 pub mod decide;
 // Events → findings: rules, windows, client scores.
 pub mod detect;
+// What agents tell each other of their bans.
+pub mod fleet;
 // What is remembered of a client for an hour.
 pub mod memory;
 // A line → an event that borrows from it.

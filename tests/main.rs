@@ -8,6 +8,7 @@ mod azure;
 mod crowdsec;
 mod daemon;
 mod docker;
+mod fleet;
 mod import;
 mod memory;
 mod postgres;

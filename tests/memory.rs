@@ -2,7 +2,7 @@
 
 mod contract;
 mod outage;
-mod server;
+pub mod server;
 
 use std::future::Future;
 use std::net::Ipv4Addr;

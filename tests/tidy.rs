@@ -21,15 +21,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("respond", &["event", "plugin", "decide::Permit"]),
     ("memory", &["event", "plugin"]),
     ("record", &["event", "plugin"]),
+    ("fleet", &["event", "memory", "record"]),
     ("show", &["event", "plugin", "record"]),
-    ("config", &["event", "tail", "parse", "detect", "triage", "decide", "respond", "memory", "record", "show"]),
+    (
+        "config",
+        &["event", "tail", "parse", "detect", "triage", "decide", "respond", "memory", "record", "show", "fleet"],
+    ),
     ("cli", &["event", "plugin", "config", "pipeline"]),
     // It joins the rooms, so it sees them all; not the command line.
     (
         "pipeline",
         &[
             "event", "plugin", "tail", "parse", "detect", "triage", "decide", "respond", "memory", "record", "show",
-            "config",
+            "fleet", "config",
         ],
     ),
 ];

@@ -158,6 +158,13 @@ pub fn status(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
         if !waiting.is_empty() {
             writeln!(out, "  changed, and needs a restart: {}", waiting.join(", "))?;
         }
+        let fleet = &status["services"]["fleet"];
+        if fleet["shares"] == true {
+            let agents = fleet["agents"].as_object().map_or(0, serde_json::Map::len);
+            let (through, agent) = (text(&fleet["through"]), text(&fleet["agent"]));
+            let (sent, taken) = (&fleet["sent"], &fleet["taken"]);
+            writeln!(out, "  fleet: {agent} through {through}, {agents} others heard of, {sent} told, {taken} taken")?;
+        }
         for (name, service) in status["services"].as_object().into_iter().flatten() {
             if service["entries"].is_number() {
                 writeln!(

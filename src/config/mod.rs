@@ -28,7 +28,7 @@ use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{decide, detect, memory, record, respond, tail, triage};
+use crate::{decide, detect, fleet, memory, record, respond, tail, triage};
 
 /// Everything that can be set, each room's part under its own table. `Default` is what root gets
 /// without any file.
@@ -70,6 +70,7 @@ pub struct Config {
     pub reputation: triage::ReputationConfig,
     pub memory: memory::MemoryConfig,
     pub store: record::StoreConfig,
+    pub fleet: fleet::FleetConfig,
     pub log: LogConfig,
 }
 
@@ -107,6 +108,7 @@ impl Default for Config {
             reputation: Default::default(),
             memory: Default::default(),
             store: Default::default(),
+            fleet: Default::default(),
             log: Default::default(),
         }
     }
@@ -116,6 +118,16 @@ impl Default for Config {
 const LOCAL: &str = "local";
 
 impl Config {
+    /// What this agent is called among others: as configured, else as the host is.
+    pub fn agent_name(&self) -> String {
+        if !self.agent.is_empty() {
+            return self.agent.clone();
+        }
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let host = host.trim();
+        if host.is_empty() { "localhost".into() } else { host.to_owned() }
+    }
+
     /// The zone of log times that name none.
     ///
     /// # Errors

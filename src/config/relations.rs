@@ -8,6 +8,7 @@ use super::check::quoted;
 use super::mistake::{Mistake, Origin, did_you_mean};
 use super::{Config, Known};
 use crate::event::Timestamp;
+use crate::fleet::{self, FleetConfig, Through};
 use crate::parse;
 use crate::tail::Stream;
 use crate::triage;
@@ -81,6 +82,7 @@ pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known
         ("store.keep_totals_days", store.keep_totals_days),
     );
     report.in_order(("store.keep_days", store.keep_days), ("store.keep_totals_days", store.keep_totals_days));
+    check_fleet(config, &mut report);
 
     if config.zone().is_err() {
         let name = quoted(&config.timezone);
@@ -179,6 +181,40 @@ pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known
     }
     let found = report.found;
     mistakes.extend(found);
+}
+
+/// Whether agents can share what they are told to share.
+fn check_fleet(config: &Config, report: &mut Report<'_>) {
+    let fleet = &config.fleet;
+    if !config.agent.is_empty() && !fleet::is_name(&config.agent) {
+        let why = "is no name of an agent: at most 64 letters, digits, `-`, `.` and `_`";
+        report.add("agent", "agent", format!("{} {why}", quoted(&config.agent)));
+    }
+    if !fleet.key.is_empty() && fleet.key_file.is_some() {
+        report.add("fleet.key_file", "fleet.key_file", "`key` is set too; remove one of the two".into());
+    }
+    let least = FleetConfig::MIN_KEY_BYTES;
+    if !fleet.key.is_empty() && fleet.key.reveal().len() < least {
+        // What it is is not repeated.
+        let why = format!("too short: at least {least} characters, such as `openssl rand -hex 32` gives");
+        report.add("fleet.key", "fleet.key", why);
+    }
+    if !fleet.share {
+        return;
+    }
+    if fleet.key.is_empty() && fleet.key_file.is_none() {
+        let why = "needs fleet.key or fleet.key_file, the same for all agents: what is not signed is not believed";
+        report.add("fleet.share", "fleet.share", why.into());
+    }
+    let (redis, postgres) = (config.memory.is_shared(), config.store.is_shared());
+    let (is_there, needs) = match fleet.through {
+        Through::Auto => (redis || postgres, "memory.redis_url or store.database_url"),
+        Through::Redis => (redis, "memory.redis_url"),
+        Through::Postgres => (postgres, "store.database_url"),
+    };
+    if !is_there {
+        report.add("fleet.share", "fleet.share", format!("needs {needs}, which all agents reach"));
+    }
 }
 
 struct Report<'a> {

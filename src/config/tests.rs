@@ -630,6 +630,7 @@ fn the_example_is_true() {
     assert_eq!(whole.memory.redis_url_file.take(), Some("/etc/palisade/redis_url".into()));
     assert_eq!(whole.memory.redis_ca_file.take(), Some("/etc/palisade/redis-ca.pem".into()));
     assert_eq!(whole.store.database_url_file.take(), Some("/etc/palisade/database_url".into()));
+    assert_eq!(whole.fleet.key_file.take(), Some("/etc/palisade/fleet.key".into()));
     assert_eq!(whole.store.database_ca_file.take(), Some("/etc/palisade/database-ca.pem".into()));
     assert_eq!(whole.respond.azure.batch_secs.take(), Some(5));
     assert_eq!(whole.respond.azure.client_secret_file.take(), Some("/etc/palisade/azure.key".into()));
@@ -663,6 +664,25 @@ fn the_password_of_redis_is_shown_nowhere() {
     assert!(told.contains("memory.redis_url: no URL such as") && !told.contains("hunter2"), "{told}");
     let named = root(&[], &[("PALISADE__MEMORY__REDIS_URL", "redis://:hunter2@127.0.0.1")]).expect("no mistake");
     assert_eq!(named.config.memory.redis_url.reveal(), "redis://:hunter2@127.0.0.1");
+}
+
+#[test]
+fn agents_share_only_with_a_key_and_something_that_all_reach() {
+    let key = "0123456789abcdef0123456789abcdef";
+    let redis = "[memory]\nredis_url = \"redis://127.0.0.1\"\n";
+    let told = |text: &str| file(text).expect_err("a mistake").to_string();
+    assert!(told("[fleet]\nshare = true\n").contains("fleet.share: needs fleet.key or fleet.key_file"));
+    let alone = told(&format!("[fleet]\nshare = true\nkey = \"{key}\"\n"));
+    assert!(alone.contains("fleet.share: needs memory.redis_url or store.database_url"), "{alone}");
+    let other = told(&format!("{redis}[fleet]\nshare = true\nkey = \"{key}\"\nthrough = \"postgres\"\n"));
+    assert!(other.contains("fleet.share: needs store.database_url"), "{other}");
+    let short = told("[fleet]\nkey = \"hunter2\"\n");
+    assert!(short.contains("fleet.key: too short") && !short.contains("hunter2"), "{short}");
+    assert!(told("agent = \"web 1\"\n").contains("agent: \"web 1\" is no name of an agent"));
+    let loaded =
+        file(&format!("agent = \"web-1\"\n{redis}[fleet]\nshare = true\nkey = \"{key}\"\n")).expect("no mistake");
+    assert_eq!(loaded.config.agent_name(), "web-1");
+    assert!(!Config::default().agent_name().is_empty(), "the host's");
 }
 
 #[test]
@@ -824,13 +844,20 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         max_outbox_rows = 100000  # default
         max_unsent_rows = 5000000  # default
 
+        [fleet]
+        share = false  # default
+        key = ""  # default
+        through = "auto"  # default
+        take_from = ["*"]  # default
+        max_ban_secs = 2592000  # default
+
         [log]
         level = "debug"  # from PALISADE__LOG__LEVEL
         format = "auto"  # default
         max_size_mb = 10  # default
         max_files = 5  # default
 
-        # not set: detect.rules_dir, log.file, memory.redis_ca_file, memory.redis_url_file, reputation.abuseipdb_key_file, reputation.virustotal_key_file, respond.azure.batch_secs, respond.azure.client_secret_file, respond.cloudflare.token_file, respond.webhook.dead_letter, respond.webhook.key_file, store.database_ca_file, store.database_url_file
+        # not set: detect.rules_dir, fleet.key_file, log.file, memory.redis_ca_file, memory.redis_url_file, reputation.abuseipdb_key_file, reputation.virustotal_key_file, respond.azure.batch_secs, respond.azure.client_secret_file, respond.cloudflare.token_file, respond.webhook.dead_letter, respond.webhook.key_file, store.database_ca_file, store.database_url_file
     "#]];
     expected.assert_eq(&shown);
 }

@@ -134,6 +134,8 @@ pub enum Refusal {
     TooWide(u8),
     #[error("it ended before it could begin")]
     Over,
+    #[error("as many bans as there is room for are in force")]
+    Full,
     #[error("held: {0} new blocks in a minute are the limit")]
     TooMany(u32),
     #[error(
@@ -176,6 +178,7 @@ impl Refusal {
             Refusal::VerifiedCrawler => "verified_crawler",
             Refusal::TooWide(_) => "too_wide",
             Refusal::Over => "over",
+            Refusal::Full => "full",
             Refusal::TooMany(_) => "too_many",
             Refusal::TooManyServed(_) => "too_many_served",
             Refusal::TooManyOfNetwork(_) => "too_many_of_network",

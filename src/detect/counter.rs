@@ -237,6 +237,17 @@ impl Counter {
         (!clients.any(is_served)).then_some(network)
     }
 
+    /// Whether a client in `network` is one that the site serves well, as it does people who read.
+    pub fn serves(&self, network: IpNet, v6_prefix: u8) -> bool {
+        let is_visitor = |client: &Client| client.is_well_served() && !client.is_busy();
+        let client = ClientKey::of(network.addr(), v6_prefix);
+        if network.prefix_len() >= client.network().prefix_len() {
+            return self.clients.get(client.bits()).is_some_and(is_visitor);
+        }
+        let is_inside = |key| network.contains(&ClientKey::from_bits(key, v6_prefix).network().addr());
+        self.clients.iter().any(|(key, _, client)| is_visitor(client) && is_inside(key))
+    }
+
     /// Forgets that anybody is banned; flags, points and offences stay.
     pub fn forget_bans(&mut self) {
         self.clients.values_mut().for_each(|client| client.banned_until = 0);

@@ -30,6 +30,8 @@ pub enum Proposer {
     Imported,
     /// A ban that was in force when the daemon stopped.
     Restored,
+    /// Another agent, which has decided so for itself.
+    Fleet,
 }
 
 impl Proposer {
@@ -39,13 +41,14 @@ impl Proposer {
             Proposer::Operator => "operator",
             Proposer::Imported => "imported",
             Proposer::Restored => "restored",
+            Proposer::Fleet => "fleet",
         }
     }
 
     /// The proposer called `name`.
     pub fn parse(name: &str) -> Option<Proposer> {
         use Proposer::*;
-        [Rules, Operator, Imported, Restored].into_iter().find(|proposer| proposer.as_str() == name)
+        [Rules, Operator, Imported, Restored, Fleet].into_iter().find(|proposer| proposer.as_str() == name)
     }
 }
 
@@ -78,6 +81,8 @@ pub struct Decision {
     /// The gate's reason when refused or held, or who lifted it.
     pub note: String,
     pub offences: u32,
+    /// The agent that decided; empty: this one.
+    pub origin: String,
 }
 
 impl Decision {

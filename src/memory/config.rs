@@ -47,6 +47,11 @@ impl Default for MemoryConfig {
 }
 
 impl MemoryConfig {
+    /// Whether agents share a Redis.
+    pub fn is_shared(&self) -> bool {
+        !self.redis_url.is_empty() || self.redis_url_file.is_some()
+    }
+
     /// What is wrong with `redis_url`, which is not repeated: it holds a password.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ use serde::Serialize;
 pub use config::MemoryConfig;
 pub use entry::{Confidences, Entry, LAST, PATHS, Remembered, Risk, Summary};
 pub use in_process::InProcess;
-pub use redis::Redis;
+pub use redis::{Redis, Trouble, connect};
 
 use crate::event::{ClientKey, Finding};
 
@@ -126,9 +126,5 @@ pub struct MemoryState {
 ///
 /// Must be called in a tokio runtime if Redis is configured: a task of it keeps the connection.
 pub fn open(config: &MemoryConfig) -> Arc<dyn Memory> {
-    if config.redis_url.is_empty() && config.redis_url_file.is_none() {
-        Arc::new(InProcess::new(config))
-    } else {
-        Arc::new(Redis::new(config))
-    }
+    if config.is_shared() { Arc::new(Redis::new(config)) } else { Arc::new(InProcess::new(config)) }
 }

@@ -18,6 +18,8 @@ use super::{
 use crate::event::{ClientKey, Finding, Timestamp};
 use backlog::Kept;
 use link::Link;
+pub use link::connect;
+pub use trouble::Trouble;
 
 /// What is known of clients, and values by drawer, shared by all agents that name the same Redis.
 pub struct Redis {
@@ -34,9 +36,6 @@ pub struct Redis {
 impl Redis {
     /// Usable at once; connects in the background. Must be called in a tokio runtime.
     pub fn new(config: &MemoryConfig) -> Redis {
-        // Were two providers linked, the first TLS connection would panic for want of a choice. Another
-        // part may have made it.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let link = Arc::new(Link::new(config.clone()));
         Redis {
             keeper: tokio::spawn(link::keep(link.clone())),

@@ -13,11 +13,12 @@ use ipnet::IpNet;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::crawlers::{Crawlers, SystemResolver};
 use super::decider::{Decider, Given};
 use super::discover::ServerLogs;
+use super::fleet::{self, Fleet};
 use super::known::line_time;
 use super::names::{Names, Resolved};
 use super::reader::{Control, REPORTS, Reader, ReaderStatus};
@@ -170,6 +171,15 @@ pub async fn run(
     let mut decider = Decider::new(given)?;
     decider.restore().await?;
     let (services, services_seen) = watch::channel(show::Services::new());
+    // What a reload leaves alone.
+    let mut beside = JoinSet::new();
+    if config.fleet.share {
+        let road = (controls.clone(), waker.clone());
+        let fleet = Fleet::new(&config, store.clone(), commands.clone(), road, services.clone())?;
+        beside.spawn(fleet.run());
+    } else {
+        fleet::alone(&config, &services);
+    }
     let look_again = Arc::new(Notify::new());
     let watching = watch_surroundings(settings.clone(), allowed_seen, names, surroundings, look_again.clone());
     let watching = tokio::spawn(watching);
@@ -216,6 +226,7 @@ pub async fn run(
     keeping.abort();
     let _ = keeping.await;
     bouncers.abort();
+    beside.shutdown().await;
     monitored.abort();
     watching.abort();
     pruning.abort();

@@ -14,6 +14,7 @@ pub mod discover;
 pub mod erase;
 mod explain;
 pub mod fail2ban;
+mod fleet;
 pub mod history;
 pub mod judge;
 mod known;

@@ -230,13 +230,18 @@ mod tests {
     fn services_are_those_that_the_configuration_names() {
         let mut config = Config::default();
         config.memory.redis_url = crate::event::Secret::from("rediss://default:p@ss@redis.example.org:6379".to_owned());
+        config.store.database_url = crate::event::Secret::from("postgres://p:p@198.51.100.3:5432/d".to_owned());
         config.tier =
             vec![toml::from_str("name = \"t\"\nprovider = \"ollama\"\nurl = \"http://[2001:db8::7]:11434\"").unwrap()];
         let told = Arc::new(Told::default());
         told.say("api.abuseipdb.com", &["198.51.100.1"]);
         told.say("redis.example.org", &["198.51.100.2"]);
         let services = Names::of(&config, told.clone()).resolve(Instant::now()).services;
-        assert_eq!(shown(&services), ["198.51.100.2", "2001:db8::7"], "who has no key is not talked to");
+        assert_eq!(
+            shown(&services),
+            ["198.51.100.2", "198.51.100.3", "2001:db8::7"],
+            "who has no key is not talked to"
+        );
         config.reputation.abuseipdb_key = crate::event::Secret::from("k".to_owned());
         let services = Names::of(&config, told).resolve(Instant::now()).services;
         assert!(shown(&services).contains(&"198.51.100.1".into()), "{services:?}");

@@ -7,8 +7,9 @@ use std::sync::mpsc::{Receiver, Sender as ReplySender};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::discover::ServerLogs;
 use super::judge::{Batch, Judge, Lines, Origin, Reading, Text, look, network_proposal, proposal};
@@ -75,6 +76,8 @@ pub enum Control {
     Pardon(ClientKey),
     /// What is counted of a client?
     Client(ClientKey, ReplySender<Option<Client>>),
+    /// In which of these networks is anybody whom the site serves well? IPv6 clients are networks of this length.
+    Served(Vec<IpNet>, u8, oneshot::Sender<Vec<bool>>),
     /// New settings and rules; counting goes on.
     Reload(Box<Config>, Arc<Ruleset>),
     /// Save and end.
@@ -292,6 +295,11 @@ impl Reader {
             Control::Client(client, reply) => {
                 // Nobody waits for it any more: no harm.
                 let _ = reply.send(self.judge.counter.client(client).cloned());
+            }
+            Control::Served(networks, v6_prefix, reply) => {
+                let counter = &self.judge.counter;
+                // Nobody waits for it any more: no harm.
+                let _ = reply.send(networks.iter().map(|network| counter.serves(*network, v6_prefix)).collect());
             }
             Control::Reload(config, rules) => {
                 self.judge.reload(&config, rules);

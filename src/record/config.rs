@@ -68,6 +68,11 @@ impl StoreConfig {
     pub fn keeps_pseudonyms(&self) -> bool {
         self.addresses == Addresses::Pseudonyms
     }
+
+    /// Whether agents share a Postgres.
+    pub fn is_shared(&self) -> bool {
+        !self.database_url.is_empty() || self.database_url_file.is_some()
+    }
 }
 
 impl Default for StoreConfig {

@@ -61,6 +61,7 @@ pub fn decision(id: &str, target: &str, state: DecisionState) -> Decision {
         state,
         note: String::new(),
         offences: 2,
+        origin: String::new(),
     }
 }
 

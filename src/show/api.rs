@@ -349,6 +349,7 @@ pub fn decision(decision: &Decision) -> Value {
         "permanent": decision.is_permanent(),
         "offences": decision.offences,
         "note": decision.note,
+        "origin": decision.origin,
     })
 }
 

@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::event::VerdictClass;
+use crate::event::{Decision, VerdictClass};
 use crate::record::{Sqlite, StoreError};
 
 pub use api::{MAX_IMPORT, decision, service};
@@ -39,6 +39,10 @@ pub enum Command {
     Import {
         bans: Vec<(IpNet, Option<u64>)>,
         reason: String,
+    },
+    /// What other agents decided, in their order: active ones are bans, lifted ones are let go again.
+    Fleet {
+        decisions: Vec<Decision>,
     },
     /// Lift the bans that touch `target`; none: all.
     Unban {

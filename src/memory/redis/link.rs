@@ -175,39 +175,11 @@ impl Link {
 
     /// A connection over which everything that is needed works.
     async fn connect(&self) -> Result<MultiplexedConnection, Trouble> {
-        let url = self.url()?;
-        let client = match &self.config.redis_ca_file {
-            None => Client::open(url),
-            Some(path) => {
-                let unreadable = |error| Trouble::Refused(format!("memory.redis_ca_file cannot be read: {error}"));
-                let root_cert = Some(std::fs::read(path).map_err(unreadable)?);
-                Client::build_with_tls(url, TlsCertificates { client_tls: None, root_cert })
-            }
-        };
-        let client = client.map_err(|error| Trouble::of(&error))?;
-        // Deadlines are ours: its own would end calls without our notice.
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let connecting = timeout(CONNECT, client.get_multiplexed_async_connection_with_config(&config));
-        let silent = |_| {
-            Trouble::Unreachable(format!(
-                "no log-in within {} s; rediss:// is with TLS, redis:// without",
-                CONNECT.as_secs()
-            ))
-        };
-        let connected = connecting.await.map_err(silent)?;
-        let mut connection = connected.map_err(|error| Trouble::of(&error))?;
+        let mut connection = connect(&self.config).await?;
         let mut probe = pipe();
         push_replace(&mut probe, &self.key("probe", "1"), b"", "1", RETRY);
         answers(&mut connection, &mut probe, self.deadline).await?;
         Ok(connection)
-    }
-
-    fn url(&self) -> Result<String, Trouble> {
-        let Some(path) = &self.config.redis_url_file else { return Ok(self.config.redis_url.reveal().to_owned()) };
-        match std::fs::read_to_string(path) {
-            Ok(text) => Ok(text.trim().to_owned()),
-            Err(error) => Err(Trouble::Refused(format!("memory.redis_url_file cannot be read: {error}"))),
-        }
     }
 
     /// Brings changes to Redis until the connection is given up; says why it is.
@@ -326,6 +298,44 @@ impl Link {
 
     fn line(&self) -> MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection to the Redis of `config`, which waits for answers as long as its caller does.
+///
+/// # Errors
+/// There is none, or it lets nobody in. It holds neither the URL nor the password.
+pub async fn connect(config: &MemoryConfig) -> Result<MultiplexedConnection, Trouble> {
+    // Were two providers linked, the first TLS connection would panic for want of a choice. Another part may
+    // have made it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let url = url(config)?;
+    let client = match &config.redis_ca_file {
+        None => Client::open(url),
+        Some(path) => {
+            let unreadable = |error| Trouble::Refused(format!("memory.redis_ca_file cannot be read: {error}"));
+            let root_cert = Some(std::fs::read(path).map_err(unreadable)?);
+            Client::build_with_tls(url, TlsCertificates { client_tls: None, root_cert })
+        }
+    };
+    let client = client.map_err(|error| Trouble::of(&error))?;
+    // Deadlines are ours: its own would end calls without our notice.
+    let options = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+    let connecting = timeout(CONNECT, client.get_multiplexed_async_connection_with_config(&options));
+    let silent = |_| {
+        Trouble::Unreachable(format!(
+            "no log-in within {} s; rediss:// is with TLS, redis:// without",
+            CONNECT.as_secs()
+        ))
+    };
+    connecting.await.map_err(silent)?.map_err(|error| Trouble::of(&error))
+}
+
+fn url(config: &MemoryConfig) -> Result<String, Trouble> {
+    let Some(path) = &config.redis_url_file else { return Ok(config.redis_url.reveal().to_owned()) };
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(error) => Err(Trouble::Refused(format!("memory.redis_url_file cannot be read: {error}"))),
     }
 }
 

@@ -32,6 +32,10 @@ pub(super) struct Held {
 
 impl Decider {
     pub(super) fn hold(&mut self, proposal: Proposal, why: Option<Refusal>) {
+        if proposal.proposer == Proposer::Fleet {
+            self.fleet.wait(proposal, why);
+            return;
+        }
         if self.held.len() == MAX_HELD {
             self.given_up.extend(self.held.pop_front().map(|held| held.proposal.id));
             self.troubles.insert("held", format!("more than {MAX_HELD} blocks are held; the oldest are given up"));
@@ -91,7 +95,13 @@ impl Decider {
         self.look_around();
         let (mut permits, mut settled, mut refused, mut kept) = (vec![], vec![], vec![], vec![]);
         let mut unlimited = Blasts::default();
-        for Held { proposal, .. } in std::mem::take(&mut self.held) {
+        let of_fleet = self.fleet.release();
+        let held = std::mem::take(&mut self.held).into_iter().map(|held| held.proposal);
+        for proposal in held.chain(of_fleet) {
+            if proposal.proposer == Proposer::Fleet && self.active.contains_key(&proposal.target) {
+                self.fleet.wait(proposal, None);
+                continue;
+            }
             if self.is_blocked_longer(&proposal) {
                 settled.push((proposal.id, DecisionState::Refused, BLOCKED_ALREADY.into()));
                 continue;
@@ -103,6 +113,9 @@ impl Decider {
                     let note = self.with_reach("released by an operator".into(), &proposal.ground);
                     settled.push((proposal.id, DecisionState::Active, note));
                     permits.push(permit);
+                }
+                Err(refusal) if refusal.is_temporary() && proposal.proposer == Proposer::Fleet => {
+                    self.fleet.wait(proposal, Some(refusal));
                 }
                 Err(refusal) if refusal.is_temporary() => kept.push(Held { proposal, why: Some(refusal) }),
                 Err(refusal) => {
@@ -124,7 +137,10 @@ impl Decider {
     /// What is held and why, and what to do about it.
     pub(super) fn holding(&self) -> (Value, Option<String>) {
         let mut reasons: BTreeMap<&str, (usize, String)> = BTreeMap::new();
-        for Held { why, .. } in &self.held {
+        let own = self.held.iter().map(|held| held.why.as_ref());
+        let all = own.chain(self.fleet.held().map(Some));
+        let count = all.clone().count();
+        for why in all {
             let (word, said) = match why {
                 Some(refusal) => (refusal.as_str(), refusal.to_string()),
                 None => ("restart", "held since before the restart".into()),
@@ -134,7 +150,7 @@ impl Decider {
         let mut why: Vec<&str> = reasons.values().map(|(_, said)| said.as_str()).collect();
         why.dedup();
         let problem = (!why.is_empty()).then(|| {
-            let (count, why) = (self.held.len(), why.join("; "));
+            let why = why.join("; ");
             format!("{count} blocks wait: {why}; look at them, then `palisade release` carries them out at once")
         });
         let reasons = reasons.iter().map(|(word, (count, why))| json!({ "reason": word, "count": count, "why": why }));

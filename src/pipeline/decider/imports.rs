@@ -14,7 +14,7 @@ use crate::show::Problem;
 
 /// No list brings the bans in force beyond this. The firewall's sets take 131,072 targets, and who
 /// attacks now must find room.
-const MAX_IN_FORCE: usize = 100_000;
+pub(super) const MAX_IN_FORCE: usize = 100_000;
 /// Targets named with each reason of a refusal.
 const EXAMPLES: usize = 10;
 
@@ -54,7 +54,8 @@ impl Decider {
         };
         let (mut permits, mut decisions, mut prolonged, mut already) = (vec![], vec![], vec![], 0);
         for (target, duration_secs) in longest {
-            let held = self.active.get(&target);
+            // What another agent wants shut out ends when it says so.
+            let held = self.active.get(&target).filter(|held| held.proposer() != Proposer::Fleet);
             if held.is_some_and(|held| held.expires_at() >= now.plus_secs(duration_secs)) {
                 already += 1;
                 continue;

@@ -5,6 +5,7 @@
 mod claims;
 mod corrections;
 mod doubts;
+mod fleet;
 mod held;
 mod imports;
 mod mode;
@@ -118,6 +119,8 @@ pub struct Decider {
     active: HashMap<IpNet, Permit>,
     responders: Responders,
     held: VecDeque<held::Held>,
+    /// What other agents decided.
+    fleet: fleet::Fleet,
     /// Those that wait until it is known whether the client is what it claims.
     doubtful: Vec<claims::Doubtful>,
     /// Findings that models are asked about.
@@ -166,6 +169,7 @@ impl Decider {
             active: HashMap::new(),
             responders,
             held: VecDeque::new(),
+            fleet: fleet::Fleet::default(),
             doubtful: vec![],
             doubts: doubts::Doubts::default(),
             samples: HashMap::new(),
@@ -232,26 +236,35 @@ impl Decider {
         restored: &mut Vec<Permit>,
         pending: &mut Vec<String>,
     ) -> anyhow::Result<()> {
+        let (proposer, state, created_at) = (decision.proposer, decision.state, decision.created_at);
         // What was held goes on waiting for its minute; what was in force is no new block.
-        let held = decision.state == DecisionState::Held;
-        let mut proposal = Proposal {
-            id: decision.id,
-            target: decision.target,
-            proposer: if held { Proposer::Rules } else { decision.proposer },
-            ground: decision.ground,
-            at: now,
-            duration_secs: now.secs_until(decision.expires_at),
-            offences: decision.offences,
+        let is_held = state == DecisionState::Held;
+        let mut proposal = match proposer {
+            Proposer::Fleet => fleet::proposal(&decision, now),
+            _ => Proposal {
+                id: decision.id,
+                target: decision.target,
+                proposer: if is_held { Proposer::Rules } else { proposer },
+                ground: decision.ground,
+                at: now,
+                duration_secs: now.secs_until(decision.expires_at),
+                offences: decision.offences,
+            },
         };
-        if held {
+        if is_held {
             self.hold(proposal, None);
             return Ok(());
         }
-        self.blasts.recall(&proposal, &self.limits, decision.created_at, now);
-        proposal.proposer = Proposer::Restored;
-        match self.ask(&proposal, now) {
+        let asked = if proposer == Proposer::Fleet {
+            self.ask_again_for_fleet(&proposal, created_at, now)
+        } else {
+            self.blasts.recall(&proposal, &self.limits, created_at, now);
+            proposal.proposer = Proposer::Restored;
+            self.ask(&proposal, now)
+        };
+        match asked {
             Ok(permit) => {
-                pending.extend((decision.state == DecisionState::Pending).then_some(proposal.id));
+                pending.extend((state == DecisionState::Pending).then_some(proposal.id));
                 restored.push(permit);
             }
             Err(refusal) if refusal.is_temporary() => self.hold(proposal, Some(refusal)),
@@ -462,10 +475,12 @@ impl Decider {
         !self.caught_up && matches!(self.given.store.decision(id).await, Ok(Some(_)))
     }
 
-    /// Whether a ban in force lasts at least as long as this one would.
+    /// Whether a ban in force lasts at least as long as this one would. One of another agent does not count: it
+    /// may be lifted there at any time.
     fn is_blocked_longer(&self, proposal: &Proposal) -> bool {
         let end = proposal.at.plus_secs(proposal.duration_secs);
-        self.active.get(&proposal.target).is_some_and(|ban| ban.expires_at() >= end)
+        let lasts = |ban: &Permit| ban.expires_at() >= end && ban.proposer() != Proposer::Fleet;
+        self.active.get(&proposal.target).is_some_and(lasts)
     }
 
     fn decision(&self, proposal: &Proposal, now: Timestamp) -> Decision {
@@ -482,6 +497,7 @@ impl Decider {
             state: DecisionState::Pending,
             note: String::new(),
             offences: proposal.offences,
+            origin: String::new(),
         }
     }
 
@@ -523,11 +539,18 @@ impl Decider {
         for permit in permits {
             let id = permit.id().to_owned();
             let earlier = self.active.insert(permit.target(), permit);
-            replaced.extend(earlier.map(|earlier| earlier.id().to_owned()).filter(|earlier| *earlier != id));
+            replaced.extend(earlier.filter(|earlier| earlier.id() != id));
         }
         if !replaced.is_empty() {
-            self.responders.forget(&replaced);
-            self.change(replaced, DecisionState::Lifted, "another ban took its place", Timestamp::now());
+            let id = |permit: &Permit| permit.id().to_owned();
+            self.responders.forget(&replaced.iter().map(id).collect::<Vec<_>>());
+            let (of_fleet, own): (Vec<_>, Vec<_>) =
+                replaced.into_iter().partition(|permit| permit.proposer() == Proposer::Fleet);
+            self.put_behind(of_fleet, Timestamp::now());
+            if !own.is_empty() {
+                let ids = own.iter().map(id).collect();
+                self.change(ids, DecisionState::Lifted, "another ban took its place", Timestamp::now());
+            }
         }
     }
 
@@ -569,5 +592,6 @@ impl Decider {
         self.tick_claims(now).await;
         self.renew(now).await;
         self.retry_held(now).await;
+        self.retry_fleet(now).await;
     }
 }

@@ -22,6 +22,7 @@ impl Decider {
             Command::Status => Ok(json!(self.current_status())),
             Command::Ban { target, duration_secs, reason } => self.ban(target, duration_secs, reason, now).await,
             Command::Import { bans, reason } => self.import(bans, &reason, now).await,
+            Command::Fleet { decisions } => self.follow(decisions, now).await,
             Command::Release => Ok(self.release(now).await),
             Command::Unban { target } => self.unban(target, "by an operator", now).await,
             Command::Allow { network, note } => {
@@ -118,7 +119,7 @@ impl Decider {
         let lifted: Vec<IpNet> = self.active.keys().copied().filter(|held| touches(held)).collect();
         let waiting =
             self.held.iter().map(|held| &held.proposal).chain(self.doubtful.iter().map(|waiting| &waiting.proposal));
-        let waiting = waiting.chain(self.doubts.proposals());
+        let waiting = waiting.chain(self.doubts.proposals()).chain(self.fleet.waiting());
         let waiting: Vec<(IpNet, String)> = waiting
             .filter(|proposal| touches(&proposal.target))
             .map(|proposal| (proposal.target, proposal.id.clone()))
@@ -128,6 +129,7 @@ impl Decider {
         self.held.retain(|held| !touches(&held.proposal.target));
         self.doubtful.retain(|waiting| !touches(&waiting.proposal.target));
         self.doubts.withdraw(|proposal| touches(&proposal.target));
+        self.fleet.withdraw(|proposal| touches(&proposal.target));
         for target in lifted.iter().chain(waiting.iter().map(|(target, _)| target)) {
             self.active.remove(target);
             let client = ClientKey::of(target.addr(), self.given.config.client.v6_prefix);

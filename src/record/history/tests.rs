@@ -104,6 +104,7 @@ pub fn past() -> Rows {
             state,
             note: "said".into(),
             offences: u32::from(number % 8 == 2),
+            origin: String::new(),
         }
     });
     let decisions: Vec<Decision> = decisions.collect();

@@ -135,7 +135,6 @@ impl Postgres {
     }
 
     /// For a connection that stays, such as one that listens.
-    #[expect(dead_code, reason = "the bus of agents listens")]
     pub(crate) fn options(&self) -> &PgConnectOptions {
         &self.connections.options
     }

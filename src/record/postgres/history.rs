@@ -274,7 +274,7 @@ fn decisions(query: &mut Builder, filter: &PastFilter) {
     query.push(
         "SELECT agent, id, target::text, proposer, finding_id, category, score, reason, \
          (extract(epoch FROM created_at) * 1000)::bigint, (extract(epoch FROM expires_at) * 1000)::bigint, \
-         simulated, offences, state, note, via_proxy, was_served FROM palisade.decisions WHERE ",
+         simulated, offences, state, note, via_proxy, was_served, origin FROM palisade.decisions WHERE ",
     );
     within(query, "created_at", filter.period);
     of_agent(query, filter.agent.as_deref());
@@ -443,6 +443,7 @@ fn raw_decision(row: &PgRow) -> Result<(String, RawDecision), sqlx::Error> {
         note: row.try_get(13)?,
         via_proxy: row.try_get(14)?,
         was_served: row.try_get(15)?,
+        origin: row.try_get(16)?,
     };
     Ok((row.try_get(0)?, raw))
 }

@@ -6,6 +6,7 @@
 
 mod connections;
 mod examine;
+mod fleet;
 mod forget;
 mod history;
 mod migrate;

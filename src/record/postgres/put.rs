@@ -58,10 +58,10 @@ const DECISIONS: &str = "INSERT INTO palisade.decisions (agent, version, changed
      category, score, reason, created_at, expires_at, simulated, offences, state, note, via_proxy, was_served, origin) \
      SELECT $1, $2, to_timestamp($3 / 1000::float8), id, target::cidr, proposer, finding_id, category, score, reason, \
      to_timestamp(created / 1000::float8), to_timestamp(expires / 1000::float8), simulated, offences, state, note, \
-     via_proxy, was_served, '' FROM unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::smallint[], \
+     via_proxy, was_served, origin FROM unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::smallint[], \
      $10::text[], $11::bigint[], $12::bigint[], $13::boolean[], $14::int[], $15::text[], $16::text[], $17::boolean[], \
-     $18::boolean[]) AS new (id, target, proposer, finding_id, category, score, reason, created, expires, simulated, \
-     offences, state, note, via_proxy, was_served) ON CONFLICT (id) DO UPDATE SET version = excluded.version, \
+     $18::boolean[], $19::text[]) AS new (id, target, proposer, finding_id, category, score, reason, created, expires, \
+     simulated, offences, state, note, via_proxy, was_served, origin) ON CONFLICT (id) DO UPDATE SET version = excluded.version, \
      changed_at = excluded.changed_at, expires_at = excluded.expires_at, state = excluded.state, note = excluded.note, \
      reason = excluded.reason, offences = excluded.offences WHERE decisions.version < excluded.version";
 
@@ -273,6 +273,7 @@ async fn put_decisions(
         let insert = insert.bind(all(d, |d| i32::try_from(d.offences).unwrap_or(i32::MAX)));
         let insert = insert.bind(all(d, |d| d.state.as_str())).bind(all(d, |d| clean(&d.note)));
         let insert = insert.bind(all(d, |d| d.ground.via_proxy)).bind(all(d, |d| d.ground.was_served));
+        let insert = insert.bind(all(d, |d| clean(&d.origin)));
         insert.execute(&mut *connection).await?;
     }
     let changes: Vec<_> = rows.changes.iter().collect();

@@ -110,7 +110,7 @@ pub(super) async fn decisions(
     for chunk in decisions.chunks(ROWS) {
         let mut query = QueryBuilder::new(
             "INSERT INTO decisions (id, target, proposer, finding_id, category, score, reason, created_at, \
-             expires_at, simulated, offences, state, note, changed_at, via_proxy, was_served, pseudonym) ",
+             expires_at, simulated, offences, state, note, changed_at, via_proxy, was_served, pseudonym, origin) ",
         );
         query.push_values(chunk, |mut row, decision| {
             row.push_bind(&decision.id)
@@ -129,7 +129,8 @@ pub(super) async fn decisions(
                 .push_bind(at.0)
                 .push_bind(decision.ground.via_proxy)
                 .push_bind(decision.ground.was_served)
-                .push_bind(pseudonym as u8);
+                .push_bind(pseudonym as u8)
+                .push_bind(&decision.origin);
         });
         // Not INSERT OR IGNORE, which would swallow every broken constraint.
         query.push(" ON CONFLICT (id) DO NOTHING");

@@ -2,6 +2,7 @@
 
 mod bouncers;
 mod cases;
+mod fleet;
 mod forget;
 mod hide;
 mod history;

@@ -22,7 +22,7 @@ pub(super) const OFFENCE_DAYS: u32 = 30;
 
 impl Sqlite {
     /// Deletes what is older than its kind is kept (findings by their own time, decisions by when they
-    /// ended; live ones stay) and the oldest changes beyond `max_outbox_rows`, and folds old counts; gives
+    /// ended; live ones stay, and so does what other agents decided until it would be over) and the oldest changes beyond `max_outbox_rows`, and folds old counts; gives
     /// the number of rows deleted.
     pub async fn prune(&self, now: Timestamp) -> Result<u64, StoreError> {
         let before = |days: u32| now.0.saturating_sub(i64::from(days) * DAY_MILLIS);
@@ -38,7 +38,8 @@ impl Sqlite {
             ),
             (
                 "DELETE FROM decisions WHERE rowid IN (SELECT rowid FROM decisions \
-                 WHERE state IN ('expired', 'lifted', 'refused') AND changed_at < ? LIMIT 1000)",
+                 WHERE state IN ('expired', 'lifted', 'refused') AND changed_at < ?1 \
+                 AND (origin = '' OR expires_at < ?1) LIMIT 1000)",
                 before(config.keep_days.max(OFFENCE_DAYS)),
             ),
             ("DELETE FROM model_calls WHERE id IN (SELECT id FROM model_calls WHERE at < ? LIMIT 1000)", oldest),
@@ -53,7 +54,7 @@ impl Sqlite {
             ),
             (
                 "DELETE FROM rollups WHERE (dimension, span, start, key) IN (SELECT dimension, span, start, key \
-                 FROM rollups WHERE dimension IN ('all', 'category', 'decided_by', 'rule', 'client', 'network', 'path') \
+                 FROM rollups WHERE dimension IN ('all', 'category', 'decided_by', 'severity', 'rule', 'client', 'network', 'path') \
                  AND span IN ('hour', 'day') AND start < ? LIMIT 1000)",
                 before(config.keep_totals_days),
             ),

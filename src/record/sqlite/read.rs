@@ -78,11 +78,11 @@ impl Sqlite {
     }
 
     /// How many bans of each target came into force since a moment and were not lifted; of dry run, or of
-    /// earnest.
+    /// earnest. What other agents decided is no offence here.
     pub async fn offences(&self, since: Timestamp, simulated: bool) -> Result<HashMap<IpNet, u32>, StoreError> {
         let mut query = QueryBuilder::new("SELECT target, count(*) AS offences FROM decisions WHERE created_at > ");
         query.push_bind(since.0).push(" AND simulated = ").push_bind(simulated);
-        query.push(" AND state IN ('pending', 'active', 'expired') GROUP BY target");
+        query.push(" AND state IN ('pending', 'active', 'expired') AND origin = '' GROUP BY target");
         let rows = self.read(query, |row| Ok((row.try_get::<String, _>("target")?, row.try_get("offences")?))).await?;
         Ok(rows.into_iter().filter_map(|(target, offences)| Some((network(&target)?, offences))).collect())
     }
@@ -203,6 +203,7 @@ impl RawDecision {
             state,
             note: self.note,
             offences: self.offences,
+            origin: self.origin,
         })
     }
 }
@@ -224,11 +225,12 @@ pub struct RawDecision {
     pub note: String,
     pub via_proxy: bool,
     pub was_served: bool,
+    pub origin: String,
 }
 
 /// The columns that [`raw_decision`] takes by their places: a hundred thousand rows are read at a start.
 pub(super) const DECISION: &str = "id, target, proposer, finding_id, category, score, reason, created_at, \
-     expires_at, simulated, offences, state, note, via_proxy, was_served";
+     expires_at, simulated, offences, state, note, via_proxy, was_served, origin";
 
 fn decisions_where(condition: &str) -> QueryBuilder<sqlx::Sqlite> {
     QueryBuilder::new(format!("SELECT {DECISION} FROM decisions WHERE {condition}"))
@@ -251,6 +253,7 @@ pub(super) fn raw_decision(row: SqliteRow) -> Result<RawDecision, sqlx::Error> {
         note: row.try_get(12)?,
         via_proxy: row.try_get(13)?,
         was_served: row.try_get(14)?,
+        origin: row.try_get(15)?,
     })
 }
 

@@ -77,6 +77,7 @@ pub(in crate::record) fn decision(id: &str, state: DecisionState) -> Decision {
         state,
         note: String::new(),
         offences: 2,
+        origin: String::new(),
     }
 }
 

@@ -96,6 +96,7 @@ fn decision(target: &str) -> Decision {
         state: DecisionState::Active,
         note: String::new(),
         offences: 0,
+        origin: String::new(),
     }
 }
 
