@@ -110,6 +110,16 @@ impl Default for Config {
 const LOCAL: &str = "local";
 
 impl Config {
+    /// What this agent is called among others: as configured, else as the host is.
+    pub fn agent_name(&self) -> String {
+        if !self.agent.is_empty() {
+            return self.agent.clone();
+        }
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let host = host.trim();
+        if host.is_empty() { "localhost".into() } else { host.to_owned() }
+    }
+
     /// The zone of log times that name none.
     ///
     /// # Errors

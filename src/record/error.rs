@@ -36,6 +36,13 @@ impl StoreError {
         matches!(self, StoreError::Busy { .. } | StoreError::Full { .. })
     }
 
+    /// Whether a row itself is refused: SQLSTATE classes 22 and 23.
+    pub fn is_of_rows(&self) -> bool {
+        let source = std::error::Error::source(self).and_then(|source| source.downcast_ref::<sqlx::Error>());
+        let code = source.and_then(|source| source.as_database_error()?.code());
+        code.is_some_and(|code| code.len() == 5 && (code.starts_with("22") || code.starts_with("23")))
+    }
+
     /// What `source` means for the database at `path`.
     pub(in crate::record) fn of(path: &Path, source: sqlx::Error) -> StoreError {
         let path = path.to_owned();

@@ -22,5 +22,5 @@ pub use rollup::{Counts, Dimension};
 pub use rows::{AnalysisSession, DecisionChange, FindingRow, Rows};
 pub use sqlite::{
     AllowEntry, Ban, Batch, Bouncer, Change, ChangeKind, Checkpoint, Correction, DecisionFilter, Recorded, Span, Spent,
-    Sqlite,
+    Sqlite, Unsent, Waiting,
 };

@@ -4,12 +4,14 @@ mod bouncers;
 mod insert;
 mod ledger;
 mod open;
+mod outbox;
 mod read;
 #[cfg(test)]
 mod tests;
 
 pub use bouncers::{Ban, Bouncer, Span};
 pub use ledger::{Correction, Spent};
+pub use outbox::{Unsent, Waiting};
 pub use read::{AllowEntry, Change, ChangeKind, DecisionFilter};
 
 use std::fs::File;
@@ -17,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use sqlx::{Connection, SqliteConnection, SqlitePool};
+use tokio::sync::watch;
 
 use super::{StoreConfig, StoreError};
 use crate::event::{Decision, DecisionState, FileMark, Finding, Judgement, ModelCall, Timestamp};
@@ -31,9 +34,13 @@ pub struct Sqlite {
     readers: SqlitePool,
     config: StoreConfig,
     damaged: Option<PathBuf>,
+    changed: watch::Sender<()>,
     /// Declared last: dropped after the connections.
     lock: File,
 }
+
+/// Gives up to 4 MB of freed pages back to the file system.
+const VACUUM: &str = "PRAGMA incremental_vacuum(1024)";
 
 /// What is made durable together.
 #[derive(Clone, Copy, Debug, Default)]
@@ -77,7 +84,8 @@ impl Sqlite {
         let path = state_dir.join("palisade.db");
         let (writer, damaged) = open::writer(&path).await?;
         let readers = open::readers(&path);
-        Ok(Sqlite { path, writer, readers, config: config.clone(), damaged, lock })
+        let changed = watch::Sender::new(());
+        Ok(Sqlite { path, writer, readers, config: config.clone(), damaged, changed, lock })
     }
 
     /// Where the database that was found damaged at start has been moved, if one was.
@@ -197,7 +205,7 @@ impl Sqlite {
     }
 
     /// Deletes what is older than `keep_days` (findings by their own time, decisions by when they
-    /// ended; live ones stay) and the oldest changes beyond `max_outbox_rows`; gives the number of
+    /// ended; live ones stay) and changes that nobody has still to read; gives the number of
     /// rows. In short transactions, so that commits go on between them.
     pub async fn prune(&self, now: Timestamp) -> Result<u64, StoreError> {
         const OLD_FINDINGS: &str =
@@ -206,22 +214,18 @@ impl Sqlite {
              WHERE state IN ('expired', 'lifted', 'refused') AND changed_at < ? LIMIT 1000)";
         const OLD_CALLS: &str =
             "DELETE FROM model_calls WHERE id IN (SELECT id FROM model_calls WHERE at < ? LIMIT 1000)";
-        const OLD_CHANGES: &str = "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox \
-             WHERE seq <= (SELECT max(seq) FROM outbox) - ? ORDER BY seq LIMIT 1000)";
         let oldest = now.0.saturating_sub(i64::from(self.config.keep_days) * 86_400_000);
-        let mut deleted = 0;
+        let mut deleted = self.prune_changes().await?;
         for (sql, bound) in [
             (OLD_FINDINGS, oldest),
             (OLD_DECISIONS, oldest),
             (OLD_CALLS, oldest),
-            (OLD_CHANGES, i64::from(self.config.max_outbox_rows)),
         ] {
             loop {
                 let rows = self
                     .write(async |connection| {
                         let rows = sqlx::query(sql).bind(bound).execute(&mut *connection).await?.rows_affected();
-                        // Gives up to 4 MB of freed pages back to the file system.
-                        sqlx::query("PRAGMA incremental_vacuum(1024)").execute(connection).await?;
+                        sqlx::query(VACUUM).execute(connection).await?;
                         Ok(rows)
                     })
                     .await?;
@@ -243,7 +247,24 @@ impl Sqlite {
         let _ = self.lock.unlock();
     }
 
+    /// Told of everything that is written from now on.
+    pub fn changed(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, StoreError> {
+        let done = self.write_quietly(work).await;
+        if done.is_ok() {
+            self.changed.send_replace(());
+        }
+        done
+    }
+
+    /// What no reader of the outbox need hear of.
+    async fn write_quietly<T>(
         &self,
         work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, StoreError> {

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
@@ -105,6 +105,15 @@ impl Sqlite {
         query.push_bind(id);
         let rows = self.read(query, raw_decision).await?;
         rows.into_iter().next().map(|row| self.decode(row)).transpose()
+    }
+
+    /// The decisions with these ids; rows that cannot be understood are logged and left out.
+    pub(super) async fn decisions_of(&self, ids: &BTreeSet<&str>) -> Result<Vec<Decision>, StoreError> {
+        if ids.is_empty() {
+            return Ok(vec![]);
+        }
+        let query = self.with_ids("SELECT * FROM decisions WHERE id IN", ids)?;
+        Ok(self.understood(self.read(query, raw_decision).await?))
     }
 
     /// The newest decisions that pass `filter`. Rows that cannot be understood are logged and left
@@ -237,7 +246,7 @@ fn raw_decision(row: SqliteRow) -> Result<RawDecision, sqlx::Error> {
     })
 }
 
-fn finding_row(row: SqliteRow) -> Result<FindingRow, sqlx::Error> {
+pub(super) fn finding_row(row: SqliteRow) -> Result<FindingRow, sqlx::Error> {
     Ok(FindingRow {
         rule_ids: json(&row, "rule_ids")?,
         evidence: json(&row, "evidence")?,
@@ -308,6 +317,6 @@ fn change(row: SqliteRow) -> Result<Change, sqlx::Error> {
     Ok(Change { seq: row.try_get("seq")?, kind, id: row.try_get("id")?, at: Timestamp(row.try_get("at")?) })
 }
 
-fn network(text: &str) -> Option<IpNet> {
+pub(super) fn network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }

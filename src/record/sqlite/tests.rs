@@ -4,6 +4,7 @@ mod bad_states;
 mod bouncers;
 mod contract;
 mod kill;
+mod outbox;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
