@@ -10,6 +10,7 @@ mod daemon;
 mod docker;
 mod import;
 mod memory;
+mod postgres;
 mod respond;
 mod story;
 mod support;

@@ -5,6 +5,7 @@ pub mod arm;
 pub mod cloudflare;
 pub mod daemon;
 pub mod log;
+pub mod postgres;
 pub mod standin;
 pub mod web;
 
