@@ -22,7 +22,7 @@ use super::discover::ServerLogs;
 use super::known::line_time;
 use super::names::{Names, Resolved};
 use super::reader::{Control, REPORTS, Reader, ReaderStatus};
-use super::{replay, reports, surroundings};
+use super::{recovery, replay, reports, sender, surroundings};
 use crate::config::{Config, Mode};
 use crate::decide::Surroundings;
 use crate::detect::Ruleset;
@@ -109,9 +109,7 @@ pub async fn run(
     let settings = Arc::new(Mutex::new(surroundings::Settings::of(&config)?));
     let mut names = Names::of(&config, Arc::new(SystemResolver)).watch().context("cannot start the names thread")?;
     let store = Arc::new(Sqlite::open(&config.state_dir, &config.store).await?);
-    if let Some(aside) = store.damaged() {
-        tracing::error!(aside = %aside.display(), "the database was damaged and is kept aside; a new one is started");
-    }
+    recovery::recover(&store, &config).await?;
     let sources = sources(&config, &servers);
     let limits = Limits { max_line_bytes: config.detect.max_line_bytes as usize, ..Limits::default() };
     let tailer = Sources::open(&sources, store.marks().await?, limits, line_time(&config, sources.clone()))?;
@@ -172,6 +170,8 @@ pub async fn run(
     decider.restore().await?;
     let (services, services_seen) = watch::channel(show::Services::new());
     let mut beside = JoinSet::new();
+    beside.spawn(sender::run(store.clone(), config.store.clone(), config.agent_name(), services.clone()));
+    beside.spawn(recovery::tell(store.clone(), services.clone()));
     for list in blocklists {
         beside.spawn(list.follow(commands.clone(), services.clone()));
     }

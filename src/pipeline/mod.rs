@@ -20,9 +20,11 @@ pub mod models;
 pub mod names;
 mod peers;
 pub mod reader;
+mod recovery;
 pub mod replay;
 mod reports;
 pub mod selfproof;
+mod sender;
 pub mod surroundings;
 #[cfg(test)]
 mod tests;

@@ -44,7 +44,7 @@ impl StoreError {
     }
 
     /// What `source` means for the database at `path`.
-    pub(in crate::record) fn of(path: &Path, source: sqlx::Error) -> StoreError {
+    pub(crate) fn of(path: &Path, source: sqlx::Error) -> StoreError {
         let path = path.to_owned();
         if matches!(source, sqlx::Error::PoolTimedOut) {
             return StoreError::Busy { path, source };

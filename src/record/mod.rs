@@ -21,6 +21,6 @@ pub use postgres::Postgres;
 pub use rollup::{Counts, Dimension};
 pub use rows::{AnalysisSession, DecisionChange, FindingRow, Rows};
 pub use sqlite::{
-    AllowEntry, Ban, Batch, Bouncer, Change, ChangeKind, Checkpoint, Correction, DecisionFilter, Recorded, Span, Spent,
+    AllowEntry, Ban, Batch, Bouncer, Change, ChangeKind, Checkpoint, Correction, DecisionFilter, Recorded, Remembered, Span, Spent,
     Sqlite, Unsent, Waiting,
 };

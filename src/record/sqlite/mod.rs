@@ -6,6 +6,7 @@ mod ledger;
 mod open;
 mod outbox;
 mod read;
+mod recover;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ pub use bouncers::{Ban, Bouncer, Span};
 pub use ledger::{Correction, Spent};
 pub use outbox::{Unsent, Waiting};
 pub use read::{AllowEntry, Change, ChangeKind, DecisionFilter};
+pub use recover::Remembered;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -84,11 +86,16 @@ impl Sqlite {
         let path = state_dir.join("palisade.db");
         let (writer, damaged) = open::writer(&path).await?;
         let readers = open::readers(&path);
+        if damaged.is_some() {
+            let numbered = recover::number_from(&writer, Timestamp::now().0.saturating_mul(1000)).await;
+            numbered.map_err(|source| StoreError::of(&path, source))?;
+        }
         let changed = watch::Sender::new(());
         Ok(Sqlite { path, writer, readers, config: config.clone(), damaged, changed, lock })
     }
 
-    /// Where the database that was found damaged at start has been moved, if one was.
+    /// Where the database that was found damaged at start has been moved, if one was, now or by a start that
+    /// ended before all was [`recovered`](Self::recovered).
     pub fn damaged(&self) -> Option<&Path> {
         self.damaged.as_deref()
     }

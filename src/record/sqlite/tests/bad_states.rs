@@ -117,6 +117,10 @@ async fn damaged(how: impl Fn(&Path)) {
     store.commit(&of_findings(&[finding(1)])).await.unwrap();
     store.close().await;
     let store = open(dir.path()).await.unwrap();
+    assert_eq!(store.damaged(), Some(&*aside), "nobody has recovered it yet");
+    store.recovered();
+    store.close().await;
+    let store = open(dir.path()).await.unwrap();
     assert_eq!((store.damaged(), count(&store, "findings").await), (None, 1));
 }
 
