@@ -42,10 +42,12 @@ pub async fn recover(store: &Sqlite, config: &Config) -> Result<(), StoreError> 
 }
 
 async fn of_postgres(config: &Config, since: Timestamp) -> Remembered {
-    if config.store.database_url.is_empty() {
-        return Remembered::default();
-    }
-    let asked = async { Postgres::connect(&config.store).await?.remembered(&config.agent_name(), since).await };
+    let asked = async {
+        match Postgres::connect(&config.store).await? {
+            Some(postgres) => postgres.remembered(&config.agent_name(), since).await,
+            None => Ok(Remembered::default()),
+        }
+    };
     match tokio::time::timeout(PATIENCE, asked).await {
         Ok(Ok(remembered)) => return remembered,
         Ok(Err(error)) => tracing::error!("what Postgres remembers of this host is not taken up: {error}"),

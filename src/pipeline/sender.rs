@@ -1,7 +1,6 @@
 //! Sends what is recorded to Postgres, if there is one, in the order of the outbox: at once where it
 //! answers, later where it does not. A task of its own, for which nobody waits.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,32 +42,25 @@ struct Reached {
     knows_us: bool,
 }
 
-/// Connects to the store and brings it to this version's schema.
-type Reach = Box<dyn Fn() -> Answer<'static, Reached> + Send + Sync>;
+/// Connects to the store, if there is one, and brings it to this version's schema.
+type Reach = Box<dyn Fn() -> Answer<'static, Option<Reached>> + Send + Sync>;
 
 /// Sends what is recorded to the Postgres of `config`, if it names one.
 pub async fn run(local: Arc<Sqlite>, config: StoreConfig, agent: String, services: watch::Sender<Services>) {
-    if config.database_url.is_empty() {
-        // Nothing need wait for it any more.
-        if let Err(error) = local.drop_reader(NAME).await {
-            tracing::warn!("changes are kept for Postgres, which is not configured: {error}");
-        }
-        return;
-    }
     let name = agent.clone();
     let reach: Reach = Box::new(move || {
         let (config, agent) = (config.clone(), name.clone());
         Box::pin(async move {
-            let store = Postgres::connect(&config).await?;
+            let Some(store) = Postgres::connect(&config).await? else { return Ok(None) };
             store.migrate().await?;
             let knows_us = store.knows(&agent).await?;
-            Ok(Reached { store: Arc::new(store), knows_us })
+            Ok(Some(Reached { store: Arc::new(store), knows_us }))
         })
     });
     follow(local, agent, reach, services).await;
 }
 
-/// Sends everything that is recorded until it is dropped; what was sent and not confirmed is sent again.
+/// Sends everything that is recorded until it is dropped or there is no store; what was sent and not confirmed is sent again.
 async fn follow(local: Arc<Sqlite>, agent: String, reach: Reach, services: watch::Sender<Services>) {
     let mut sender = Sender {
         local,
@@ -84,10 +76,13 @@ async fn follow(local: Arc<Sqlite>, agent: String, reach: Reach, services: watch
         dropped: 0,
         dropped_at: None,
     };
-    loop {
-        let Err(error) = sender.send().await;
+    while let Err(error) = sender.send().await {
         sender.failed(error);
         sender.wait_to_retry().await;
+    }
+    // There is nobody to send to: nothing need wait.
+    if let Err(error) = sender.local.drop_reader(NAME).await {
+        tracing::warn!("changes are kept for Postgres, which is not configured: {error}");
     }
 }
 
@@ -110,9 +105,9 @@ struct Sender {
 }
 
 impl Sender {
-    /// Sends as long as that goes well.
-    async fn send(&mut self) -> Result<Infallible, StoreError> {
-        let Reached { store, knows_us } = (self.reach)().await?;
+    /// Sends as long as that goes well and there is a store.
+    async fn send(&mut self) -> Result<(), StoreError> {
+        let Some(Reached { store, knows_us }) = (self.reach)().await? else { return Ok(()) };
         if !knows_us || !self.local.has_reader(NAME).await? {
             self.local.send_all(NAME).await?;
         }

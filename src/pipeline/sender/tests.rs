@@ -184,7 +184,7 @@ impl Pair {
                     return Err(away());
                 }
                 let knows_us = std::mem::replace(&mut *knows_us.lock().unwrap(), true);
-                Ok(Reached { store, knows_us })
+                Ok(Some(Reached { store, knows_us }))
             })
         });
         self.sending = tokio::spawn(follow(self.local.clone(), "here".into(), reach, self.said.clone()));

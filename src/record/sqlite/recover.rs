@@ -24,12 +24,12 @@ pub struct Remembered {
     pub decisions: Vec<Decision>,
     pub corrections: Vec<Correction>,
     pub allow: Vec<AllowEntry>,
-    bouncers: Vec<Key>,
+    pub(in crate::record) bouncers: Vec<Key>,
 }
 
 /// A bouncer's right to ask.
 #[derive(Clone, Debug)]
-struct Key {
+pub(in crate::record) struct Key {
     name: String,
     key_hash: Vec<u8>,
     created_at: i64,
