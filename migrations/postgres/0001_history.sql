@@ -1,7 +1,6 @@
 -- What agents remember together. Every statement names its schema: nothing here and nothing that agents
--- ask relies on a session's settings, so that a transaction pooler may stand between.
-
-CREATE SCHEMA IF NOT EXISTS palisade;
+-- ask relies on a session's settings, so that a transaction pooler may stand between. The schema is there
+-- already, for it holds the list of applied migrations. Who may read what: src/record/postgres/roles.sql.
 
 CREATE TABLE palisade.agents (
     agent      text        NOT NULL PRIMARY KEY,
@@ -21,7 +20,7 @@ CREATE TABLE palisade.findings (
     client        cidr,
     method        text        NOT NULL,
     uri           text        NOT NULL,
-    status        smallint    NOT NULL,
+    status        integer     NOT NULL,
     user_agent    text        NOT NULL,
     referer       text        NOT NULL,
     category      text        NOT NULL,
@@ -45,9 +44,55 @@ CREATE TABLE palisade.findings (
 
 CREATE INDEX findings_by_time ON palisade.findings (time);
 CREATE INDEX findings_by_client ON palisade.findings (client, time);
+-- What goes earlier than its day's partition.
+CREATE INDEX findings_analysed ON palisade.findings (time) WHERE NOT flagged;
 
 -- What belongs to no day that has a partition: far from today by a wrong clock or an old log.
 CREATE TABLE palisade.findings_default PARTITION OF palisade.findings DEFAULT;
+
+-- Makes the partition of a day in UTC, with what waits for it in the default one. Not `PARTITION OF`, which
+-- would stop every reader and writer of findings. For those who may write but own nothing, too.
+CREATE FUNCTION palisade.add_day(day date) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    name     text := 'findings_' || to_char(day, 'YYYYMMDD');
+    day_from text := day || ' 00:00:00+00';
+    day_to   text := (day + 1) || ' 00:00:00+00';
+BEGIN
+    PERFORM pg_advisory_xact_lock(1346456649, 2);
+    IF to_regclass('palisade.' || name) IS NOT NULL THEN
+        RETURN;
+    END IF;
+    LOCK TABLE palisade.findings_default IN ACCESS EXCLUSIVE MODE;
+    EXECUTE format('CREATE TABLE palisade.%I (LIKE palisade.findings INCLUDING DEFAULTS)', name);
+    EXECUTE format('ALTER TABLE palisade.%I ENABLE ROW LEVEL SECURITY', name);
+    EXECUTE format(
+        'WITH moved AS (DELETE FROM palisade.findings_default WHERE time >= %L AND time < %L RETURNING *) '
+        'INSERT INTO palisade.%I SELECT * FROM moved', day_from, day_to, name);
+    EXECUTE format('ALTER TABLE palisade.findings ATTACH PARTITION palisade.%I FOR VALUES FROM (%L) TO (%L)',
+        name, day_from, day_to);
+END $$;
+
+-- Drops the partitions of days before `day`; gives about how many rows they had.
+CREATE FUNCTION palisade.drop_days(day date) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    old  record;
+    rows bigint := 0;
+BEGIN
+    PERFORM pg_advisory_xact_lock(1346456649, 2);
+    FOR old IN
+        SELECT c.relname, greatest(c.reltuples, 0)::bigint AS rows FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'palisade.findings'::regclass AND c.relname ~ '^findings_[0-9]{8}$'
+        AND to_date(substr(c.relname, 10), 'YYYYMMDD') < day
+    LOOP
+        EXECUTE format('DROP TABLE palisade.%I', old.relname);
+        rows := rows + old.rows;
+    END LOOP;
+    RETURN rows;
+END $$;
+
+REVOKE ALL ON FUNCTION palisade.add_day(date), palisade.drop_days(date) FROM PUBLIC;
 
 CREATE TABLE palisade.decisions (
     id         text        NOT NULL PRIMARY KEY,
@@ -65,6 +110,7 @@ CREATE TABLE palisade.decisions (
     offences   integer     NOT NULL,
     state      text        NOT NULL, -- pending, active, held: live; expired, lifted, refused: ended
     note       text        NOT NULL,
+    changed_at timestamptz NOT NULL, -- when the row came here as it is
     via_proxy  boolean     NOT NULL,
     was_served boolean     NOT NULL,
     origin     text        NOT NULL  -- the agent that decided; empty: `agent` itself

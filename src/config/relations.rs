@@ -64,6 +64,14 @@ pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known
         report.add("memory.redis_url", "memory.redis_url", why.to_owned());
     }
 
+    if let Err(why) = config.store.check_url() {
+        report.add("store.database_url", "store.database_url", why.to_owned());
+    }
+    if !config.store.database_url.is_empty() && config.store.database_url_file.is_some() {
+        let why = "`database_url` is set too; remove one of the two".into();
+        report.add("store.database_url_file", "store.database_url_file", why);
+    }
+
     if config.zone().is_err() {
         let name = quoted(&config.timezone);
         let message = format!("no time zone is called {name}; use \"local\" or a name such as \"Europe/Berlin\"");

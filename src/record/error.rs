@@ -2,6 +2,8 @@ use std::path::{Path, PathBuf};
 
 use sqlx::migrate::MigrateError;
 
+use super::postgres::Trouble;
+
 /// Why the database could not do what it was asked. Each names the file and the way out.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -28,23 +30,27 @@ pub enum StoreError {
     Row { path: PathBuf, id: String, what: String },
     #[error("{} failed: {source}; look at the disk and the kernel log", .path.display())]
     Sql { path: PathBuf, source: sqlx::Error },
+    #[error("{place}{trouble}")]
+    Postgres { place: String, trouble: Trouble },
 }
 
 impl StoreError {
     /// Whether the same call may succeed later with nothing changed in palisade.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, StoreError::Busy { .. } | StoreError::Full { .. })
+        match self {
+            StoreError::Busy { .. } | StoreError::Full { .. } => true,
+            StoreError::Postgres { trouble, .. } => trouble.is_retryable(),
+            _ => false,
+        }
     }
 
-    /// Whether a row itself is refused: SQLSTATE classes 22 and 23.
+    /// Whether one of the rows is the reason, and others may be taken.
     pub fn is_of_rows(&self) -> bool {
-        let source = std::error::Error::source(self).and_then(|source| source.downcast_ref::<sqlx::Error>());
-        let code = source.and_then(|source| source.as_database_error()?.code());
-        code.is_some_and(|code| code.len() == 5 && (code.starts_with("22") || code.starts_with("23")))
+        matches!(self, StoreError::Postgres { trouble: Trouble::Row(_), .. })
     }
 
     /// What `source` means for the database at `path`.
-    pub(crate) fn of(path: &Path, source: sqlx::Error) -> StoreError {
+    pub(in crate::record) fn of(path: &Path, source: sqlx::Error) -> StoreError {
         let path = path.to_owned();
         if matches!(source, sqlx::Error::PoolTimedOut) {
             return StoreError::Busy { path, source };

@@ -17,9 +17,9 @@ pub use error::StoreError;
 pub use history::{
     Answer, ClientRow, Effect, FindingFilter, History, Past, PastFilter, Period, Point, Step, Store, Top,
 };
-pub use postgres::Postgres;
+pub use postgres::{Examined, Postgres, advice_for, Trouble};
 pub use rollup::{Counts, Dimension};
-pub use rows::{AnalysisSession, DecisionChange, FindingRow, Rows};
+pub use rows::{AnalysisSession, DecisionChange, FindingRow, Rows, SchemaState};
 pub use sqlite::{
     AllowEntry, Ban, Batch, Bouncer, Change, ChangeKind, Checkpoint, Correction, DecisionFilter, Recorded, Remembered, Span, Spent,
     Sqlite, Unsent, Waiting,

@@ -1,7 +1,5 @@
 //! What the writer counts of findings as it records them. A pure function, the same for every store.
 
-#![expect(dead_code, reason = "the writers of both stores come next")]
-
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -50,6 +48,14 @@ pub struct Counts {
     pub blocks: i64,
     /// What was analysed and is no finding.
     pub analysed: i64,
+}
+
+impl Counts {
+    pub fn add(&mut self, other: Counts) {
+        self.findings += other.findings;
+        self.blocks += other.blocks;
+        self.analysed += other.analysed;
+    }
 }
 
 /// What `rows` add to the counts of hours, in a fixed order: hour, dimension, key.

@@ -87,3 +87,12 @@ pub struct Rows {
     pub corrections: Vec<Correction>,
     pub sessions: Vec<AnalysisSession>,
 }
+
+/// How far a database's schema is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SchemaState {
+    /// The newest version that this program knows.
+    pub known: i64,
+    /// What is, or was, not applied: number and what it is about.
+    pub pending: Vec<(i64, String)>,
+}

@@ -1,10 +1,9 @@
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Mutex;
 
 use super::*;
 use crate::event::{Action, DecidedBy, Decision, DecisionState, Finding, Ground, Proposer, Verdict, VerdictClass};
-use crate::record::Batch;
+use crate::record::{Batch, Trouble};
 
 const NOW: Timestamp = Timestamp(1_767_571_200_000);
 
@@ -32,40 +31,11 @@ struct Far {
 }
 
 fn away() -> StoreError {
-    StoreError::of(Path::new("far"), sqlx::Error::PoolTimedOut)
+    StoreError::Postgres { place: String::new(), trouble: Trouble::Unreachable("away".into()) }
 }
 
-/// What Postgres says of a row that it cannot take.
 fn refused() -> StoreError {
-    #[derive(Debug)]
-    struct Refused;
-    impl std::fmt::Display for Refused {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("no such value")
-        }
-    }
-    impl std::error::Error for Refused {}
-    impl sqlx::error::DatabaseError for Refused {
-        fn message(&self) -> &str {
-            "no such value"
-        }
-        fn code(&self) -> Option<std::borrow::Cow<'_, str>> {
-            Some("22P02".into())
-        }
-        fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
-            self
-        }
-        fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
-            self
-        }
-        fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
-            self
-        }
-        fn kind(&self) -> sqlx::error::ErrorKind {
-            sqlx::error::ErrorKind::Other
-        }
-    }
-    StoreError::of(Path::new("far"), sqlx::Error::Database(Box::new(Refused)))
+    StoreError::Postgres { place: String::new(), trouble: Trouble::Row("no such value".into()) }
 }
 
 impl Store for Far {
