@@ -36,6 +36,8 @@ fn finding(n: u32, offset: u64) -> Finding {
         rule_ids: vec![],
         score: 6,
         evidence: vec![],
+        flagged: true,
+        is_system_url: false,
         action: Action::Monitor,
         verdict: Verdict {
             class: VerdictClass::Malicious,

@@ -11,6 +11,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use sqlx::{Connection, SqliteConnection};
 
 use crate::support::daemon::Home;
 use crate::support::postgres::Server;
@@ -74,6 +75,16 @@ impl<'a> Far<'a> {
     }
 }
 
+/// What `sql` counts in the local database.
+fn number(home: &Home, sql: &'static str) -> i64 {
+    let url = format!("sqlite:{}?mode=ro", home.path("state/palisade.db").display());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+    })
+}
+
 /// Waits until here and there is the same, and that is `count` findings; then looks closely.
 fn is_the_same(home: &Home, far: &Far<'_>, count: usize, patience: Duration) {
     let deadline = Instant::now() + patience;
@@ -94,8 +105,16 @@ fn is_the_same(home: &Home, far: &Far<'_>, count: usize, patience: Duration) {
     there.sort_unstable();
     assert_eq!(there.len(), count, "sent; {}", said());
     assert_eq!(there, here);
-    let counted = "SELECT coalesce(sum(findings), 0) FROM palisade.rollups WHERE dimension = 'all'";
-    assert_eq!(far.number(counted), i64::try_from(count).unwrap(), "counts are those of the rows");
+    let counted = "SELECT coalesce(sum(findings), 0)::bigint FROM palisade.rollups WHERE dimension = 'all'";
+    let counted_here = "SELECT coalesce(sum(findings), 0) FROM rollups WHERE dimension = 'all'";
+    let count = i64::try_from(count).unwrap();
+    assert_eq!(far.number(counted), count, "counts are those of the rows");
+    // Not where its state is in a mount namespace of its own.
+    if home.path("state/palisade.db").exists() {
+        assert_eq!(number(home, counted_here), count, "here too");
+    }
+    let seen = "SELECT coalesce(sum(findings), 0)::bigint FROM palisade.clients";
+    assert_eq!(far.number(seen), count, "and of their clients");
 
     let decisions = home.decisions();
     let states = |row: &Value| (row["id"].as_str().unwrap().to_owned(), row["state"].as_str().unwrap().to_owned());

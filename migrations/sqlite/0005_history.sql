@@ -2,7 +2,18 @@
 
 ALTER TABLE findings ADD COLUMN flagged INTEGER NOT NULL DEFAULT 1;       -- 0: analysed and below `thresholds.flag`
 ALTER TABLE findings ADD COLUMN is_system_url INTEGER NOT NULL DEFAULT 0; -- an exclusion names its path
+CREATE INDEX findings_analysed ON findings (time) WHERE flagged = 0;
 ALTER TABLE findings ADD COLUMN case_id TEXT NOT NULL DEFAULT '';         -- findings of one client without a pause of an hour
+
+-- Of rows that came from another store: its version, so that no older one replaces it. Null: this database's
+-- own, or changed here, which no other replaces.
+ALTER TABLE findings ADD COLUMN version INTEGER;
+ALTER TABLE decisions ADD COLUMN version INTEGER;
+
+-- 0: as it is, for good; 1: the target is kept until the decision has ended and everybody who must let go knows;
+-- 2: the target and what was said of it are pseudonyms by now.
+ALTER TABLE decisions ADD COLUMN pseudonym INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX decisions_to_hide ON decisions (state) WHERE pseudonym = 1;
 
 -- The agent that took the decision; empty: this one.
 ALTER TABLE decisions ADD COLUMN origin TEXT NOT NULL DEFAULT '';
@@ -35,6 +46,12 @@ END;
 CREATE TRIGGER decision_deleted AFTER DELETE ON decisions BEGIN
     DELETE FROM decision_changes WHERE decision_id = old.id;
 END;
+
+-- `record = "nothing"`: what was counted since the last checkpoint and is read again after a crash.
+CREATE TABLE counted (
+    number INTEGER PRIMARY KEY,
+    id     TEXT NOT NULL UNIQUE
+) STRICT;
 
 -- Who was ever found: outlives the findings themselves by the retention of totals.
 CREATE TABLE clients (

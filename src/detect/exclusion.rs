@@ -153,6 +153,11 @@ impl Exclusions {
         held.fold(0, |set, (index, _)| set | 1 << index)
     }
 
+    /// Whether one of `set` names the path.
+    pub fn name_the_path(&self, set: u64) -> bool {
+        self.all.iter().enumerate().any(|(index, exclusion)| set >> index & 1 == 1 && exclusion.path.is_some())
+    }
+
     /// The first of `set`, for people.
     pub fn told(&self, set: u64) -> &str {
         self.all.get(set.trailing_zeros() as usize).map_or("", |exclusion| &exclusion.told)

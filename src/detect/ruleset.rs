@@ -244,6 +244,12 @@ impl Ruleset {
         Detail { excluded, ..Detail::of(event) }
     }
 
+    /// Whether an exclusion that names the path holds for `event`.
+    pub fn is_system_url(&self, event: &Event<'_>) -> bool {
+        !self.exclusions.is_empty()
+            && self.exclusions.name_the_path(self.exclusions.holding(event, &mut Texts::default()))
+    }
+
     /// Whether a window may fit the line, whoever its client is; those for busy clients are left out.
     #[inline]
     pub fn is_watched(&self, line: &Record) -> bool {

@@ -41,6 +41,10 @@ pub struct Finding {
     /// What is to happen, before the gate.
     pub action: Action,
     pub verdict: Verdict,
+    /// False: it was analysed and is no finding; recorded where that is configured, and nothing else.
+    pub flagged: bool,
+    /// An exclusion names its path, and left something of it.
+    pub is_system_url: bool,
 }
 
 impl Finding {

@@ -30,6 +30,8 @@ pub(super) fn finding(n: u32) -> Finding {
         rule_ids: vec![],
         score: 6,
         evidence: vec![],
+        flagged: true,
+        is_system_url: false,
         action: Action::Monitor,
         verdict: Verdict {
             class: VerdictClass::Malicious,

@@ -13,8 +13,8 @@ use crate::config::Config;
 use crate::decide::{self, ClientConfig, Durations, Limits, Surroundings, Thresholds};
 use crate::detect::{Counted, Counter, Detail, Hit, Record, Ruleset, Scratch};
 use crate::event::{
-    Action, Category, ClientKey, DecidedBy, Event, Evidence, Finding, Ground, Proposal, Proposer, Timestamp, digest,
-    printable,
+    Action, Category, ClientKey, DecidedBy, Event, Evidence, Finding, Ground, Proposal, Proposer, Timestamp,
+    VerdictClass, digest, printable,
 };
 use crate::parse::{self, Context, Extent, Formats, Site, trim_line};
 use crate::triage;
@@ -311,6 +311,28 @@ impl Judge {
         })
     }
 
+    /// A line that rules hit and that is no finding, with all that is known of it.
+    pub fn analysed(
+        &self,
+        origin: &Origin<'_>,
+        formats: &Formats,
+        line: &[u8],
+        (record, hits): (&Record, &[Hit]),
+        scratch: &mut Scratch,
+    ) -> Option<Finding> {
+        let settled = Settled {
+            counted: Counted { score: record.score, ..Counted::default() },
+            action: Action::None,
+            decided_by: DecidedBy::Rules,
+            ban_secs: None,
+            in_doubt: false,
+            network: None,
+        };
+        let mut finding = self.finding(origin, formats, line, hits, &settled, scratch)?;
+        finding.verdict.class = VerdictClass::Uncertain;
+        Some(Finding { flagged: false, ..finding })
+    }
+
     /// A request that no rule minds, as a finding of score 0, for models to look at all the same.
     pub fn sample(&self, origin: &Origin<'_>, formats: &Formats, line: &[u8]) -> Option<Finding> {
         let (line, extent) = self.reading.extent(line, origin.tail_cut);
@@ -342,6 +364,8 @@ impl Judge {
             action: Action::None,
             verdict: triage::rules_alone(0, DecidedBy::Rules, String::new()),
             evidence: vec![],
+            flagged: true,
+            is_system_url: self.rules.is_system_url(event),
         }
     }
 }

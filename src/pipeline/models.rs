@@ -400,6 +400,8 @@ fn plain(request: &ExampleRequest, rule_id: Arc<str>, category: Category) -> Fin
         rule_ids: vec![rule_id],
         score: 5,
         evidence,
+        flagged: true,
+        is_system_url: false,
         action: Action::Monitor,
         verdict: triage::rules_alone(5, DecidedBy::Rules, String::new()),
     }

@@ -18,6 +18,7 @@ use crate::config::{Config, Mode};
 use crate::detect::{Client, Record, Ruleset, Scratch, What};
 use crate::event::{ClientKey, FileMark, Finding, Proposal, SourceStatus, Timestamp};
 use crate::parse::Formats;
+use crate::record::Keep;
 use crate::tail::{Chunk, More, SourceConfig, Sources};
 
 /// The state of windows and clients is saved this often, and at the end.
@@ -51,7 +52,7 @@ impl Report {
     }
 }
 
-/// A finding on its way to the decider.
+/// A finding on its way to the decider, or what was analysed and is none, which is recorded and nothing else.
 pub struct Found {
     pub finding: Finding,
     /// The ban that it starts, or would start if it is in doubt.
@@ -139,6 +140,8 @@ pub struct Reader {
     sources: Vec<SourceConfig>,
     servers: ServerLogs,
     judge: Judge,
+    /// What rules hit is recorded though it is no finding.
+    records_analysed: bool,
     reading: Reading,
     scratch: Scratch,
     batch: Batch,
@@ -174,6 +177,7 @@ impl Reader {
             sources,
             servers,
             judge: Judge::new(config, rules).asking_models(config),
+            records_analysed: config.store.record == Keep::Analysed,
             reading: Reading::of(config),
             scratch: Scratch::new(),
             batch: Batch::default(),
@@ -306,6 +310,7 @@ impl Reader {
             sources,
             servers,
             judge,
+            records_analysed,
             reading,
             scratch,
             batch,
@@ -350,7 +355,8 @@ impl Reader {
                 let formats = batch.formats_of(record, &file.formats);
                 let text = || Text { formats, line, tail_cut: chunk.tail_cut, read_at };
                 let settled = judge.settle(record, hits, text);
-                if settled.is_none() && sampled != Some(record.start) {
+                let is_analysed = *records_analysed && !hits.is_empty();
+                if settled.is_none() && !is_analysed && sampled != Some(record.start) {
                     continue;
                 }
                 let path = path.get_or_insert_with(|| chunk.path.display().to_string().into());
@@ -363,6 +369,16 @@ impl Reader {
                     read_at,
                 };
                 let Some(settled) = settled else {
+                    if is_analysed {
+                        let analysed = judge.analysed(&origin, formats, line, (record, hits), scratch);
+                        report.findings.extend(analysed.map(|finding| Found {
+                            finding,
+                            proposal: None,
+                            network: None,
+                            in_doubt: false,
+                        }));
+                        continue;
+                    }
                     sampled = None;
                     report.samples.extend(judge.sample(&origin, formats, line));
                     continue;

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::event::Timestamp;
-use crate::record::{Postgres, Remembered, Sqlite, StoreError};
+use crate::record::{Postgres, Rows, Sqlite, Store, StoreError};
 use crate::show::{Service, Services};
 
 /// The local database's name in `status`.
@@ -30,30 +30,35 @@ pub async fn recover(store: &Sqlite, config: &Config) -> Result<(), StoreError> 
     tracing::error!(aside = %aside.display(), "the database was damaged and is kept aside; a new one is started");
     let now = Timestamp::now();
     let since = Timestamp(now.0 - PAST_MILLIS);
-    for (from, remembered) in [("Postgres", of_postgres(config, since).await), ("the damaged one", store.salvage(since).await)] {
-        let Remembered { decisions, corrections, allow, .. } = &remembered;
-        if decisions.len() + corrections.len() + allow.len() > 0 {
-            let (decisions, corrections, allowed) = (decisions.len(), corrections.len(), allow.len());
-            tracing::warn!(decisions, corrections, allowed, "taken up from {from}");
-        }
-        store.take_up(&remembered, now).await?;
+    let rows = of_postgres(config, since).await;
+    if !rows.decisions.is_empty() || !rows.corrections.is_empty() {
+        let (decisions, corrections) = (rows.decisions.len(), rows.corrections.len());
+        tracing::warn!(decisions, corrections, "taken up from Postgres");
+        store.put(&config.agent_name(), &rows, now).await?;
     }
-    Ok(())
+    let rest = store.salvage(since).await;
+    tracing::warn!(
+        decisions = rest.decisions.len(),
+        corrections = rest.corrections.len(),
+        allowed = rest.allow.len(),
+        "taken up from what can still be read of the damaged one"
+    );
+    store.take_up(&rest, now).await
 }
 
-async fn of_postgres(config: &Config, since: Timestamp) -> Remembered {
+async fn of_postgres(config: &Config, since: Timestamp) -> Rows {
     let asked = async {
         match Postgres::connect(&config.store).await? {
             Some(postgres) => postgres.remembered(&config.agent_name(), since).await,
-            None => Ok(Remembered::default()),
+            None => Ok(Rows::default()),
         }
     };
     match tokio::time::timeout(PATIENCE, asked).await {
-        Ok(Ok(remembered)) => return remembered,
+        Ok(Ok(rows)) => return rows,
         Ok(Err(error)) => tracing::error!("what Postgres remembers of this host is not taken up: {error}"),
         Err(_) => tracing::error!("what Postgres remembers of this host is not taken up: no answer in {PATIENCE:?}"),
     }
-    Remembered::default()
+    Rows::default()
 }
 
 /// Has `status` tell of it for an hour.

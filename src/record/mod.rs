@@ -7,7 +7,9 @@
 mod config;
 mod error;
 mod history;
+mod keep;
 mod postgres;
+mod pseudonym;
 mod rollup;
 mod rows;
 mod sqlite;
@@ -17,10 +19,10 @@ pub use error::StoreError;
 pub use history::{
     Answer, ClientRow, Effect, FindingFilter, History, Past, PastFilter, Period, Point, Step, Store, Top,
 };
-pub use postgres::{Examined, Postgres, advice_for, Trouble};
+pub use postgres::{Examined, Postgres, Trouble, advice_for};
 pub use rollup::{Counts, Dimension};
 pub use rows::{AnalysisSession, DecisionChange, FindingRow, Rows, SchemaState};
 pub use sqlite::{
-    AllowEntry, Ban, Batch, Bouncer, Change, ChangeKind, Checkpoint, Correction, DecisionFilter, Recorded, Remembered, Span, Spent,
-    Sqlite, Unsent, Waiting,
+    AllowEntry, Ban, Batch, Bouncer, Change, ChangeKind, Checkpoint, Correction, DecisionFilter, Forgotten, Recorded,
+    Remembered, Span, Spent, Sqlite, Unsent, Waiting,
 };

@@ -29,7 +29,15 @@ fn has_problem(home: &Home, words: &str) {
 fn remount(daemon: &Daemon, home: &Home, mode: &str) {
     let state = home.path("state").display().to_string();
     let pid = daemon.id().to_string();
-    let ran = ran(std::process::Command::new("nsenter").args(["-t", &pid, "-m", "mount", "-o", &format!("remount,{mode}"), &state]));
+    let ran = ran(std::process::Command::new("nsenter").args([
+        "-t",
+        &pid,
+        "-m",
+        "mount",
+        "-o",
+        &format!("remount,{mode}"),
+        &state,
+    ]));
     assert_eq!(ran.code, 0, "{}", ran.stderr);
 }
 

@@ -36,7 +36,8 @@ fn while_a_log_grows(home: &Home, meanwhile: impl FnOnce(&mut Random)) -> usize 
                 let mut text = String::new();
                 for _ in 0..other.below(40) {
                     text += &match other.below(3) {
-                        0 => line("203.0.113.9", "GET /lamps?page=2", 200),
+                        // Nobody asks so often that it counts.
+                        0 => line(&format!("203.0.113.{}", other.below(250)), "GET /lamps?page=2", 200),
                         _ => {
                             n += 1;
                             attack(&format!("198.51.100.{}", other.below(60)), n)

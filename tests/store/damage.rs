@@ -39,11 +39,14 @@ fn banned(home: &Home) -> Vec<String> {
 
 fn kernel_holds(namespace: &Namespace) -> usize {
     let said = namespace.output("nft list table inet palisade");
-    ["198.51.100.66", "198.51.100.67", "2001:db8:bad:66::", "192.0.2.99"].iter().filter(|target| said.contains(**target)).count()
+    ["198.51.100.66", "198.51.100.67", "2001:db8:bad:66::", "192.0.2.99"]
+        .iter()
+        .filter(|target| said.contains(**target))
+        .count()
 }
 
 /// A daemon that has banned; the log that led to it is gone when the next one starts.
-fn banned_and_stopped(namespace: &Namespace, url: &str) -> Home {
+fn banned_and_stopped(namespace: &Namespace, url: &str, before_it_stops: impl FnOnce()) -> Home {
     let home = Home::inside(namespace);
     configure(&home, url);
     append(&home, &ATTACKERS.iter().enumerate().map(|(n, from)| attack(from, n)).collect::<String>());
@@ -52,6 +55,7 @@ fn banned_and_stopped(namespace: &Namespace, url: &str) -> Home {
     home.json(&["ban", "192.0.2.99", "--reason", "by hand"]);
     home.json(&["allow", "add", "192.0.2.0/28", "--note", "office"]);
     assert_eq!(kernel_holds(namespace), 4);
+    before_it_stops();
     assert_eq!(daemon.stop(), 0);
     // What is read again would ban again.
     fs::write(home.path("access.log"), "").unwrap();
@@ -77,7 +81,7 @@ fn nobody_is_let_go(home: &Home, namespace: &Namespace, before: &[String]) -> Ve
     let daemon = home.start();
     assert_eq!(banned(home).len(), 5);
     assert_eq!(home.status()["services"]["database"], Value::Null);
-    assert_eq!(daemon.said().matches("the database was damaged").count(), 1);
+    assert_eq!(daemon.said().matches("was damaged and is kept aside").count(), 1);
     decisions
 }
 
@@ -87,7 +91,7 @@ fn with_nothing_but_the_firewall_nobody_is_let_go() {
         return;
     }
     let namespace = Namespace::new();
-    let home = banned_and_stopped(&namespace, "");
+    let home = banned_and_stopped(&namespace, "", || {});
     let before = ["192.0.2.99", "198.51.100.66", "198.51.100.67", "2001:db8:bad:66::/64"].map(str::to_owned);
     fs::write(home.path("state/palisade.db"), "no database ".repeat(2000)).unwrap();
     let decisions = nobody_is_let_go(&home, &namespace, &before);
@@ -101,7 +105,7 @@ fn what_the_damaged_database_still_says_is_taken_up_too() {
         return;
     }
     let namespace = Namespace::new();
-    let home = banned_and_stopped(&namespace, "");
+    let home = banned_and_stopped(&namespace, "", || {});
     let before = banned_before();
     // The page of the outbox's first rows, which is where a table's are that was made late.
     damage_table(&home, "outbox");
@@ -140,8 +144,9 @@ fn with_postgres_decisions_are_what_they_were() {
     let namespace = Namespace::new();
     let server = postgres::Server::start_in(&namespace.command(&[]), "127.0.0.1", "");
     let (far, url) = Far::new(&server);
-    let home = banned_and_stopped(&namespace, &url);
-    eventually("all is sent", || (far.decisions().len() == 4).then_some(()));
+    let home = banned_and_stopped(&namespace, &url, || {
+        eventually("all is sent", || (far.decisions().len() == 4).then_some(()));
+    });
     fs::write(home.path("state/palisade.db"), "no database ".repeat(2000)).unwrap();
     let decisions = nobody_is_let_go(&home, &namespace, &banned_before());
     let by = |reason: &str| decisions.iter().filter(|one| one["reason"].as_str().unwrap().contains(reason)).count();

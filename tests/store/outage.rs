@@ -59,7 +59,9 @@ fn while_postgres_is_down_all_is_kept_and_sent_afterwards() {
     let home = home(&url, "");
     append(&home, &attacks(0, 20));
     let mut daemon = home.start();
-    eventually("the first are there", || (Far { server: &server, database: database.clone() }.findings().len() == 20).then_some(()));
+    eventually("the first are there", || {
+        (Far { server: &server, database: database.clone() }.findings().len() == 20).then_some(())
+    });
     server.stop();
     let began = Instant::now();
     for n in 1..10 {
@@ -89,7 +91,10 @@ fn whatever_is_wrong_with_postgres_is_told_and_the_daemon_goes_on() {
     let Some(server) = postgres::shared("what is wrong with Postgres") else { return };
     let (far, url) = Far::new(server);
     server.sql("postgres", "CREATE ROLE nobody_special LOGIN PASSWORD 'x'");
-    server.sql("postgres", "CREATE ROLE reader LOGIN PASSWORD 'x'; ALTER ROLE reader SET default_transaction_read_only = on");
+    server.sql(
+        "postgres",
+        "CREATE ROLE reader LOGIN PASSWORD 'x'; ALTER ROLE reader SET default_transaction_read_only = on",
+    );
     let name = far.database.clone();
     server.sql("postgres", &format!("GRANT ALL ON DATABASE {name} TO reader"));
     let newer = Far::new(server);

@@ -149,6 +149,8 @@ fn finding(row: FindingRow) -> Option<Finding> {
         rule_ids: row.rule_ids.into_iter().map(Arc::from).collect(),
         score: row.score,
         evidence,
+        flagged: row.flagged,
+        is_system_url: row.is_system_url,
         action: Action::None,
         verdict: Verdict {
             class: VerdictClass::parse(&row.verdict)?,

@@ -13,6 +13,7 @@ use crate::event::{
     VerdictClass, shown,
 };
 use crate::pipeline::reader::Control;
+use crate::record::Keep;
 use crate::triage::{ADDRESSES_MODEL, About, Case, Judged, Said, View};
 
 /// Doubts that wait here at once, whatever the desk takes: bounds the memory.
@@ -146,22 +147,31 @@ impl Decider {
         }
     }
 
-    /// Records a sample that a model takes for an attack.
+    /// Records a sample that a model takes for an attack; any, where what was analysed is recorded.
     fn judged_sample(&mut self, finding: Finding, judged: &Judged, done: &mut Done) {
-        let Some(said) = judged.said.as_ref().filter(|said| said.class == VerdictClass::Malicious) else { return };
-        if said.confidence < self.given.thresholds.borrow().monitor {
+        let is_analysed = self.given.config.store.record == Keep::Analysed;
+        let Some(said) = &judged.said else {
+            let verdict = Verdict { class: VerdictClass::Uncertain, ..finding.verdict.clone() };
+            done.findings.extend(is_analysed.then_some(Finding { flagged: false, verdict, ..finding }));
+            return;
+        };
+        let flagged =
+            said.class == VerdictClass::Malicious && said.confidence >= self.given.thresholds.borrow().monitor;
+        if !flagged && !is_analysed {
             return;
         }
-        tracing::warn!(
-            source_ip = finding.source_ip.map_or("-".into(), |address| address.to_string()),
-            uri = finding.uri,
-            confidence = said.confidence,
-            "a model takes for an attack what no rule minds"
-        );
+        if flagged && self.keeps_text() {
+            tracing::warn!(
+                source_ip = finding.source_ip.map_or("-".into(), |address| address.to_string()),
+                uri = finding.uri,
+                confidence = said.confidence,
+                "a model takes for an attack what no rule minds"
+            );
+        }
         let reasoning = format!("a sample of what no rule minds; {}", said.reasoning);
         let Said { class, confidence, threat, .. } = said.clone();
         let verdict = Verdict { class, confidence, decided_by: judged.by, reasoning };
-        done.findings.push(Finding { category: threat.unwrap_or(finding.category), verdict, ..finding });
+        done.findings.push(Finding { category: threat.unwrap_or(finding.category), verdict, flagged, ..finding });
     }
 
     /// Turns what came back from the desk into a decision.
@@ -195,7 +205,8 @@ impl Decider {
                 None => format!("no model's opinion: {note}"),
             };
             let reasoning = format!("{}; {opinion}; {combined} of 10", finding.verdict.reasoning);
-            tracing::info!(client = %case.about.client, score = finding.score, combined, decision = action.as_str(), "{opinion}");
+            let told = if self.keeps_text() { opinion.as_str() } else { "judged" };
+            tracing::info!(client = %case.about.client, score = finding.score, combined, decision = action.as_str(), "{told}");
             let decided_by = if said.is_some() { by } else { DecidedBy::Rules };
             let verdict = Verdict { class, confidence, decided_by, reasoning };
             self.conclude_doubt(doubt, combined, action, &verdict, now, &mut done).await;
@@ -216,7 +227,9 @@ impl Decider {
         let Doubt { finding, mut proposal, is_recorded } = doubt;
         let Some(client) = finding.client else { return };
         proposal.ground.score = combined;
-        proposal.ground.reason.clone_from(&verdict.reasoning);
+        if self.keeps_text() {
+            proposal.ground.reason.clone_from(&verdict.reasoning);
+        }
         let target = proposal.target;
         if action != Action::Block {
             if verdict.class == VerdictClass::Benign && combined < finding.score {
@@ -244,7 +257,7 @@ impl Decider {
             let (Some(proposal), _) = self.doubt(proposal, claim) else { return };
             match self.ask(&proposal, now) {
                 Ok(permit) => {
-                    tracing::warn!(client = shown(target), reason = verdict.reasoning, "{}", self.verb());
+                    tracing::warn!(client = shown(target), reason = proposal.ground.reason, "{}", self.verb());
                     permits.push(permit);
                     let _ = self.given.controls.send(Control::Ban(client, at, secs));
                     self.conclude(permits, vec![(id, DecisionState::Active, note)], now).await;

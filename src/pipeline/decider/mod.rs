@@ -31,7 +31,7 @@ use crate::memory::Memory;
 use crate::pipeline::crawlers::{Claim, Crawlers};
 use crate::pipeline::judge;
 use crate::pipeline::reader::{Control, Found, ReaderStatus, Report};
-use crate::record::Sqlite;
+use crate::record::{Keep, Sqlite};
 use crate::respond::Responder;
 use crate::show::Request;
 use crate::tail::Waker;
@@ -293,6 +293,10 @@ impl Decider {
         }
         let mut permits = vec![];
         for Found { finding, mut proposal, network, in_doubt } in found {
+            if !finding.flagged {
+                done.findings.push(finding);
+                continue;
+            }
             self.given.status.findings += 1;
             self.given.memory.remember(&finding).await;
             self.tell(&finding);
@@ -339,9 +343,24 @@ impl Decider {
         may
     }
 
+    /// Whether what clients wrote may be said and kept.
+    fn keeps_text(&self) -> bool {
+        self.given.config.store.record != Keep::Nothing
+    }
+
     /// Says a finding in the log; of a flood, only some.
     fn tell(&mut self, finding: &Finding) {
         if !self.may_say() {
+            return;
+        }
+        let said = if finding.action == Action::Block { "attack" } else { "suspicious" };
+        if !self.keeps_text() {
+            tracing::info!(
+                category = finding.category.as_str(),
+                score = finding.score,
+                decision = finding.action.as_str(),
+                "{said}"
+            );
             return;
         }
         tracing::info!(
@@ -352,8 +371,7 @@ impl Decider {
             method = finding.method,
             uri = finding.uri,
             status = finding.status,
-            "{}",
-            if finding.action == Action::Block { "attack" } else { "suspicious" }
+            "{said}"
         );
     }
 

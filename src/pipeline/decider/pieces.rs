@@ -69,6 +69,8 @@ mod tests {
             rule_ids: vec![],
             score: 5,
             evidence: vec![],
+            flagged: true,
+            is_system_url: false,
             action: Action::Monitor,
             verdict: rules_alone(5, DecidedBy::Rules, String::new()),
         }

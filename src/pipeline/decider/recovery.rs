@@ -55,7 +55,8 @@ impl Decider {
 
     /// Makes decisions of what is held and was not decided.
     async fn take_over(&mut self, held: Vec<Outcome>, now: Timestamp) {
-        let unknown = held.into_iter().filter(|held| held.remaining_secs > 0 && !self.active.contains_key(&held.target));
+        let unknown =
+            held.into_iter().filter(|held| held.remaining_secs > 0 && !self.active.contains_key(&held.target));
         let unknown: BTreeMap<IpNet, u64> = unknown.map(|held| (held.target, held.remaining_secs)).collect();
         let (mut permits, mut decisions) = (vec![], vec![]);
         for (target, duration_secs) in unknown {
@@ -88,7 +89,10 @@ impl Decider {
         if decisions.is_empty() {
             return;
         }
-        tracing::warn!(bans = permits.len(), "bans that the firewall holds are taken over, for the database was damaged");
+        tracing::warn!(
+            bans = permits.len(),
+            "bans that the firewall holds are taken over, for the database was damaged"
+        );
         if !self.apply(permits, AT_LEISURE).await {
             let active = decisions.iter_mut().filter(|decision| decision.state == DecisionState::Active);
             active.for_each(|decision| decision.state = DecisionState::Pending);

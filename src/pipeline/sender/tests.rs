@@ -99,6 +99,8 @@ fn finding(offset: u64) -> Finding {
             decided_by: DecidedBy::Rules,
             reasoning: String::new(),
         },
+        flagged: true,
+        is_system_url: false,
     }
 }
 
@@ -225,7 +227,8 @@ async fn what_breaks_off_is_sent_again_and_a_restart_goes_on_where_it_was() {
     pair.until_said("it is there", |said| said.figures["healthy"] == true).await;
     pair.set(Mood::Breaks);
     pair.find(0..10).await;
-    pair.until("sent twice", |far| far.findings.lock().unwrap().values().filter(|times| **times == 2).count() == 10).await;
+    pair.until("sent twice", |far| far.findings.lock().unwrap().values().filter(|times| **times == 2).count() == 10)
+        .await;
     pair.until_said("noted", |said| said.figures["waiting"] == 0).await;
     pair.send();
     pair.find(10..20).await;

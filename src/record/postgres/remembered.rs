@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use super::text::millis;
 use super::{Postgres, query};
 use crate::event::{Category, Decision, DecisionState, Ground, Proposer, Timestamp, VerdictClass};
-use crate::record::{Correction, Remembered, StoreError};
+use crate::record::{Correction, Rows, StoreError};
 
 /// Rows at most, the newest.
 const MOST: i64 = 500_000;
@@ -32,15 +32,15 @@ impl Postgres {
 
     /// Decisions of `agent` that live or were taken after `since`, and what its operators said of findings.
     /// Rows that cannot be understood are logged and left out.
-    pub async fn remembered(&self, agent: &str, since: Timestamp) -> Result<Remembered, StoreError> {
+    pub async fn remembered(&self, agent: &str, since: Timestamp) -> Result<Rows, StoreError> {
         self.ask(async |connection| {
             let decisions = query(DECISIONS).bind(agent).bind(millis(since)).bind(MOST);
             let decisions = decisions.fetch_all(&mut *connection).await?;
             let corrections = query(CORRECTIONS).bind(agent).bind(MOST).fetch_all(connection).await?;
-            Ok(Remembered {
+            Ok(Rows {
                 decisions: decisions.iter().filter_map(|row| understood(decision(row))).collect(),
                 corrections: corrections.iter().filter_map(|row| understood(correction(row))).collect(),
-                ..Remembered::default()
+                ..Rows::default()
             })
         })
         .await

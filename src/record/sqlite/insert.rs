@@ -1,74 +1,116 @@
 //! Rows go in here; what is there already stays as it is.
 
+use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 
 use ipnet::IpNet;
 use serde::Serialize;
 use sqlx::{QueryBuilder, SqliteConnection};
 
-use crate::event::{Decision, FileMark, Finding, Timestamp};
+use crate::event::{Decision, FileMark, Timestamp};
+use crate::record::FindingRow;
 
 /// Rows of one INSERT. More gain nothing, and SQLite takes at most 32,766 parameters.
 const ROWS: usize = 64;
 
+/// Those of `rows` that were never recorded here, each once.
+pub(super) async fn unknown(
+    connection: &mut SqliteConnection,
+    rows: Vec<FindingRow>,
+) -> Result<Vec<FindingRow>, sqlx::Error> {
+    const KNOWN: &str = "SELECT id FROM findings WHERE id IN (SELECT value FROM json_each(?1)) \
+         UNION ALL SELECT id FROM counted WHERE id IN (SELECT value FROM json_each(?1))";
+    if rows.is_empty() {
+        return Ok(rows);
+    }
+    let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+    let known = sqlx::query_scalar::<_, String>(KNOWN).bind(json(&ids)?).fetch_all(connection).await?;
+    let mut known: HashSet<String> = known.into_iter().collect();
+    let mut rows = rows;
+    rows.retain(|row| known.insert(row.id.clone()));
+    Ok(rows)
+}
+
+/// Notes that these are counted, of which no row is kept.
+pub(super) async fn counted(connection: &mut SqliteConnection, rows: &[FindingRow]) -> Result<(), sqlx::Error> {
+    let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+    let query = sqlx::query("INSERT INTO counted (id) SELECT value FROM json_each(?)");
+    query.bind(json(&ids)?).execute(connection).await?;
+    Ok(())
+}
+
+/// Rows that are not there. `version`: of another store.
 pub(super) async fn findings(
     connection: &mut SqliteConnection,
-    findings: &[Finding],
-    at: Timestamp,
-) -> Result<u64, sqlx::Error> {
-    let mut inserted = 0;
-    for chunk in findings.chunks(ROWS) {
+    rows: &[FindingRow],
+    version: Option<i64>,
+) -> Result<(), sqlx::Error> {
+    for chunk in rows.chunks(ROWS) {
         let mut texts = Vec::with_capacity(chunk.len());
-        for finding in chunk {
-            texts.push((json(&finding.rule_ids)?, json(&finding.evidence)?));
+        for row in chunk {
+            texts.push((json(&row.rule_ids)?, json(&row.evidence)?));
         }
         let mut query = QueryBuilder::new(
             "INSERT INTO findings (id, file, generation, byte_offset, line_number, time, source_ip, client, method, \
              uri, status, user_agent, referer, category, score, rule_ids, evidence, action, verdict, confidence, \
-             decided_by, reasoning, recorded_at) ",
+             decided_by, reasoning, recorded_at, flagged, is_system_url, case_id, version) ",
         );
-        query.push_values(chunk.iter().zip(texts), |mut row, (finding, (rule_ids, evidence))| {
-            row.push_bind(finding.id())
-                .push_bind(finding.file.clone())
-                .push_bind(finding.generation.cast_signed())
-                .push_bind(finding.offset.cast_signed())
-                .push_bind(finding.line_number.map(u64::cast_signed))
-                .push_bind(finding.time.0)
-                .push_bind(finding.source_ip.map(|ip| ip.to_string()))
-                .push_bind(finding.client.map(|client| client.to_string()))
-                .push_bind(&finding.method)
-                .push_bind(&finding.uri)
-                .push_bind(finding.status)
-                .push_bind(&finding.user_agent)
-                .push_bind(&finding.referer)
-                .push_bind(finding.category.as_str())
-                .push_bind(finding.score)
+        query.push_values(chunk.iter().zip(texts), |mut values, (row, (rule_ids, evidence))| {
+            values
+                .push_bind(&row.id)
+                .push_bind(&row.file)
+                .push_bind(row.generation.cast_signed())
+                .push_bind(row.offset.cast_signed())
+                .push_bind(row.line_number.map(u64::cast_signed))
+                .push_bind(row.time.0)
+                .push_bind(&row.source_ip)
+                .push_bind(&row.client)
+                .push_bind(&row.method)
+                .push_bind(&row.uri)
+                .push_bind(row.status)
+                .push_bind(&row.user_agent)
+                .push_bind(&row.referer)
+                .push_bind(&row.category)
+                .push_bind(row.score)
                 .push_bind(rule_ids)
                 .push_bind(evidence)
-                .push_bind(finding.action.as_str())
-                .push_bind(finding.verdict.class.as_str())
-                .push_bind(finding.verdict.confidence)
-                .push_bind(finding.verdict.decided_by.as_str())
-                .push_bind(&finding.verdict.reasoning)
-                .push_bind(at.0);
+                .push_bind(&row.action)
+                .push_bind(&row.verdict)
+                .push_bind(row.confidence)
+                .push_bind(&row.decided_by)
+                .push_bind(&row.reasoning)
+                .push_bind(row.recorded_at.0)
+                .push_bind(row.flagged)
+                .push_bind(row.is_system_url)
+                .push_bind(&row.case_id)
+                .push_bind(version);
         });
-        // Not INSERT OR IGNORE, which would swallow every broken constraint.
-        query.push(" ON CONFLICT (id) DO NOTHING");
-        inserted += run(connection, query, chunk.len()).await?;
+        run(connection, query, chunk.len(), ROWS).await?;
     }
-    Ok(inserted)
+    Ok(())
+}
+
+/// What is done about a decision's target: `decisions.pseudonym`.
+#[derive(Clone, Copy)]
+pub(super) enum Hiding {
+    Never = 0,
+    /// When it has ended.
+    Later = 1,
+    /// It came as a pseudonym.
+    Done = 2,
 }
 
 pub(super) async fn decisions(
     connection: &mut SqliteConnection,
     decisions: &[Decision],
     at: Timestamp,
+    pseudonym: Hiding,
 ) -> Result<u64, sqlx::Error> {
     let mut inserted = 0;
     for chunk in decisions.chunks(ROWS) {
         let mut query = QueryBuilder::new(
             "INSERT INTO decisions (id, target, proposer, finding_id, category, score, reason, created_at, \
-             expires_at, simulated, offences, state, note, changed_at, via_proxy, was_served) ",
+             expires_at, simulated, offences, state, note, changed_at, via_proxy, was_served, pseudonym) ",
         );
         query.push_values(chunk, |mut row, decision| {
             row.push_bind(&decision.id)
@@ -86,10 +128,12 @@ pub(super) async fn decisions(
                 .push_bind(&decision.note)
                 .push_bind(at.0)
                 .push_bind(decision.ground.via_proxy)
-                .push_bind(decision.ground.was_served);
+                .push_bind(decision.ground.was_served)
+                .push_bind(pseudonym as u8);
         });
+        // Not INSERT OR IGNORE, which would swallow every broken constraint.
         query.push(" ON CONFLICT (id) DO NOTHING");
-        inserted += run(connection, query, chunk.len()).await?;
+        inserted += run(connection, query, chunk.len(), ROWS).await?;
     }
     Ok(inserted)
 }
@@ -116,14 +160,16 @@ pub(super) async fn marks(connection: &mut SqliteConnection, marks: &[FileMark])
     Ok(())
 }
 
-async fn run(
+/// Inserts `rows` rows, of which at most `full` come together.
+pub(super) async fn run(
     connection: &mut SqliteConnection,
     mut query: QueryBuilder<sqlx::Sqlite>,
     rows: usize,
+    full: usize,
 ) -> Result<u64, sqlx::Error> {
     // A prepared statement is kept for one row and for a full chunk only: 62 sizes between would
     // hold megabytes.
-    let keep = rows == 1 || rows == ROWS;
+    let keep = rows == 1 || rows == full;
     Ok(query.build().persistent(keep).execute(connection).await?.rows_affected())
 }
 

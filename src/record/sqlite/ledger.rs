@@ -1,13 +1,15 @@
 //! What models said and cost, and where an operator knew better.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, SqliteConnection};
 
-use super::Sqlite;
-use super::read::number;
+use super::read::{finding_row, number};
+use super::{Sqlite, totals};
 use crate::event::{Judgement, ModelCall, Timestamp, VerdictClass};
-use crate::record::StoreError;
+use crate::record::{FindingRow, StoreError, rollup};
 
 /// What one service has cost since some moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -35,30 +37,48 @@ pub struct Correction {
     pub at: Timestamp,
 }
 
-/// What became of findings that were in doubt: their rows say so.
+/// What became of findings that were in doubt: their rows say so, and they are counted anew. Nothing of those
+/// of which no row is kept.
 pub(super) async fn judgements(connection: &mut SqliteConnection, judgements: &[Judgement]) -> Result<(), sqlx::Error> {
+    let mut counted = BTreeMap::new();
     for Judgement { finding_id, action, verdict } in judgements {
+        let found = sqlx::query("SELECT * FROM findings WHERE id = ?").bind(finding_id);
+        let Some(old) = found.fetch_optional(&mut *connection).await?.map(finding_row).transpose()? else { continue };
         let query = sqlx::query(
-            "UPDATE findings SET action = ?, verdict = ?, confidence = ?, decided_by = ?, reasoning = ? WHERE id = ?",
+            "UPDATE findings SET action = ?, verdict = ?, confidence = ?, decided_by = ?, reasoning = ?, \
+             version = NULL WHERE id = ?",
         );
         let query = query.bind(action.as_str()).bind(verdict.class.as_str()).bind(verdict.confidence);
         let query = query.bind(verdict.decided_by.as_str()).bind(&verdict.reasoning).bind(finding_id);
         query.execute(&mut *connection).await?;
+        let (action, decided_by) = (action.as_str().to_owned(), verdict.decided_by.as_str().to_owned());
+        let new = FindingRow { action, decided_by, ..old.clone() };
+        totals::merge(&mut counted, rollup::recount(&old, &new));
+    }
+    totals::add(connection, &counted).await
+}
+
+pub(super) async fn calls(connection: &mut SqliteConnection, calls: &[ModelCall]) -> Result<(), sqlx::Error> {
+    for one in calls {
+        call(connection, None, one).await?;
     }
     Ok(())
 }
 
-pub(super) async fn calls(connection: &mut SqliteConnection, calls: &[ModelCall]) -> Result<(), sqlx::Error> {
-    for call in calls {
-        let query = sqlx::query(
-            "INSERT INTO model_calls (at, service, model, finding_id, outcome, millis, sent_bytes, received_bytes, \
-             input_tokens, output_tokens, usd) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        );
-        let query = query.bind(call.at.0).bind(&call.service).bind(&call.model).bind(&call.finding_id);
-        let query = query.bind(&call.outcome).bind(call.millis.cast_signed()).bind(call.sent_bytes.cast_signed());
-        let query = query.bind(call.received_bytes.cast_signed()).bind(call.input_tokens.cast_signed());
-        query.bind(call.output_tokens.cast_signed()).bind(call.usd).execute(&mut *connection).await?;
-    }
+/// One call, under its number or the next one.
+pub(super) async fn call(
+    connection: &mut SqliteConnection,
+    id: Option<i64>,
+    call: &ModelCall,
+) -> Result<(), sqlx::Error> {
+    let query = sqlx::query(
+        "INSERT INTO model_calls (id, at, service, model, finding_id, outcome, millis, sent_bytes, received_bytes, \
+         input_tokens, output_tokens, usd) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+    );
+    let query = query.bind(id).bind(call.at.0).bind(&call.service).bind(&call.model).bind(&call.finding_id);
+    let query = query.bind(&call.outcome).bind(call.millis.cast_signed()).bind(call.sent_bytes.cast_signed());
+    let query = query.bind(call.received_bytes.cast_signed()).bind(call.input_tokens.cast_signed());
+    query.bind(call.output_tokens.cast_signed()).bind(call.usd).execute(connection).await?;
     Ok(())
 }
 

@@ -1,16 +1,23 @@
 //! The local database: always there, and what the daemon acts by.
 
 mod bouncers;
+mod cases;
+mod forget;
+mod hide;
 mod insert;
 mod ledger;
 mod open;
 mod outbox;
+mod prune;
+mod put;
 mod read;
 mod recover;
 #[cfg(test)]
-mod tests;
+pub(in crate::record) mod tests;
+mod totals;
 
 pub use bouncers::{Ban, Bouncer, Span};
+pub use forget::Forgotten;
 pub use ledger::{Correction, Spent};
 pub use outbox::{Unsent, Waiting};
 pub use read::{AllowEntry, Change, ChangeKind, DecisionFilter};
@@ -18,13 +25,16 @@ pub use recover::Remembered;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
 use sqlx::{Connection, SqliteConnection, SqlitePool};
 use tokio::sync::watch;
 
-use super::{StoreConfig, StoreError};
+use super::keep::Policy;
+use super::{FindingRow, Keep, StoreConfig, StoreError};
 use crate::event::{Decision, DecisionState, FileMark, Finding, Judgement, ModelCall, Timestamp};
+use cases::Cases;
 
 /// The local database, `palisade.db` in the state directory. One daemon at a time has it.
 ///
@@ -35,6 +45,9 @@ pub struct Sqlite {
     writer: SqlitePool,
     readers: SqlitePool,
     config: StoreConfig,
+    policy: Policy,
+    /// Taken out while a batch is written.
+    cases: Mutex<Cases>,
     damaged: Option<PathBuf>,
     changed: watch::Sender<()>,
     /// Declared last: dropped after the connections.
@@ -84,14 +97,15 @@ impl Sqlite {
     pub async fn open(state_dir: &Path, config: &StoreConfig) -> Result<Sqlite, StoreError> {
         let lock = open::lock(state_dir)?;
         let path = state_dir.join("palisade.db");
-        let (writer, damaged) = open::writer(&path).await?;
+        let policy = Policy { record: config.record, pseudonyms: open::pseudonyms(state_dir, config)? };
+        let (writer, damaged) = open::writer(&path, config).await?;
         let readers = open::readers(&path);
         if damaged.is_some() {
             let numbered = recover::number_from(&writer, Timestamp::now().0.saturating_mul(1000)).await;
             numbered.map_err(|source| StoreError::of(&path, source))?;
         }
-        let changed = watch::Sender::new(());
-        Ok(Sqlite { path, writer, readers, config: config.clone(), damaged, changed, lock })
+        let (cases, changed) = (Mutex::default(), watch::Sender::new(()));
+        Ok(Sqlite { path, writer, readers, config: config.clone(), policy, cases, damaged, changed, lock })
     }
 
     /// Where the database that was found damaged at start has been moved, if one was, now or by a start that
@@ -105,11 +119,12 @@ impl Sqlite {
     /// # Errors
     /// Nothing of the batch was written.
     pub async fn commit(&self, batch: &Batch<'_>) -> Result<Recorded, StoreError> {
+        let rows: Vec<FindingRow> = batch.findings.iter().map(|finding| self.policy.row(finding, batch.at)).collect();
         self.write(async |connection| {
             let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
             let recorded = Recorded {
-                new_findings: insert::findings(&mut tx, batch.findings, batch.at).await?,
-                new_decisions: insert::decisions(&mut tx, batch.decisions, batch.at).await?,
+                new_findings: self.record(&mut tx, rows, batch.checkpoint.is_some()).await?,
+                new_decisions: insert::decisions(&mut tx, batch.decisions, batch.at, self.hiding()).await?,
             };
             ledger::judgements(&mut tx, batch.judgements).await?;
             ledger::calls(&mut tx, batch.calls).await?;
@@ -142,7 +157,7 @@ impl Sqlite {
     ) -> Result<u64, StoreError> {
         self.write(async |connection| {
             let query = sqlx::query(
-                "UPDATE decisions SET state = ?1, changed_at = ?3, \
+                "UPDATE decisions SET state = ?1, changed_at = ?3, version = NULL, \
                  note = CASE WHEN ?2 = '' AND state = 'pending' THEN note ELSE ?2 END \
                  WHERE id IN (SELECT value FROM json_each(?4)) AND state IN ('pending', 'active', 'held')",
             );
@@ -156,7 +171,7 @@ impl Sqlite {
     /// a change of the feed, though its state is the same: readers count down by themselves.
     pub async fn prolong(&self, ends: &[(String, Timestamp)], note: &str, at: Timestamp) -> Result<u64, StoreError> {
         // `+`: by id, not every live decision for each end.
-        const PROLONG: &str = "UPDATE decisions SET expires_at = ends.value ->> 1, note = ?, changed_at = ? \
+        const PROLONG: &str = "UPDATE decisions SET expires_at = ends.value ->> 1, note = ?, changed_at = ?, version = NULL \
              FROM json_each(?) AS ends WHERE decisions.id = ends.value ->> 0 AND +state IN ('pending', 'active', 'held')";
         const TELL: &str = "INSERT INTO outbox (kind, id, at) SELECT 'decision', id, ? FROM decisions \
              WHERE id IN (SELECT value ->> 0 FROM json_each(?)) AND state IN ('pending', 'active', 'held')";
@@ -177,14 +192,17 @@ impl Sqlite {
         .await
     }
 
-    /// Marks live decisions whose time is over as expired; gives how many.
+    /// Marks live decisions whose time is over as expired; gives how many. Where addresses are kept as
+    /// pseudonyms, ended decisions get theirs.
     pub async fn expire(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.write(async |connection| {
             let query = sqlx::query(
-                "UPDATE decisions SET state = 'expired', changed_at = ?1 \
+                "UPDATE decisions SET state = 'expired', changed_at = ?1, version = NULL \
                  WHERE state IN ('pending', 'active', 'held') AND expires_at <= ?1",
             );
-            Ok(query.bind(now.0).execute(connection).await?.rows_affected())
+            let rows = query.bind(now.0).execute(&mut *connection).await?.rows_affected();
+            self.hide_ended(connection, now).await?;
+            Ok(rows)
         })
         .await
     }
@@ -211,38 +229,42 @@ impl Sqlite {
         .await
     }
 
-    /// Deletes what is older than `keep_days` (findings by their own time, decisions by when they
-    /// ended; live ones stay) and changes that nobody has still to read; gives the number of
-    /// rows. In short transactions, so that commits go on between them.
-    pub async fn prune(&self, now: Timestamp) -> Result<u64, StoreError> {
-        const OLD_FINDINGS: &str =
-            "DELETE FROM findings WHERE rowid IN (SELECT rowid FROM findings WHERE time < ? LIMIT 1000)";
-        const OLD_DECISIONS: &str = "DELETE FROM decisions WHERE rowid IN (SELECT rowid FROM decisions \
-             WHERE state IN ('expired', 'lifted', 'refused') AND changed_at < ? LIMIT 1000)";
-        const OLD_CALLS: &str =
-            "DELETE FROM model_calls WHERE id IN (SELECT id FROM model_calls WHERE at < ? LIMIT 1000)";
-        let oldest = now.0.saturating_sub(i64::from(self.config.keep_days) * 86_400_000);
-        let mut deleted = self.prune_changes().await?;
-        for (sql, bound) in [
-            (OLD_FINDINGS, oldest),
-            (OLD_DECISIONS, oldest),
-            (OLD_CALLS, oldest),
-        ] {
-            loop {
-                let rows = self
-                    .write(async |connection| {
-                        let rows = sqlx::query(sql).bind(bound).execute(&mut *connection).await?.rows_affected();
-                        sqlx::query(VACUUM).execute(connection).await?;
-                        Ok(rows)
-                    })
-                    .await?;
-                deleted += rows;
-                if rows < 1000 {
-                    break;
-                }
-            }
+    /// Takes up findings; gives how many are new.
+    async fn record(
+        &self,
+        connection: &mut SqliteConnection,
+        rows: Vec<FindingRow>,
+        is_checkpoint: bool,
+    ) -> Result<u64, sqlx::Error> {
+        let mut rows = insert::unknown(connection, rows).await?;
+        if is_checkpoint {
+            // What came before this batch is not read again. What is in it may be, where it was put together
+            // of several.
+            sqlx::query("DELETE FROM counted").execute(&mut *connection).await?;
         }
-        Ok(deleted)
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        if self.policy.record == Keep::Nothing {
+            insert::counted(connection, &rows).await?;
+        } else {
+            // Not held while waiting. Who is cancelled loses what can be looked up.
+            let mut cases = std::mem::take(&mut *self.cases());
+            cases::settle(connection, &mut cases, &mut rows).await?;
+            *self.cases() = cases;
+            insert::findings(connection, &rows, None).await?;
+        }
+        totals::count(connection, &rows).await?;
+        Ok(rows.len() as u64)
+    }
+
+    fn cases(&self) -> MutexGuard<'_, Cases> {
+        self.cases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether what is deleted must be overwritten.
+    fn is_private(&self) -> bool {
+        open::is_private(&self.config)
     }
 
     /// Finishes what is under way, folds the write-ahead log into the database and lets go of the

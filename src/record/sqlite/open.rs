@@ -12,7 +12,8 @@ use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, Sq
 
 use super::recover;
 use crate::event::Timestamp;
-use crate::record::StoreError;
+use crate::record::pseudonym::{KEY_BYTES, Pseudonyms};
+use crate::record::{Addresses, Keep, StoreConfig, StoreError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -48,14 +49,39 @@ pub(super) fn lock(state_dir: &Path) -> Result<File, StoreError> {
 
 /// The writer's pool on the database at `path`, and where a damaged one was moved to, now or by a start that
 /// did not get so far as to recover it.
-pub(super) async fn writer(path: &Path) -> Result<(SqlitePool, Option<PathBuf>), StoreError> {
-    match checked(path).await {
+pub(super) async fn writer(path: &Path, config: &StoreConfig) -> Result<(SqlitePool, Option<PathBuf>), StoreError> {
+    match checked(path, config).await {
         Err(StoreError::Damaged { .. }) => {
             let aside = set_aside(path)?;
-            Ok((checked(path).await?, Some(aside)))
+            Ok((checked(path, config).await?, Some(aside)))
         }
         other => Ok((other?, recover::unfinished(path))),
     }
+}
+
+/// Whether what is deleted must be overwritten, and not only be free.
+pub(super) fn is_private(config: &StoreConfig) -> bool {
+    config.record == Keep::Nothing || config.addresses == Addresses::Pseudonyms
+}
+
+/// What makes pseudonyms, if they are asked for, by a key of this host's own: a new one if there is none.
+pub(super) fn pseudonyms(state_dir: &Path, config: &StoreConfig) -> Result<Option<Pseudonyms>, StoreError> {
+    if config.addresses == Addresses::Plain {
+        return Ok(None);
+    }
+    let path = state_dir.join("pseudonyms.key");
+    let unusable = |source| StoreError::Unusable { path: path.clone(), source };
+    let mut key = [0; KEY_BYTES];
+    let mut file = private().read(true).open(&path).map_err(unusable)?;
+    match file.metadata().map_err(unusable)?.len() {
+        0 => {
+            let random = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut key);
+            random.map_err(|_| unusable(io::Error::other("no random numbers")))?;
+            file.write_all(&key).and_then(|()| file.sync_all()).map_err(unusable)?;
+        }
+        _ => file.read_exact(&mut key).map_err(unusable)?,
+    }
+    Ok(Some(Pseudonyms::new(&key)))
 }
 
 /// A small pool that only reads.
@@ -70,7 +96,7 @@ pub(super) fn mark_suspect(path: &Path) {
     let _ = private().open(suspect(path));
 }
 
-async fn checked(path: &Path) -> Result<SqlitePool, StoreError> {
+async fn checked(path: &Path, config: &StoreConfig) -> Result<SqlitePool, StoreError> {
     let unusable = |source| StoreError::Unusable { path: path.to_owned(), source };
     // Made here and not by SQLite, so that log text is for palisade's user alone (-wal and -shm
     // take the mode over), and so that a file that can only be read is found now.
@@ -86,6 +112,9 @@ async fn checked(path: &Path) -> Result<SqlitePool, StoreError> {
     if bytes == 0 {
         // It is for good, and saying it again would write to a database that may be damaged or a newer version's.
         options = options.auto_vacuum(SqliteAutoVacuum::Incremental);
+    }
+    if is_private(config) {
+        options = options.pragma("secure_delete", "ON");
     }
     let pool = SqlitePoolOptions::new()
         .max_connections(1)

@@ -7,16 +7,18 @@ use ipnet::IpNet;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, QueryBuilder, Row};
 
-use super::{Sqlite, VACUUM};
 use super::insert::json;
 use super::ledger::{correction, model_call};
-use super::read::{finding_row, network, number};
-use crate::event::{DecisionState, Timestamp};
+use super::read::{DECISION, finding_row, network, number, raw_decision};
+use super::{Sqlite, VACUUM};
+use crate::event::{Decision, DecisionState, Timestamp};
 use crate::record::{AnalysisSession, DecisionChange, Rows, StoreError};
 
 /// What goes unsent when more waits than is kept, in this order: the oldest first. Never decisions, what an
 /// operator said, and what is to be forgotten.
 const DROPPED: [&str; 3] = ["finding", "call", "session"];
+/// `decisions.pseudonym` of a decision that has no real target any more.
+const HIDDEN: i64 = 2;
 /// Rows of one transaction that deletes.
 const CHUNK: i64 = 1000;
 /// More that wait are not counted one by one.
@@ -109,11 +111,12 @@ impl Sqlite {
             entries.iter().filter(|(_, of, _)| of == kind).map(|(_, _, id)| id.as_str()).collect()
         };
         let forgotten = of("forgotten").into_iter().filter_map(network).collect();
+        let (decisions, changes) = self.decisions_of(&of("decision"), after, upto).await?;
         let rows = Rows {
             version: upto,
             findings: self.rows_of("SELECT * FROM findings WHERE id IN", &of("finding"), finding_row).await?,
-            decisions: self.decisions_of(&of("decision")).await?,
-            changes: self.changes_of_decisions(after, upto).await?,
+            decisions,
+            changes,
             calls: self
                 .rows_of("SELECT * FROM model_calls WHERE id IN", &of("call"), |row| {
                     Ok((row.try_get("id")?, model_call(row)?))
@@ -179,7 +182,8 @@ impl Sqlite {
     pub async fn limit_unsent(&self) -> Result<u64, StoreError> {
         const WAITING: &str = "SELECT count(*) FROM outbox WHERE seq > (SELECT min(seq) FROM outbox_readers)";
         // The last number of a chunk, all of one kind.
-        const LAST: &str = "SELECT max(seq) FROM (SELECT seq FROM outbox WHERE kind = ? AND seq > ? ORDER BY seq LIMIT ?)";
+        const LAST: &str =
+            "SELECT max(seq) FROM (SELECT seq FROM outbox WHERE kind = ? AND seq > ? ORDER BY seq LIMIT ?)";
         const COUNT: &str = "UPDATE outbox_readers SET dropped = dropped + (SELECT count(*) FROM outbox \
              WHERE kind = ?1 AND outbox.seq > max(?2, outbox_readers.seq) AND outbox.seq <= ?3)";
         const DROP: &str = "DELETE FROM outbox WHERE kind = ? AND seq > ? AND seq <= ?";
@@ -253,7 +257,7 @@ impl Sqlite {
 
     async fn rows_of<T>(
         &self,
-        select: &'static str,
+        select: &str,
         ids: &BTreeSet<&str>,
         decode: impl Fn(SqliteRow) -> Result<T, sqlx::Error>,
     ) -> Result<Vec<T>, StoreError> {
@@ -268,19 +272,44 @@ impl Sqlite {
     /// `select` of the rows with one of these ids.
     pub(super) fn with_ids(
         &self,
-        select: &'static str,
+        select: &str,
         ids: &BTreeSet<&str>,
     ) -> Result<QueryBuilder<sqlx::Sqlite>, StoreError> {
-        let mut query = QueryBuilder::new(select);
+        let mut query = QueryBuilder::new(select.to_owned());
         query.push(" (SELECT value FROM json_each(").push_bind(json(ids).map_err(|source| self.failed(source))?);
         query.push("))");
         Ok(query)
     }
 
-    async fn changes_of_decisions(&self, after: i64, upto: i64) -> Result<Vec<DecisionChange>, StoreError> {
+    /// Decisions with the changes between two numbers, as other stores get them.
+    async fn decisions_of(
+        &self,
+        ids: &BTreeSet<&str>,
+        after: i64,
+        upto: i64,
+    ) -> Result<(Vec<Decision>, Vec<DecisionChange>), StoreError> {
         let mut query = QueryBuilder::new("SELECT * FROM decision_changes WHERE seq > ");
         query.push_bind(after).push(" AND seq <= ").push_bind(upto).push(" ORDER BY seq");
-        self.read(query, decision_change).await
+        let mut changes = self.read(query, decision_change).await?;
+        let decode =
+            |row: SqliteRow| Ok((row.try_get::<i64, _>("pseudonym")? != HIDDEN, self.decode(raw_decision(row)?)));
+        let select = format!("SELECT {DECISION}, pseudonym FROM decisions WHERE id IN");
+        let mut decisions = vec![];
+        for (is_real, decision) in self.rows_of(&select, ids, decode).await? {
+            let Ok(decision) = decision.inspect_err(|error| tracing::error!("a decision is not sent: {error}")) else {
+                continue;
+            };
+            if !is_real || self.policy.pseudonyms.is_none() {
+                decisions.push(decision);
+                continue;
+            }
+            for change in changes.iter_mut().filter(|change| change.decision_id == decision.id) {
+                let note = std::mem::take(&mut change.note);
+                change.note = self.policy.decision(Decision { note, ..decision.clone() }).note;
+            }
+            decisions.push(self.policy.decision(decision));
+        }
+        Ok((decisions, changes))
     }
 }
 

@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
@@ -11,7 +11,7 @@ use sqlx::{QueryBuilder, Row};
 
 use super::Sqlite;
 use super::insert::network_text;
-use crate::event::{Category, ClientKey, Decision, DecisionState, FileMark, Ground, Proposer, Timestamp};
+use crate::event::{Category, ClientKey, Decision, DecisionState, FileMark, Ground, Proposer, Timestamp, shown};
 use crate::record::{FindingRow, StoreError};
 
 /// Which decisions to list; the default is all.
@@ -52,6 +52,8 @@ pub enum ChangeKind {
     /// An operator's word on the finding of this id.
     Correction,
     Session,
+    /// Clients of the network that is its id, as it is kept, are to be forgotten.
+    Forgotten,
 }
 
 impl Sqlite {
@@ -70,8 +72,7 @@ impl Sqlite {
     /// included. A row that cannot be understood is logged and left out, so that one bad row does
     /// not keep the others from the firewall.
     pub async fn live_decisions(&self, now: Timestamp) -> Result<Vec<Decision>, StoreError> {
-        let mut query =
-            QueryBuilder::new("SELECT * FROM decisions WHERE state IN ('pending', 'active', 'held') AND expires_at > ");
+        let mut query = decisions_where("state IN ('pending', 'active', 'held') AND pseudonym <> 2 AND expires_at > ");
         query.push_bind(now.0).push(" ORDER BY created_at, rowid");
         Ok(self.understood(self.read(query, raw_decision).await?))
     }
@@ -90,7 +91,7 @@ impl Sqlite {
     /// by itself may not have heard of it.
     pub async fn ended_lately(&self, now: Timestamp) -> Result<Vec<IpNet>, StoreError> {
         let mut query = QueryBuilder::new(
-            "SELECT DISTINCT target FROM decisions WHERE NOT simulated AND \
+            "SELECT DISTINCT target FROM decisions WHERE NOT simulated AND pseudonym <> 2 AND \
              (state IN ('pending', 'active') AND expires_at <= ",
         );
         query.push_bind(now.0).push(" OR state IN ('expired', 'lifted') AND changed_at > ");
@@ -101,25 +102,16 @@ impl Sqlite {
 
     /// The decision with this id.
     pub async fn decision(&self, id: &str) -> Result<Option<Decision>, StoreError> {
-        let mut query = QueryBuilder::new("SELECT * FROM decisions WHERE id = ");
+        let mut query = decisions_where("id = ");
         query.push_bind(id);
         let rows = self.read(query, raw_decision).await?;
         rows.into_iter().next().map(|row| self.decode(row)).transpose()
     }
 
-    /// The decisions with these ids; rows that cannot be understood are logged and left out.
-    pub(super) async fn decisions_of(&self, ids: &BTreeSet<&str>) -> Result<Vec<Decision>, StoreError> {
-        if ids.is_empty() {
-            return Ok(vec![]);
-        }
-        let query = self.with_ids("SELECT * FROM decisions WHERE id IN", ids)?;
-        Ok(self.understood(self.read(query, raw_decision).await?))
-    }
-
     /// The newest decisions that pass `filter`. Rows that cannot be understood are logged and left
     /// out.
     pub async fn decisions(&self, filter: DecisionFilter, limit: u32) -> Result<Vec<Decision>, StoreError> {
-        let mut query = QueryBuilder::new("SELECT * FROM decisions WHERE true");
+        let mut query = decisions_where("true");
         if let Some(state) = filter.state {
             query.push(" AND state = ").push_bind(state.as_str());
         }
@@ -134,7 +126,7 @@ impl Sqlite {
     pub async fn findings(&self, client: Option<ClientKey>, limit: u32) -> Result<Vec<FindingRow>, StoreError> {
         let mut query = QueryBuilder::new("SELECT * FROM findings");
         if let Some(client) = client {
-            query.push(" WHERE client = ").push_bind(client.to_string());
+            query.push(" WHERE client = ").push_bind(shown(self.policy.client(client.network())));
         }
         query.push(" ORDER BY time DESC, rowid DESC LIMIT ").push_bind(limit);
         self.read(query, finding_row).await
@@ -180,7 +172,7 @@ impl Sqlite {
         rows.into_iter().filter_map(|row| decode(row).ok()).collect()
     }
 
-    fn decode(&self, row: RawDecision) -> Result<Decision, StoreError> {
+    pub(super) fn decode(&self, row: RawDecision) -> Result<Decision, StoreError> {
         let unknown = |what: String| StoreError::Row { path: self.path.clone(), id: row.id.clone(), what };
         let target = network(&row.target).ok_or_else(|| unknown(format!("target {:?}", row.target)))?;
         let proposer = Proposer::parse(&row.proposer).ok_or_else(|| unknown(format!("proposer {:?}", row.proposer)))?;
@@ -208,7 +200,7 @@ impl Sqlite {
 }
 
 /// A decision whose words have not been understood yet.
-struct RawDecision {
+pub(super) struct RawDecision {
     id: String,
     target: String,
     proposer: String,
@@ -226,23 +218,31 @@ struct RawDecision {
     was_served: bool,
 }
 
-fn raw_decision(row: SqliteRow) -> Result<RawDecision, sqlx::Error> {
+/// The columns that [`raw_decision`] takes by their places: a hundred thousand rows are read at a start.
+pub(super) const DECISION: &str = "id, target, proposer, finding_id, category, score, reason, created_at, \
+     expires_at, simulated, offences, state, note, via_proxy, was_served";
+
+fn decisions_where(condition: &str) -> QueryBuilder<sqlx::Sqlite> {
+    QueryBuilder::new(format!("SELECT {DECISION} FROM decisions WHERE {condition}"))
+}
+
+pub(super) fn raw_decision(row: SqliteRow) -> Result<RawDecision, sqlx::Error> {
     Ok(RawDecision {
-        id: row.try_get("id")?,
-        target: row.try_get("target")?,
-        proposer: row.try_get("proposer")?,
-        finding_id: row.try_get("finding_id")?,
-        category: row.try_get("category")?,
-        score: row.try_get("score")?,
-        reason: row.try_get("reason")?,
-        created_at: Timestamp(row.try_get("created_at")?),
-        expires_at: Timestamp(row.try_get("expires_at")?),
-        simulated: row.try_get("simulated")?,
-        offences: row.try_get("offences")?,
-        state: row.try_get("state")?,
-        note: row.try_get("note")?,
-        via_proxy: row.try_get("via_proxy")?,
-        was_served: row.try_get("was_served")?,
+        id: row.try_get(0)?,
+        target: row.try_get(1)?,
+        proposer: row.try_get(2)?,
+        finding_id: row.try_get(3)?,
+        category: row.try_get(4)?,
+        score: row.try_get(5)?,
+        reason: row.try_get(6)?,
+        created_at: Timestamp(row.try_get(7)?),
+        expires_at: Timestamp(row.try_get(8)?),
+        simulated: row.try_get(9)?,
+        offences: row.try_get(10)?,
+        state: row.try_get(11)?,
+        note: row.try_get(12)?,
+        via_proxy: row.try_get(13)?,
+        was_served: row.try_get(14)?,
     })
 }
 
@@ -312,6 +312,7 @@ fn change(row: SqliteRow) -> Result<Change, sqlx::Error> {
         "call" => ChangeKind::Call,
         "correction" => ChangeKind::Correction,
         "session" => ChangeKind::Session,
+        "forgotten" => ChangeKind::Forgotten,
         other => return Err(sqlx::Error::Decode(format!("{other:?} is no kind of change").into())),
     };
     Ok(Change { seq: row.try_get("seq")?, kind, id: row.try_get("id")?, at: Timestamp(row.try_get("at")?) })

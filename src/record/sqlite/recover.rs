@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, QueryBuilder, Row, SqlitePool};
@@ -48,6 +49,8 @@ impl Sqlite {
             writer: readers.clone(),
             readers,
             config: self.config.clone(),
+            policy: self.policy.clone(),
+            cases: Mutex::default(),
             damaged: None,
             changed: watch::Sender::new(()),
             lock,

@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::event::*;
 
-pub(super) const NOW: Timestamp = Timestamp(1_767_571_200_000);
+pub(in crate::record) const NOW: Timestamp = Timestamp(1_767_571_200_000);
 
 pub(super) async fn open(state_dir: &Path) -> Result<Sqlite, StoreError> {
     Sqlite::open(state_dir, &StoreConfig { keep_days: 30, max_outbox_rows: 50, ..StoreConfig::default() }).await
 }
 
-pub(super) fn finding(offset: u64) -> Finding {
+pub(in crate::record) fn finding(offset: u64) -> Finding {
     let source_ip = "203.0.113.7".parse().unwrap();
     Finding {
         file: "/var/log/nginx/access.log".into(),
@@ -45,6 +45,8 @@ pub(super) fn finding(offset: u64) -> Finding {
             matched: "1' OR 1=1--".into(),
             score: 9,
         }],
+        flagged: true,
+        is_system_url: false,
         action: Action::Block,
         verdict: Verdict {
             class: VerdictClass::Malicious,
@@ -55,7 +57,7 @@ pub(super) fn finding(offset: u64) -> Finding {
     }
 }
 
-pub(super) fn decision(id: &str, state: DecisionState) -> Decision {
+pub(in crate::record) fn decision(id: &str, state: DecisionState) -> Decision {
     Decision {
         id: id.into(),
         target: "203.0.113.7/32".parse().unwrap(),

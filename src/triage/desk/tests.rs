@@ -110,6 +110,8 @@ fn finding(client: u8, n: u64, uri: &str, score: u8) -> Finding {
         rule_ids: vec!["r".into()],
         score,
         evidence: vec![Evidence { rule_id: "r".into(), target: "args".into(), matched: String::new(), score }],
+        flagged: true,
+        is_system_url: false,
         action: Action::Monitor,
         verdict: Verdict {
             class: VerdictClass::Malicious,

@@ -31,6 +31,8 @@ fn finding(uri: &str, matched: &[&str]) -> Finding {
         rule_ids: matched.iter().map(|_| "rule-one".into()).collect(),
         score: 5,
         evidence: matched.iter().map(piece).collect(),
+        flagged: true,
+        is_system_url: false,
         action: Action::Monitor,
         verdict: Verdict {
             class: VerdictClass::Malicious,

@@ -89,7 +89,7 @@ async fn a_finding_comes_back_as_it_was(store: &Sqlite) {
             "evidence": [{"rule_id": "942-sqli-tautology", "target": "args", "matched": "1' OR 1=1--", "score": 9}],
             "decision": "block", "verdict": "malicious", "confidence": 9, "decided_by": "rules",
             "reasoning": "a certain rule hit", "recorded_at": "2026-01-05T00:00:00.000Z", "flagged": true,
-            "is_system_url": false, "case_id": "",
+            "is_system_url": false, "case_id": ipv6.id(),
         })
     );
     assert_eq!((&rows[1].line_number, &rows[1].source_ip, &rows[1].client), (&None, &None, &None));

@@ -1,7 +1,7 @@
 //! What other stores are sent: everything, in order, and what goes unsent is counted.
 
 use super::*;
-use crate::record::{Rows, Unsent, Waiting};
+use crate::record::{Addresses, Rows, Unsent, Waiting};
 
 const READER: &str = "postgres";
 
@@ -57,12 +57,17 @@ async fn a_row_that_changed_is_read_as_it_is_now_and_once() {
     store.send_all(READER).await.unwrap();
     let (findings, calls) = ([finding(1), finding(2)], [call()]);
     let decisions = [decision("d", DecisionState::Pending)];
-    store.commit(&Batch { at: NOW, findings: &findings, decisions: &decisions, calls: &calls, ..Batch::default() }).await.unwrap();
-    let verdict = Verdict { class: VerdictClass::Benign, confidence: 8, decided_by: DecidedBy::Tier1, reasoning: "no".into() };
+    store
+        .commit(&Batch { at: NOW, findings: &findings, decisions: &decisions, calls: &calls, ..Batch::default() })
+        .await
+        .unwrap();
+    let verdict =
+        Verdict { class: VerdictClass::Benign, confidence: 8, decided_by: DecidedBy::Tier1, reasoning: "no".into() };
     let judgements = [Judgement { finding_id: finding(2).id(), action: Action::None, verdict }];
     store.commit(&Batch { at: NOW, judgements: &judgements, ..Batch::default() }).await.unwrap();
     store.set_state(&["d".into()], DecisionState::Active, "", NOW.plus_secs(1)).await.unwrap();
-    let correction = Correction { finding_id: finding(1).id(), verdict: VerdictClass::Malicious, view: "v".into(), at: NOW };
+    let correction =
+        Correction { finding_id: finding(1).id(), verdict: VerdictClass::Malicious, view: "v".into(), at: NOW };
     store.correct(&correction).await.unwrap();
 
     let first = store.unsent(READER, 1000).await.unwrap();
@@ -135,6 +140,60 @@ async fn what_was_deleted_meanwhile_is_left_out() {
 }
 
 #[tokio::test]
+async fn what_is_old_by_its_log_is_kept_until_it_is_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_with(dir.path(), 5, 1000).await;
+    store.send_all(READER).await.unwrap();
+    let time = Timestamp(NOW.0 - 40 * 86_400_000);
+    let old = [Finding { time, ..finding(1) }];
+    store.commit(&of_findings(&old)).await.unwrap();
+    store.prune(NOW).await.unwrap();
+    let batch = store.unsent(READER, 1000).await.unwrap();
+    assert_eq!(ids(&batch.rows), [finding(1).id()], "another store keeps it as long as it likes");
+    store.sent(READER, batch.rows.version).await.unwrap();
+    store.prune(NOW).await.unwrap();
+    assert_eq!(count(&store, "findings").await, 0);
+}
+
+#[tokio::test]
+async fn other_stores_get_pseudonyms_also_of_bans_in_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = StoreConfig { addresses: Addresses::Pseudonyms, ..StoreConfig::default() };
+    let store = Sqlite::open(dir.path(), &config).await.unwrap();
+    store.send_all(READER).await.unwrap();
+    let live = Decision { note: "blocking 203.0.113.7".into(), ..decision("live", DecisionState::Active) };
+    let gone = decision("gone", DecisionState::Active);
+    store.commit(&of_decisions(&[live, gone])).await.unwrap();
+    store.set_state(&["gone".into()], DecisionState::Lifted, "203.0.113.7 was let go", NOW).await.unwrap();
+    store.expire(NOW.plus_secs(1)).await.unwrap();
+    let hidden: i64 = sqlx::query_scalar("SELECT count(*) FROM decisions WHERE pseudonym = 2")
+        .fetch_one(&store.writer)
+        .await
+        .unwrap();
+    assert_eq!(hidden, 1);
+    let batch = store.unsent(READER, 1000).await.unwrap();
+    let kept = store.as_kept("203.0.113.7/32".parse().unwrap());
+    assert_eq!(batch.rows.decisions.iter().map(|one| one.target).collect::<Vec<_>>(), [kept, kept]);
+    let said = format!("{:?}", batch.rows);
+    assert!(!said.contains("203.0.113.7"), "{said}");
+    assert_eq!(store.live_decisions(NOW).await.unwrap()[0].target, "203.0.113.7/32".parse().unwrap());
+}
+
+#[tokio::test]
+async fn who_is_to_be_forgotten_is_told_with_the_rows_that_came_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = StoreConfig { database_url: "postgres://a:b@c/d".to_owned().into(), ..StoreConfig::default() };
+    let store = Sqlite::open(dir.path(), &config).await.unwrap();
+    store.send_all(READER).await.unwrap();
+    store.commit(&of_findings(&[finding(1)])).await.unwrap();
+    store.forget_clients("203.0.113.0/24".parse().unwrap()).await.unwrap();
+    store.commit(&of_findings(&[finding(2)])).await.unwrap();
+    let batch = store.unsent(READER, 1000).await.unwrap();
+    assert_eq!(batch.forgotten, ["203.0.113.0/24".parse().unwrap()]);
+    assert_eq!(ids(&batch.rows), [finding(2).id()], "what is forgotten is not sent any more");
+}
+
+#[tokio::test]
 async fn a_row_that_cannot_be_read_keeps_no_other_here() {
     let dir = tempfile::tempdir().unwrap();
     let store = open_with(dir.path(), 50, 1000).await;
@@ -151,7 +210,8 @@ async fn who_has_nothing_gets_what_is_kept_also_of_before_it_was_asked_for() {
     let store = open_with(dir.path(), 5, 1000).await;
     assert!(!store.has_reader(READER).await.unwrap());
     let findings: Vec<Finding> = (0..40).map(finding).collect();
-    let (decisions, calls) = ([decision("new", DecisionState::Active), decision("old", DecisionState::Active)], [call()]);
+    let (decisions, calls) =
+        ([decision("new", DecisionState::Active), decision("old", DecisionState::Active)], [call()]);
     store.commit(&Batch { findings: &findings, calls: &calls, ..of_decisions(&decisions) }).await.unwrap();
     // From before changes were kept.
     sqlx::query("DELETE FROM decision_changes WHERE decision_id = 'old'").execute(&store.writer).await.unwrap();
@@ -237,7 +297,10 @@ async fn a_clock_that_was_set_back_breaks_nothing() {
         assert_eq!((store.expire(back).await.unwrap(), store.prune(back).await.unwrap()), (0, 0), "{back:?}");
     }
     let back = Timestamp(NOW.0 - 10 * 365 * 86_400_000);
-    store.commit(&Batch { at: back, findings: &[Finding { time: back, ..finding(2) }], ..Batch::default() }).await.unwrap();
+    store
+        .commit(&Batch { at: back, findings: &[Finding { time: back, ..finding(2) }], ..Batch::default() })
+        .await
+        .unwrap();
     store.set_state(&["d".into()], DecisionState::Lifted, "", back).await.unwrap();
     let sent = drain(&store, 1000).await;
     assert_eq!(sent.len(), 1);

@@ -1,0 +1,94 @@
+//! What is counted of findings, and of clients, as they are recorded.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sqlx::{QueryBuilder, SqliteConnection};
+
+use super::insert::run;
+use crate::event::Timestamp;
+use crate::record::FindingRow;
+use crate::record::rollup::{self, Counts, Dimension};
+
+/// Rows of one INSERT.
+const ROWS: usize = 64;
+
+/// Counts `rows`, which are new.
+pub(super) async fn count(connection: &mut SqliteConnection, rows: &[FindingRow]) -> Result<(), sqlx::Error> {
+    add(connection, &rollup::count(rows)).await?;
+    see(connection, rows).await
+}
+
+/// What to add to the counts of hours.
+pub(super) type Added = BTreeMap<(Timestamp, Dimension, String), Counts>;
+
+pub(super) fn merge(all: &mut Added, more: Added) {
+    for (key, counts) in more {
+        let sum = all.entry(key).or_default();
+        sum.findings += counts.findings;
+        sum.blocks += counts.blocks;
+        sum.analysed += counts.analysed;
+    }
+}
+
+/// Adds to the counts of hours.
+pub(super) async fn add(connection: &mut SqliteConnection, counted: &Added) -> Result<(), sqlx::Error> {
+    let counted: Vec<_> = counted.iter().collect();
+    for chunk in counted.chunks(ROWS) {
+        let mut query =
+            QueryBuilder::new("INSERT INTO rollups (dimension, span, start, key, findings, blocks, analysed) ");
+        query.push_values(chunk, |mut row, ((start, dimension, key), counts)| {
+            row.push_bind(dimension.as_str())
+                .push("'hour'")
+                .push_bind(start.0)
+                .push_bind(key)
+                .push_bind(counts.findings)
+                .push_bind(counts.blocks)
+                .push_bind(counts.analysed);
+        });
+        query.push(
+            " ON CONFLICT DO UPDATE SET findings = findings + excluded.findings, \
+             blocks = blocks + excluded.blocks, analysed = analysed + excluded.analysed",
+        );
+        run(connection, query, chunk.len(), ROWS).await?;
+    }
+    Ok(())
+}
+
+/// What is known of a client of some rows.
+struct Seen {
+    first: i64,
+    last: i64,
+    findings: i64,
+    max_score: u8,
+}
+
+async fn see(connection: &mut SqliteConnection, rows: &[FindingRow]) -> Result<(), sqlx::Error> {
+    let mut clients: HashMap<&str, Seen> = HashMap::new();
+    for row in rows.iter().filter(|row| row.flagged) {
+        let Some(client) = &row.client else { continue };
+        let at = row.time.0;
+        let seen = clients.entry(client).or_insert(Seen { first: at, last: at, findings: 0, max_score: 0 });
+        seen.first = seen.first.min(at);
+        seen.last = seen.last.max(at);
+        seen.findings += 1;
+        seen.max_score = seen.max_score.max(row.score);
+    }
+    let clients: Vec<_> = clients.into_iter().collect();
+    for chunk in clients.chunks(ROWS) {
+        let mut query = QueryBuilder::new("INSERT INTO clients (client, first_seen, last_seen, findings, max_score) ");
+        query.push_values(chunk, |mut row, (client, seen)| {
+            row.push_bind(*client)
+                .push_bind(seen.first)
+                .push_bind(seen.last)
+                .push_bind(seen.findings)
+                .push_bind(seen.max_score);
+        });
+        query.push(
+            " ON CONFLICT DO UPDATE SET first_seen = min(first_seen, excluded.first_seen), \
+             last_seen = max(last_seen, excluded.last_seen), findings = findings + excluded.findings, \
+             max_score = max(max_score, excluded.max_score)",
+        );
+        run(connection, query, chunk.len(), ROWS).await?;
+    }
+    Ok(())
+}
