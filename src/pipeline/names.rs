@@ -119,7 +119,7 @@ impl Name {
 
 /// The URLs of everything that Palisade itself talks to. Who makes it talk to more names it here.
 fn endpoints(config: &Config) -> Vec<&str> {
-    let mut urls = vec![config.memory.redis_url.reveal()];
+    let mut urls = vec![config.memory.redis_url.reveal(), config.store.database_url.reveal()];
     urls.extend(config.tier.iter().map(|tier| tier.url.as_str()));
     let reputation = &config.reputation;
     for (url, key, file) in [
@@ -219,11 +219,12 @@ mod tests {
         config.memory.redis_url = crate::event::Secret::from("rediss://default:p@ss@redis.example.org:6379".to_owned());
         config.tier =
             vec![toml::from_str("name = \"t\"\nprovider = \"ollama\"\nurl = \"http://[2001:db8::7]:11434\"").unwrap()];
+        config.store.database_url = crate::event::Secret::from("postgres://agent:p%40@192.0.2.9:6543/logs".to_owned());
         let told = Arc::new(Told::default());
         told.say("api.abuseipdb.com", &["198.51.100.1"]);
         told.say("redis.example.org", &["198.51.100.2"]);
         let services = Names::of(&config, told.clone()).resolve(Instant::now()).services;
-        assert_eq!(shown(&services), ["198.51.100.2", "2001:db8::7"], "who has no key is not talked to");
+        assert_eq!(shown(&services), ["192.0.2.9", "198.51.100.2", "2001:db8::7"], "who has no key is not talked to");
         config.reputation.abuseipdb_key = crate::event::Secret::from("k".to_owned());
         let services = Names::of(&config, told).resolve(Instant::now()).services;
         assert!(shown(&services).contains(&"198.51.100.1".into()), "{services:?}");

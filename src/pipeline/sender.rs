@@ -108,7 +108,12 @@ impl Sender {
     /// Sends as long as that goes well and there is a store.
     async fn send(&mut self) -> Result<(), StoreError> {
         let Some(Reached { store, knows_us }) = (self.reach)().await? else { return Ok(()) };
-        if !knows_us || !self.local.has_reader(NAME).await? {
+        if !knows_us {
+            self.local.drop_reader(NAME).await?;
+        }
+        if !self.local.has_reader(NAME).await? {
+            // One that takes nothing is not to be asked again and again to take everything.
+            store.put(&self.agent, &Rows::default(), Timestamp::now()).await?;
             self.local.send_all(NAME).await?;
         }
         let mut changed = self.local.changed();

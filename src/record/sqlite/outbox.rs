@@ -111,12 +111,12 @@ impl Sqlite {
             entries.iter().filter(|(_, of, _)| of == kind).map(|(_, _, id)| id.as_str()).collect()
         };
         let forgotten = of("forgotten").into_iter().filter_map(network).collect();
-        let (decisions, changes) = self.decisions_of(&of("decision"), after, upto).await?;
+        let (decisions, steps) = self.decisions_of(&of("decision"), after, upto).await?;
         let rows = Rows {
             version: upto,
             findings: self.rows_of("SELECT * FROM findings WHERE id IN", &of("finding"), finding_row).await?,
             decisions,
-            changes,
+            changes: steps,
             calls: self
                 .rows_of("SELECT * FROM model_calls WHERE id IN", &of("call"), |row| {
                     Ok((row.try_get("id")?, model_call(row)?))
