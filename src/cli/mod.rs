@@ -9,6 +9,7 @@ mod config;
 mod daemon;
 mod doctor;
 mod explain;
+mod forget;
 mod import;
 mod operate;
 mod own_log;
@@ -98,6 +99,8 @@ enum Verb {
     /// Networks that are never blocked.
     #[command(subcommand)]
     Allow(operate::Allow),
+    /// Erase what is kept of a client or network, as whom it is about may ask. Its bans stay until they end.
+    Forget(forget::Arguments),
     /// CrowdSec's bouncers that enforce our decisions, and their keys.
     #[command(subcommand)]
     Bouncer(bouncer::Verb),
@@ -157,6 +160,7 @@ pub fn main() -> ExitCode {
         Verb::Why(arguments) => why::run(arguments, &loaded.config, output),
         Verb::Import(verb) => import::run(verb, &loaded.config, output),
         Verb::Allow(verb) => operate::allow(verb, &loaded.config, output),
+        Verb::Forget(arguments) => forget::run(arguments, &loaded.config, output),
         Verb::Bouncer(verb) => bouncer::run(verb, &loaded.config, output),
         Verb::Verdict(arguments) => triage::verdict(arguments, &loaded.config, output),
         Verb::Triage(verb) => triage::run(verb, &loaded.config, output),

@@ -306,7 +306,7 @@ pub fn text(value: &Value) -> String {
 }
 
 /// `text` as an address or network, so that nothing else gets into a path.
-fn network(text: &str) -> anyhow::Result<IpNet> {
+pub(super) fn network(text: &str) -> anyhow::Result<IpNet> {
     let address = text.parse::<std::net::IpAddr>().map(IpNet::from);
     address.or_else(|_| text.parse()).map_err(|_| anyhow::anyhow!("{text:?} is neither an IP address nor a network"))
 }

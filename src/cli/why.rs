@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
 use super::daemon::ask;
@@ -27,7 +27,8 @@ pub fn run(arguments: &Arguments, config: &Config, output: Output) -> anyhow::Re
     let is_plain = what.chars().all(|sign| sign.is_ascii_alphanumeric() || ":./".contains(sign));
     ensure!(is_plain, "{what:?} is neither an address or network nor the id of a decision");
     let mut told = ask(&config.socket, "GET", &format!("/api/v1/why/{what}"), None)?;
-    let replayed = decisive(&told).map(|finding| tried(&with_allow_files(config)?, finding));
+    let target = told["decision"]["target"].clone();
+    let replayed = decisive(&told).map(|finding| tried(&with_allow_files(config)?, finding, &target));
     told["replay"] = match &replayed {
         None => Value::Null,
         Some(Ok(replay)) => json!(replay),
@@ -35,7 +36,11 @@ pub fn run(arguments: &Arguments, config: &Config, output: Output) -> anyhow::Re
     };
     print(output, &told, |out| {
         show_decision(out, &told)?;
-        show_findings(out, &told)?;
+        if !config.store.keeps_findings() {
+            writeln!(out, "What it did is not kept: store.record = \"nothing\".")?;
+        } else {
+            show_findings(out, &told)?;
+        }
         show_calls(out, &told)?;
         if let Some(replayed) = &replayed {
             show_replay(out, replayed)?;
@@ -54,7 +59,10 @@ fn decisive(told: &Value) -> Option<&Value> {
     told["findings"].as_array()?.iter().find(|finding| finding["id"] == id)
 }
 
-fn tried(config: &Config, finding: &Value) -> anyhow::Result<Replay> {
+fn tried(config: &Config, finding: &Value, target: &Value) -> anyhow::Result<Replay> {
+    // In the log stands the address itself: the ban has it while it is in force.
+    let is_pseudonym = config.store.keeps_pseudonyms();
+    let source_ip = if is_pseudonym { target } else { &finding["source_ip"] };
     let uri = finding["uri"].as_str().unwrap_or_default();
     let rule_ids: Vec<String> = serde_json::from_value(finding["rule_ids"].clone())?;
     replay(
@@ -62,7 +70,7 @@ fn tried(config: &Config, finding: &Value) -> anyhow::Result<Replay> {
         &Decisive {
             file: Path::new(finding["file"].as_str().unwrap_or_default()),
             offset: finding["offset"].as_u64().unwrap_or_default(),
-            source_ip: finding["source_ip"].as_str().unwrap_or_default().parse()?,
+            source_ip: source_ip.as_str().unwrap_or_default().parse().context("the client's address is not kept")?,
             path: uri.split(['?', '#']).next().unwrap_or_default(),
             rule_ids: &rule_ids,
             score: finding["score"].as_u64().and_then(|score| u8::try_from(score).ok()).unwrap_or(10),

@@ -71,6 +71,12 @@ pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known
         let why = "`database_url` is set too; remove one of the two".into();
         report.add("store.database_url_file", "store.database_url_file", why);
     }
+    let store = &config.store;
+    report.in_order(
+        ("store.keep_analysed_days", store.keep_analysed_days),
+        ("store.keep_totals_days", store.keep_totals_days),
+    );
+    report.in_order(("store.keep_days", store.keep_days), ("store.keep_totals_days", store.keep_totals_days));
 
     if config.zone().is_err() {
         let name = quoted(&config.timezone);

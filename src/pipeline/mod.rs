@@ -10,6 +10,7 @@ pub mod blocklists;
 pub mod crawlers;
 pub mod decider;
 pub mod discover;
+pub mod erase;
 mod explain;
 pub mod fail2ban;
 pub mod judge;

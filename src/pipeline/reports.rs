@@ -89,7 +89,11 @@ async fn report(store: &Sqlite, decision: &Decision) -> Result<Option<Report>, S
     let (Some(finding_id), Some(category)) = (&ground.finding_id, ground.category) else { return Ok(None) };
     let Some(finding) = store.finding(finding_id).await? else { return Ok(None) };
     let address: Option<IpAddr> = finding.source_ip.and_then(|text| text.parse().ok());
-    let Some(address) = address.filter(|address| decision.target.contains(address)) else { return Ok(None) };
+    let target = decision.target;
+    // Of a pseudonym the ban knows whose it is, if it is of one address.
+    let is_one = target.prefix_len() == target.max_prefix_len();
+    let address = address.filter(|address| target.contains(address)).or(is_one.then(|| target.addr()));
+    let Some(address) = address else { return Ok(None) };
     let rule_ids = finding.rule_ids.into_iter().filter(|id| is_built_in(id)).collect();
     Ok(Some(Report { address, finding_id: finding_id.clone(), category, rule_ids }))
 }

@@ -20,7 +20,8 @@ pub struct StoreConfig {
     pub record: Keep,
     /// How clients' addresses are kept in findings and counts; live bans need them as they are.
     pub addresses: Addresses,
-    /// Findings, ended decisions and calls of models older than this many days are deleted.
+    /// Findings, ended decisions and calls of models older than this many days are deleted; decisions not before
+    /// 30 days, by which the next ban of the same client is longer.
     #[schemars(range(min = 1))]
     pub keep_days: u32,
     /// As for `keep_days`, of requests that were analysed and are no findings.
@@ -56,6 +57,17 @@ pub enum Addresses {
     /// As addresses of fd00::/8 that a key in the state directory makes of them: the same client has the
     /// same one.
     Pseudonyms,
+}
+
+impl StoreConfig {
+    /// Whether rows of findings are kept, and not only counted.
+    pub fn keeps_findings(&self) -> bool {
+        self.record != Keep::Nothing
+    }
+
+    pub fn keeps_pseudonyms(&self) -> bool {
+        self.addresses == Addresses::Pseudonyms
+    }
 }
 
 impl Default for StoreConfig {

@@ -44,6 +44,7 @@ pub fn router(backend: Backend) -> Router {
         .route("/api/v1/allow", get(allow_list).post(allow))
         .route("/api/v1/allow/{*network}", axum::routing::delete(disallow))
         .route("/api/v1/changes", get(changes))
+        .route("/api/v1/forget", axum::routing::post(forget))
         .merge(super::crowdsec::keys::router())
         .fallback(async || Problem::NotFound("no such path; the API is under /api/v1".into()))
         .with_state(backend)
@@ -102,7 +103,7 @@ async fn why(State(backend): State<Backend>, Path(what): Path<String>) -> Answer
         Ok(target) => {
             let client = ClientKey::of(target.addr(), backend.v6_prefix).network();
             let mut found = vec![];
-            for target in [target, client] {
+            for target in [target, client, store.as_kept(target), store.as_kept(client)] {
                 found = store.decisions(DecisionFilter { state: None, target: Some(target) }, ROWS).await?;
                 if !found.is_empty() {
                     break;
@@ -250,6 +251,16 @@ async fn verdict(
 /// What operators said of findings, with what models were shown of them.
 async fn corrections(State(backend): State<Backend>) -> Answer {
     Ok(Json(json!(backend.store.corrections().await?)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ForgetRequest {
+    network: String,
+}
+
+async fn forget(State(backend): State<Backend>, Json(request): Json<ForgetRequest>) -> Answer {
+    tell(&backend, Command::Forget { network: network(&request.network)? }).await
 }
 
 async fn forget_verdicts(State(backend): State<Backend>) -> Answer {

@@ -56,6 +56,10 @@ pub enum Command {
     TryEnforcing {
         secs: u64,
     },
+    /// Erase what is kept of a client or network.
+    Forget {
+        network: IpNet,
+    },
     /// An operator's word on a finding, for everything that looks like it.
     Verdict {
         finding_id: String,

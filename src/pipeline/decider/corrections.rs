@@ -67,13 +67,31 @@ impl Decider {
         proposal
     }
 
+    /// Who is shut out because of a finding: where its row has but a pseudonym, only the ban knows.
+    fn banned_for(&self, finding: &Finding) -> Option<ClientKey> {
+        self.active.iter().find_map(|(target, ban)| {
+            let client = ClientKey::of(target.addr(), target.prefix_len());
+            (ban.id() == finding.decision_id(client)).then_some(client)
+        })
+    }
+
     /// Takes an operator's word on a recorded finding, and undoes or does what follows from it.
     pub(super) async fn take_word(&mut self, id: &str, class: VerdictClass, now: Timestamp) -> Result<Value, Problem> {
         // It may have been found a moment ago.
         self.recorder.flush(PATIENCE).await;
         let row = self.given.store.finding(id).await?;
-        let row = row.ok_or_else(|| Problem::NotFound(format!("no finding has the id {id:?}")))?;
-        let finding = finding(row).ok_or_else(|| Problem::Failed(format!("finding {id} cannot be read")))?;
+        let row = row.ok_or_else(|| {
+            Problem::NotFound(if self.keeps_text() {
+                format!("no finding has the id {id:?}")
+            } else {
+                "findings are not kept (store.record = \"nothing\"), so there is none to judge".into()
+            })
+        })?;
+        let mut finding = finding(row).ok_or_else(|| Problem::Failed(format!("finding {id} cannot be read")))?;
+        let is_pseudonym = self.given.config.store.keeps_pseudonyms();
+        if is_pseudonym {
+            finding.client = self.banned_for(&finding);
+        }
         let view = View::of(&finding);
         let correction =
             Correction { finding_id: id.to_owned(), verdict: class, view: view.as_str().to_owned(), at: now };
@@ -86,6 +104,9 @@ impl Decider {
         done.judgements.push(Judgement { finding_id: id.to_owned(), action, verdict });
         let mut lifted = json!([]);
         let mut refused = None;
+        if is_pseudonym && finding.client.is_none() && class == VerdictClass::Malicious {
+            refused = Some("its address is kept as a pseudonym alone; who sends the like again is blocked".to_owned());
+        }
         if let Some(client) = finding.client {
             let target = client.network();
             match class {

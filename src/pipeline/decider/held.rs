@@ -184,7 +184,9 @@ impl Decider {
     /// Makes a ban by rules as long as the client's earlier bans want: the record knows them also where
     /// counting has lost them.
     pub(super) fn lengthen(&self, proposal: Proposal) -> Proposal {
-        let offences = self.past_offences.get(&proposal.target).copied().unwrap_or(0);
+        let of = |target: &IpNet| self.past_offences.get(target).copied().unwrap_or(0);
+        let kept = self.given.store.as_kept(proposal.target);
+        let offences = of(&proposal.target) + if kept == proposal.target { 0 } else { of(&kept) };
         if proposal.proposer != Proposer::Rules || offences <= proposal.offences {
             return proposal;
         }

@@ -31,7 +31,7 @@ use crate::memory::Memory;
 use crate::pipeline::crawlers::{Claim, Crawlers};
 use crate::pipeline::judge;
 use crate::pipeline::reader::{Control, Found, ReaderStatus, Report};
-use crate::record::{Keep, Sqlite};
+use crate::record::Sqlite;
 use crate::respond::Responder;
 use crate::show::Request;
 use crate::tail::Waker;
@@ -345,7 +345,7 @@ impl Decider {
 
     /// Whether what clients wrote may be said and kept.
     fn keeps_text(&self) -> bool {
-        self.given.config.store.record != Keep::Nothing
+        self.given.config.store.keeps_findings()
     }
 
     /// Says a finding in the log; of a flood, only some.

@@ -50,6 +50,7 @@ impl Decider {
                 }
                 Ok(json!({}))
             }
+            Command::Forget { network } => self.forget(network).await,
             Command::Client { address } => Ok(self.client(address).await),
         }
     }
@@ -82,6 +83,33 @@ impl Decider {
         self.recorder.record(Done { at: now, decisions: vec![decision], ..Done::default() });
         self.recorder.flush(PATIENCE).await;
         Ok(answer)
+    }
+
+    /// Erases what is kept of a client or network, in the store and in memory. Who is shut out stays so.
+    async fn forget(&mut self, network: IpNet) -> Result<Value, Problem> {
+        let is_one = network.prefix_len() == network.max_prefix_len();
+        let client = ClientKey::of(network.addr(), self.given.config.client.v6_prefix);
+        let network = if is_one { client.network() } else { network.trunc() };
+        // What was found a moment ago goes too.
+        self.recorder.flush(PATIENCE).await;
+        let forgotten = self.given.store.forget_clients(network).await?;
+        let mut clients: Vec<ClientKey> =
+            forgotten.clients.iter().map(|it| ClientKey::of(it.addr(), it.prefix_len())).collect();
+        clients.push(client);
+        for client in clients {
+            self.given.memory.forget(client).await;
+            // The reader may be gone while the daemon stops.
+            let _ = self.given.controls.send(Control::Pardon(client));
+        }
+        self.given.waker.wake();
+        // Whom it was about is what is to be forgotten.
+        tracing::info!(
+            rows = forgotten.rows,
+            live = forgotten.live.len(),
+            "an operator had a client or network forgotten"
+        );
+        let live: Vec<String> = forgotten.live.into_iter().map(shown).collect();
+        Ok(json!({ "network": shown(network), "rows": forgotten.rows, "live": live }))
     }
 
     /// Lifts the bans that touch `target`, or all.

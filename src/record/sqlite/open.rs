@@ -13,7 +13,7 @@ use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, Sq
 use super::recover;
 use crate::event::Timestamp;
 use crate::record::pseudonym::{KEY_BYTES, Pseudonyms};
-use crate::record::{Addresses, Keep, StoreConfig, StoreError};
+use crate::record::{StoreConfig, StoreError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -61,12 +61,12 @@ pub(super) async fn writer(path: &Path, config: &StoreConfig) -> Result<(SqliteP
 
 /// Whether what is deleted must be overwritten, and not only be free.
 pub(super) fn is_private(config: &StoreConfig) -> bool {
-    config.record == Keep::Nothing || config.addresses == Addresses::Pseudonyms
+    !config.keeps_findings() || config.keeps_pseudonyms()
 }
 
 /// What makes pseudonyms, if they are asked for, by a key of this host's own: a new one if there is none.
 pub(super) fn pseudonyms(state_dir: &Path, config: &StoreConfig) -> Result<Option<Pseudonyms>, StoreError> {
-    if config.addresses == Addresses::Plain {
+    if !config.keeps_pseudonyms() {
         return Ok(None);
     }
     let path = state_dir.join("pseudonyms.key");

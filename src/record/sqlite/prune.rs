@@ -14,6 +14,8 @@ const DAY_MILLIS: i64 = 24 * HOUR_MILLIS;
 const TOGETHER: u64 = 1000;
 /// Keys of one dimension that are kept of an hour or day, beside the sum of the others.
 const KEYS: i64 = 1000;
+/// The dimensions that are cut and folded: see `Dimension::is_small`.
+const MANY_KEYS: &str = "'rule', 'client', 'network', 'path'";
 /// Keys that are looked at in one transaction.
 const CUT: usize = 5000;
 /// Bans get longer by those of so many days before: so long decisions are needed.
@@ -52,22 +54,16 @@ impl Sqlite {
                 "DELETE FROM clients WHERE rowid IN (SELECT rowid FROM clients WHERE last_seen < ? LIMIT 1000)",
                 before(config.keep_totals_days),
             ),
+            (
+                "DELETE FROM rollups WHERE (dimension, span, start, key) IN (SELECT dimension, span, start, key \
+                 FROM rollups WHERE dimension IN ('all', 'category', 'decided_by', 'rule', 'client', 'network', 'path') \
+                 AND span IN ('hour', 'day') AND start < ? LIMIT 1000)",
+                before(config.keep_totals_days),
+            ),
         ] {
             deleted += self.delete(sql, bound).await?;
         }
-        for dimension in Dimension::ALL {
-            for span in ["hour", "day"] {
-                let old = format!(
-                    "DELETE FROM rollups WHERE dimension = '{0}' AND span = '{span}' AND (start, key) IN \
-                     (SELECT start, key FROM rollups WHERE dimension = '{0}' AND span = '{span}' AND start < ? LIMIT 1000)",
-                    dimension.as_str()
-                );
-                deleted += self.delete(&old, before(config.keep_totals_days)).await?;
-            }
-            if !dimension.is_small() {
-                self.fold(*dimension, now).await?;
-            }
-        }
+        self.fold(now).await?;
         Ok(deleted)
     }
 
@@ -93,34 +89,38 @@ impl Sqlite {
     }
 
     /// Sums up what has too many keys: hours that are over, and by the day what is older than two.
-    async fn fold(&self, dimension: Dimension, now: Timestamp) -> Result<(), StoreError> {
-        let dimension = dimension.as_str();
+    async fn fold(&self, now: Timestamp) -> Result<(), StoreError> {
         // What comes late to an hour that is over is cut the next time.
         let this_hour = now.0.div_euclid(HOUR_MILLIS) * HOUR_MILLIS;
         let two_days_ago = (now.0 - 2 * DAY_MILLIS).div_euclid(DAY_MILLIS) * DAY_MILLIS;
-        for hour in self.crowded(dimension, "hour", i64::MIN, this_hour).await? {
-            self.cut(dimension, "hour", hour).await?;
+        for (dimension, hour) in self.crowded("hour", i64::MIN, this_hour).await? {
+            self.cut(&dimension, "hour", hour).await?;
         }
-        let mut query =
-            QueryBuilder::new("SELECT DISTINCT start - (start % 86400000 + 86400000) % 86400000 AS day FROM rollups");
-        query.push(" WHERE span = 'hour' AND dimension = ").push_bind(dimension);
-        query.push(" AND start < ").push_bind(two_days_ago).push(" ORDER BY day");
-        for day in self.read(query, |row| row.try_get::<i64, _>("day")).await? {
-            self.fold_day(dimension, day).await?;
-            for crowded in self.crowded(dimension, "day", day, day + 1).await? {
-                self.cut(dimension, "day", crowded).await?;
+        let mut query = QueryBuilder::new(format!(
+            "SELECT DISTINCT dimension, start - (start % 86400000 + 86400000) % 86400000 AS day FROM rollups \
+             WHERE dimension IN ({MANY_KEYS}) AND span = 'hour' AND start < "
+        ));
+        query.push_bind(two_days_ago).push(" ORDER BY day");
+        let days = self.read(query, |row| Ok((row.try_get::<String, _>(0)?, row.try_get::<i64, _>(1)?))).await?;
+        for (dimension, day) in &days {
+            self.fold_day(dimension, *day).await?;
+        }
+        if let (Some((_, first)), Some((_, last))) = (days.first(), days.last()) {
+            for (dimension, day) in self.crowded("day", *first, last + 1).await? {
+                self.cut(&dimension, "day", day).await?;
             }
         }
         Ok(())
     }
 
     /// The hours or days with more keys than are kept.
-    async fn crowded(&self, dimension: &str, span: &str, from: i64, to: i64) -> Result<Vec<i64>, StoreError> {
-        let mut query = QueryBuilder::new("SELECT start FROM rollups WHERE dimension = ");
-        query.push_bind(dimension).push(" AND span = ").push_bind(span);
-        query.push(" AND start >= ").push_bind(from).push(" AND start < ").push_bind(to);
-        query.push(" GROUP BY start HAVING count(*) > ").push_bind(KEYS + 1);
-        self.read(query, |row| row.try_get("start")).await
+    async fn crowded(&self, span: &str, from: i64, to: i64) -> Result<Vec<(String, i64)>, StoreError> {
+        let mut query = QueryBuilder::new(format!(
+            "SELECT dimension, start FROM rollups WHERE dimension IN ({MANY_KEYS}) AND span = "
+        ));
+        query.push_bind(span).push(" AND start >= ").push_bind(from).push(" AND start < ").push_bind(to);
+        query.push(" GROUP BY dimension, start HAVING count(*) > ").push_bind(KEYS + 1);
+        self.read(query, |row| Ok((row.try_get(0)?, row.try_get(1)?))).await
     }
 
     async fn fold_day(&self, dimension: &str, day: i64) -> Result<(), StoreError> {

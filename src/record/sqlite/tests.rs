@@ -3,6 +3,7 @@
 mod bad_states;
 mod bouncers;
 mod contract;
+mod history;
 mod kill;
 mod outbox;
 

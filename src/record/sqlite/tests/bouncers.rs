@@ -32,7 +32,7 @@ async fn a_cursor_stays_true_through_retention_and_a_restart() {
     store.bouncer_pulled("one", Some(cursor), "agent/1", NOW).await.unwrap();
     store.set_state(&["d3".into()], DecisionState::Lifted, "", NOW).await.unwrap();
     let lifted = store.last_change().await.unwrap();
-    store.prune(NOW.plus_secs(2 * 86_400)).await.unwrap();
+    store.prune(NOW.plus_secs(31 * 86_400)).await.unwrap();
     store.close().await;
 
     let store = Sqlite::open(dir.path(), &config).await.unwrap();
