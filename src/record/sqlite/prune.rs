@@ -6,7 +6,6 @@ use super::insert::json;
 use super::{Sqlite, VACUUM};
 use crate::event::Timestamp;
 use crate::record::StoreError;
-use crate::record::rollup::Dimension;
 
 const HOUR_MILLIS: i64 = 3_600_000;
 const DAY_MILLIS: i64 = 24 * HOUR_MILLIS;
