@@ -12,6 +12,7 @@ mod operator;
 mod pieces;
 mod recorder;
 mod responders;
+pub mod trial;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
