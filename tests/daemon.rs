@@ -5,6 +5,7 @@ mod bad_input;
 mod bad_setup;
 mod chaos;
 mod gate;
+mod keep;
 mod known_good;
 mod least_privilege;
 mod mode;

@@ -13,6 +13,7 @@ mod pieces;
 mod recorder;
 mod recovery;
 mod responders;
+pub mod trial;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
