@@ -5,6 +5,7 @@ pub mod arm;
 pub mod cloudflare;
 pub mod daemon;
 pub mod log;
+#[allow(dead_code, reason = "unit tests include it too and use the rest")]
 pub mod postgres;
 pub mod standin;
 pub mod web;

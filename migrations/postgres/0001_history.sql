@@ -118,6 +118,7 @@ CREATE TABLE palisade.decisions (
 
 CREATE INDEX decisions_by_time ON palisade.decisions (created_at);
 CREATE INDEX decisions_by_target ON palisade.decisions (target, created_at);
+CREATE INDEX decisions_by_finding ON palisade.decisions (finding_id) WHERE finding_id IS NOT NULL;
 CREATE INDEX decisions_live ON palisade.decisions (agent, expires_at) WHERE state IN ('pending', 'active', 'held');
 
 CREATE TABLE palisade.decision_changes (
@@ -139,6 +140,8 @@ CREATE TABLE palisade.clients (
     max_score  smallint    NOT NULL,
     PRIMARY KEY (client, agent)
 );
+
+CREATE INDEX clients_by_last_seen ON palisade.clients (last_seen);
 
 CREATE TABLE palisade.model_calls (
     agent          text             NOT NULL,

@@ -18,6 +18,8 @@ CREATE INDEX decisions_to_hide ON decisions (state) WHERE pseudonym = 1;
 -- The agent that took the decision; empty: this one.
 ALTER TABLE decisions ADD COLUMN origin TEXT NOT NULL DEFAULT '';
 
+CREATE INDEX decisions_by_finding ON decisions (finding_id) WHERE finding_id IS NOT NULL;
+
 -- The life of each decision. `seq` is the outbox's number of the change.
 CREATE TABLE decision_changes (
     seq         INTEGER PRIMARY KEY,
@@ -68,7 +70,7 @@ CREATE INDEX clients_by_last_seen ON clients (last_seen);
 -- keys each hour keeps its largest and sums the rest up under the empty key; what is older than two days
 -- is kept by the day.
 CREATE TABLE rollups (
-    dimension TEXT    NOT NULL, -- all, category, decided_by, rule, client, network, path
+    dimension TEXT    NOT NULL, -- all, category, decided_by, severity, rule, client, network, path
     span      TEXT    NOT NULL, -- hour, day
     start     INTEGER NOT NULL, -- UTC
     key       TEXT    NOT NULL,

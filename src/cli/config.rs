@@ -84,7 +84,7 @@ fn formats(output: Output) -> String {
             }
         }
         Output::Json => text.extend(format!("{}\n", json!(rows.collect::<Vec<_>>())).bytes()),
-        Output::Jsonl => {
+        Output::Jsonl | Output::Csv => {
             for row in rows {
                 // Writing to memory cannot fail.
                 let _ = print_json(&mut text, &row);

@@ -1,4 +1,4 @@
-//! `palisade doctor`: tries on this host what is promised: the firewall, or the models.
+//! `palisade doctor`: tries on this host what is promised: the firewall, or the models and the database.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -12,13 +12,14 @@ use serde_json::{Value, json};
 use super::daemon::ask;
 use super::{FAILED, Output, print_json, stdout, triage};
 use crate::config::{Config, Mode};
+use crate::pipeline::databases::{self, Examined};
 use crate::pipeline::selfproof::{self, Blocker, Outcome, Own};
 
 #[derive(clap::Args)]
 pub struct Arguments {
     /// From a network namespace of its own, try that a banned address is dropped on ports of this host and
     /// of containers behind it, and that others pass. Needs root. Without it: whether the models of every
-    /// `[[tier]]` are there, as `triage check` says it.
+    /// `[[tier]]` are there, as `triage check` says it, and the Postgres of `[store]`.
     #[arg(long)]
     firewall: bool,
 }
@@ -30,6 +31,9 @@ struct Daemon {
 
 /// Should nobody be left to lift a ban, it ends by itself.
 const BAN_SECS: u64 = 60;
+
+/// Clocks that differ by more are told.
+const CLOCK_MILLIS: i64 = 2000;
 
 /// The daemon looks around every second.
 const FOLLOWS: Duration = Duration::from_millis(1500);
@@ -63,12 +67,8 @@ impl Blocker for Daemon {
 }
 
 pub fn run(arguments: &Arguments, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
-    if !arguments.firewall && config.tier.is_empty() {
-        writeln!(stdout(), "No model is configured, so none is missing; `doctor --firewall` tries the firewall.")?;
-        return Ok(ExitCode::SUCCESS);
-    }
     if !arguments.firewall {
-        return triage::run(&triage::Verb::Check, config, output);
+        return services(config, output);
     }
     selfproof::needs_root()?;
     // A daemon in dry run blocks nobody: then what would block is tried without it.
@@ -97,4 +97,52 @@ pub fn run(arguments: &Arguments, config: &Config, output: Output) -> anyhow::Re
     }
     out.flush()?;
     Ok(if proven && !failed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+/// The models, and the database.
+fn services(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+    let models = match config.tier.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => triage::run(&triage::Verb::Check, config, output)?,
+    };
+    let Some(examined) = triage::runtime()?.block_on(databases::examine(config)) else {
+        if config.tier.is_empty() {
+            let what = "No model and no Postgres is configured, so none is missing";
+            writeln!(stdout(), "{what}; `doctor --firewall` tries the firewall.")?;
+        }
+        return Ok(models);
+    };
+    let mut out = stdout();
+    let is_well = match &examined {
+        Ok(found) => found.lacking.is_empty() && found.clock_millis.abs() < CLOCK_MILLIS,
+        Err(_) => false,
+    };
+    match (output, &examined) {
+        (Output::Human, Ok(found)) => database(&mut out, found)?,
+        (Output::Human, Err((error, advice))) => {
+            writeln!(out, "{error}")?;
+            advice.iter().try_for_each(|line| writeln!(out, "  {line}"))?;
+        }
+        (_, Ok(found)) => print_json(&mut out, &json!({ "postgres": found }))?,
+        (_, Err((error, advice))) => {
+            print_json(&mut out, &json!({ "postgres": { "problem": error.to_string(), "advice": advice } }))?;
+        }
+    }
+    out.flush()?;
+    Ok(if is_well { models } else { ExitCode::from(FAILED) })
+}
+
+fn database(out: &mut impl Write, found: &Examined) -> std::io::Result<()> {
+    writeln!(out, "{}: version {}", found.place, found.server_version)?;
+    match found.schema.pending.len() {
+        0 => writeln!(out, "  schema {}, up to date", found.schema.known)?,
+        n => {
+            writeln!(out, "  {n} migrations are pending: the daemon applies them at its start, or `palisade migrate`")?
+        }
+    }
+    let seconds = Duration::from_millis(found.clock_millis.unsigned_abs()).as_secs_f32();
+    if found.clock_millis.abs() >= CLOCK_MILLIS {
+        writeln!(out, "  its clock differs from ours by {seconds:.1} s: agents that share need one time, as by NTP")?;
+    }
+    found.lacking.iter().chain(&found.advice).try_for_each(|line| writeln!(out, "  {line}"))
 }

@@ -35,7 +35,7 @@ pub fn run(arguments: &Arguments, config: &Config, output: Output) -> anyhow::Re
     };
     let mut out = stdout();
     match output {
-        Output::Json | Output::Jsonl => {
+        Output::Json | Output::Jsonl | Output::Csv => {
             let mut value = serde_json::to_value(&explanation)?;
             value["live"] = known.into();
             print_json(&mut out, &value)?;

@@ -5,18 +5,24 @@ mod azure;
 mod bench;
 mod bouncer;
 mod capability;
+mod chart;
 mod config;
+mod csv;
 mod daemon;
 mod doctor;
 mod explain;
 mod forget;
+mod history;
 mod import;
+mod migrate;
 mod operate;
 mod own_log;
 mod parse;
 mod rules;
 mod run;
 mod scan;
+mod scan_page;
+mod stats;
 mod triage;
 mod why;
 
@@ -25,7 +31,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Known, Loaded, Place};
 use crate::pipeline::allow_files::{self, AllowFiles};
@@ -64,6 +70,8 @@ pub enum Output {
     Json,
     /// One JSON object a line, where there is a list.
     Jsonl,
+    /// Comma-separated values, of `history` and `stats`.
+    Csv,
 }
 
 #[derive(Subcommand)]
@@ -73,7 +81,7 @@ enum Verb {
     /// Show what each line of a log is understood as, and what is not.
     Parse(Logs),
     /// Replay old logs: what would have been flagged and blocked. Never acts.
-    Scan(Logs),
+    Scan(scan::Arguments),
     /// Take one line through the daemon's own road, step by step.
     Explain(explain::Arguments),
     /// The rules, and whether they keep their own promises.
@@ -93,6 +101,10 @@ enum Verb {
     Banned,
     /// Why somebody is shut out, or is not, and what would have avoided it.
     Why(why::Arguments),
+    /// What was found and decided in a time, as a list.
+    History(history::Arguments),
+    /// A time in figures, against the time before.
+    Stats(stats::Arguments),
     /// Take over bans of others: a list, or what fail2ban is set to and holds.
     #[command(subcommand)]
     Import(import::Verb),
@@ -114,8 +126,10 @@ enum Verb {
     /// Try what is configured.
     #[command(subcommand)]
     Bench(bench::Verb),
-    /// Prove that blocking works on this host, or that the configured models are there.
+    /// Prove that blocking works on this host, or that the configured models and the database are there.
     Doctor(doctor::Arguments),
+    /// Bring the databases to this version's schema, with an administrator's URL if need be.
+    Migrate(migrate::Arguments),
     /// The Azure responder: make what it needs, verify it.
     #[command(subcommand)]
     Azure(azure::Verb),
@@ -137,6 +151,10 @@ pub fn main() -> ExitCode {
         Some(path) => Place::File(path.clone()),
     };
     let output = arguments.output;
+    if output == Output::Csv && !matches!(arguments.verb, Verb::History(_) | Verb::Stats(_)) {
+        let kind = clap::error::ErrorKind::InvalidValue;
+        Arguments::command().error(kind, "only `history` and `stats` print csv; use human, json or jsonl").exit();
+    }
     // It must work when the configuration does not.
     if let Verb::Config(verb) = &arguments.verb {
         return config::run(verb, &place, output);
@@ -158,6 +176,8 @@ pub fn main() -> ExitCode {
         Verb::Release => operate::release(&loaded.config, output),
         Verb::Banned => operate::banned(&loaded.config, output),
         Verb::Why(arguments) => why::run(arguments, &loaded.config, output),
+        Verb::History(arguments) => history::run(arguments, &loaded.config, output),
+        Verb::Stats(arguments) => stats::run(arguments, &loaded.config, output),
         Verb::Import(verb) => import::run(verb, &loaded.config, output),
         Verb::Allow(verb) => operate::allow(verb, &loaded.config, output),
         Verb::Forget(arguments) => forget::run(arguments, &loaded.config, output),
@@ -167,6 +187,7 @@ pub fn main() -> ExitCode {
         Verb::Calibrate(arguments) => triage::calibrate(arguments, &loaded.config, output),
         Verb::Bench(verb) => bench::run(verb, &loaded.config, output),
         Verb::Doctor(arguments) => doctor::run(arguments, &loaded.config, output),
+        Verb::Migrate(arguments) => migrate::run(arguments, &loaded.config, output),
         Verb::Azure(verb) => azure::run(verb, &loaded.config, output),
         Verb::Config(_) => Ok(ExitCode::SUCCESS),
     };

@@ -281,7 +281,7 @@ pub fn print(
     let mut out = stdout();
     match output {
         Output::Human => human(&mut out)?,
-        Output::Json | Output::Jsonl => print_json(&mut out, value)?,
+        Output::Json | Output::Jsonl | Output::Csv => print_json(&mut out, value)?,
     }
     out.flush()?;
     Ok(())
@@ -292,7 +292,7 @@ pub fn list(output: Output, rows: &Value, nothing: &str, line: impl Fn(&Value) -
     let mut out = stdout();
     match output {
         Output::Json => print_json(&mut out, &rows)?,
-        Output::Jsonl => rows.iter().try_for_each(|row| print_json(&mut out, row))?,
+        Output::Jsonl | Output::Csv => rows.iter().try_for_each(|row| print_json(&mut out, row))?,
         Output::Human if rows.is_empty() => writeln!(out, "{nothing}")?,
         Output::Human => rows.iter().try_for_each(|row| writeln!(out, "{}", line(row)))?,
     }

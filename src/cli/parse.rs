@@ -51,7 +51,7 @@ pub fn run(arguments: &Logs, config: &Config, output: Output) -> anyhow::Result<
                 lines += 1;
                 match output {
                     Output::Human => human(&mut out, &row, line)?,
-                    Output::Json | Output::Jsonl => print_json(&mut out, &row)?,
+                    Output::Json | Output::Jsonl | Output::Csv => print_json(&mut out, &row)?,
                 }
             }
         }

@@ -46,7 +46,7 @@ pub fn run(verb: &Verb, config: &Config, output: Output) -> anyhow::Result<ExitC
             let rows: Vec<_> = of_rules.chain(of_windows).collect();
             match output {
                 Output::Json => print_json(&mut out, &rows)?,
-                Output::Jsonl => rows.iter().try_for_each(|row| print_json(&mut out, row))?,
+                Output::Jsonl | Output::Csv => rows.iter().try_for_each(|row| print_json(&mut out, row))?,
                 Output::Human => {
                     for row in &rows {
                         let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
@@ -81,11 +81,11 @@ fn test(rules: &Ruleset, files: &[PathBuf], output: Output) -> anyhow::Result<Ex
     let row = |trial: &Trial| json!({ "rule_id": trial.rule_id, "kind": trial.kind.as_str(), "example": trial.example, "passed": trial.passed });
     let mut out = stdout();
     match output {
-        Output::Json | Output::Jsonl => {
+        Output::Json | Output::Jsonl | Output::Csv => {
             let adds_nothing = |id: &&str| json!({ "rule_id": id, "kind": "redundant", "passed": true });
             let rows: Vec<_> = trials.iter().map(row).chain(redundant.iter().map(adds_nothing)).collect();
             match output {
-                Output::Jsonl => rows.iter().try_for_each(|row| print_json(&mut out, row))?,
+                Output::Jsonl | Output::Csv => rows.iter().try_for_each(|row| print_json(&mut out, row))?,
                 _ => print_json(&mut out, &rows)?,
             }
         }

@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use anyhow::Context;
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::{Logs, Output, load_rules, print_json, stdout, with_allow_files};
 use crate::config::Config;
 use crate::event::{Action, Category, Finding, Timestamp, printable};
 use crate::pipeline::replay::{self, Found, Totals};
+use crate::pipeline::shadow::{Behaved, Report, Shadow, Threshold};
 
 /// One flagged line, as scripts read it.
 #[derive(Serialize)]
@@ -34,32 +36,50 @@ struct Row<'a> {
 }
 
 #[derive(Serialize)]
-struct WouldBlock {
-    source_ip: String,
-    line_number: Option<u64>,
-    time: Timestamp,
-    category: Category,
-    score: u8,
-    duration_secs: u64,
+pub(super) struct WouldBlock {
+    pub source_ip: String,
+    pub line_number: Option<u64>,
+    pub time: Timestamp,
+    pub category: Category,
+    pub score: u8,
+    pub duration_secs: u64,
     /// What the gate says to it, where it can tell without looking at the host.
     #[serde(skip_serializing_if = "Option::is_none")]
-    refused: Option<&'static str>,
+    pub refused: Option<&'static str>,
 }
 
 #[derive(Serialize)]
-struct Summary {
-    lines: u64,
-    parsed: u64,
-    unparsed: u64,
-    overlong: u64,
-    flagged: u64,
-    clients: usize,
-    would_block: Vec<WouldBlock>,
-    bytes: u64,
-    seconds: f64,
+pub(super) struct Summary {
+    pub lines: u64,
+    pub parsed: u64,
+    pub unparsed: u64,
+    pub overlong: u64,
+    pub flagged: u64,
+    pub clients: usize,
+    pub would_block: Vec<WouldBlock>,
+    pub bytes: u64,
+    pub seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<Report>,
 }
 
-pub fn run(arguments: &Logs, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    logs: Logs,
+    /// With what enforcing would have done, also where programs read; people are always told.
+    #[arg(long)]
+    report: bool,
+    /// Write the report as one page that a browser shows, with plots.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+pub fn run(
+    Arguments { logs: arguments, report, html }: &Arguments,
+    config: &Config,
+    output: Output,
+) -> anyhow::Result<ExitCode> {
     // The process ends with the scan: to take every pattern apart would be for nothing.
     let rules = std::mem::ManuallyDrop::new(load_rules(config)?);
     let config = &with_allow_files(config)?;
@@ -88,24 +108,30 @@ pub fn run(arguments: &Logs, config: &Config, output: Output) -> anyhow::Result<
             });
         }
         match output {
-            Output::Jsonl => print_json(&mut out, &row(&finding))?,
+            Output::Jsonl | Output::Csv => print_json(&mut out, &row(&finding))?,
             Output::Human => writeln!(out, "{}", one_line(&finding))?,
             Output::Json => {}
         }
         Ok(())
     };
-    let totals = replay::scan(config, &rules, &arguments.files, &arguments.format, &mut each, &mut |bytes| {
-        bar.set_position(bytes);
-    })?;
+    let mut shadow = (*report || html.is_some() || output == Output::Human).then(Shadow::default);
+    let mut progress = |bytes| bar.set_position(bytes);
+    let (files, format) = (&arguments.files, &arguments.format);
+    let totals = replay::scan(config, &rules, files, format, &mut each, &mut progress, shadow.as_mut())?;
     bar.finish_and_clear();
     let clients = clients.len() - usize::from(clients.contains(&0));
     let Totals { lines, parsed, unparsed, overlong, flagged, bytes } = totals;
     let seconds = started.elapsed().as_secs_f64();
-    let summary = Summary { lines, parsed, unparsed, overlong, flagged, clients, would_block, bytes, seconds };
+    let report = shadow.map(|shadow| shadow.report(lines, config.client.v6_prefix));
+    let summary = Summary { lines, parsed, unparsed, overlong, flagged, clients, would_block, bytes, seconds, report };
+    if let Some(path) = html {
+        let page = super::scan_page::page(&summary, config);
+        std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
+    }
     match output {
         Output::Human => human_summary(&mut out, &summary)?,
         Output::Json => print_json(&mut out, &summary)?,
-        Output::Jsonl => print_json(&mut out, &serde_json::json!({ "summary": summary }))?,
+        Output::Jsonl | Output::Csv => print_json(&mut out, &serde_json::json!({ "summary": summary }))?,
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
@@ -169,6 +195,40 @@ fn human_summary(out: &mut impl Write, summary: &Summary) -> anyhow::Result<()> 
             block.score,
             duration(block.duration_secs)
         )?;
+    }
+    match &summary.report {
+        Some(report) => human_report(out, report),
+        None => Ok(()),
+    }
+}
+
+/// What to know before enforcing.
+fn human_report(out: &mut impl Write, report: &Report) -> anyhow::Result<()> {
+    writeln!(out, "\nBefore you enforce:")?;
+    let bytes = HumanBytes(report.spared_bytes);
+    writeln!(
+        out,
+        "  {:.2} % of the lines are attacks; blocking would have spared {} lines and {bytes} of answers.",
+        report.attack_percent, report.spared_lines
+    )?;
+    writeln!(
+        out,
+        "  {} findings are in doubt: models, if configured, would be asked some {} questions.",
+        report.in_doubt, report.questions
+    )?;
+    writeln!(out, "  thresholds.block   clients blocked   of them also behaved")?;
+    for Threshold { block, clients, also_behaved } in &report.thresholds {
+        writeln!(out, "  {block:>16}   {clients:>15}   {also_behaved:>20}")?;
+    }
+    if report.also_behaved.is_empty() {
+        writeln!(out, "  Nobody who would have been blocked did anything else.")?;
+        return Ok(());
+    }
+    writeln!(out, "  {} who would have been blocked also behaved; look at them first:", report.also_behaved_in_all)?;
+    for one in report.also_behaved.iter().take(10) {
+        let Behaved { source_ip, served, logins, lines, score } = one;
+        let logins = if *logins > 0 { format!(", {logins} logins") } else { String::new() };
+        writeln!(out, "    {source_ip:<39} {served} pages served{logins}, {lines} lines, {score}/10")?;
     }
     Ok(())
 }

@@ -51,6 +51,14 @@ pub fn load_from_system(place: &Place, known: &Known<'_>) -> Result<Loaded, Mist
     load(place, known, &environment, nix::unistd::geteuid().as_raw())
 }
 
+/// Whether the locale of this process's environment has letters beyond ASCII.
+#[expect(clippy::disallowed_methods, reason = "here and nowhere else the environment is read")]
+pub fn terminal_is_utf8() -> bool {
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default().to_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
+}
+
 /// What it means that the main file is not there.
 pub(super) enum Absent {
     Mistake,

@@ -14,7 +14,7 @@ mod tests;
 mod tree;
 
 pub use check::network;
-pub use files::{DEFAULT_FILE, Place, load, load_from_system};
+pub use files::{DEFAULT_FILE, Place, load, load_from_system, terminal_is_utf8};
 pub use mistake::{Mistake, Mistakes, Origin};
 pub use show::show;
 
@@ -59,6 +59,7 @@ pub struct Config {
     pub detect: detect::DetectConfig,
     pub respond: respond::RespondConfig,
     pub crowdsec_api: crate::show::CrowdsecApiConfig,
+    pub http: crate::show::HttpConfig,
     pub triage: triage::TriageConfig,
     /// Models that doubtful findings are shown to, in this order; two at most. None: rules decide alone.
     pub tier: Vec<triage::TierConfig>,
@@ -96,6 +97,7 @@ impl Default for Config {
             detect: Default::default(),
             respond: Default::default(),
             crowdsec_api: Default::default(),
+            http: Default::default(),
             triage: Default::default(),
             tier: vec![],
             reputation: Default::default(),

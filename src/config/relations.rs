@@ -42,9 +42,13 @@ pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known
         }
     }
 
-    if let Err(why) = config.crowdsec_api.address() {
-        let found = quoted(&config.crowdsec_api.listen);
-        report.add("crowdsec_api.listen", "crowdsec_api.listen", format!("{found} is {why}"));
+    for (key, listen, address) in [
+        ("crowdsec_api.listen", &config.crowdsec_api.listen, config.crowdsec_api.address()),
+        ("http.listen", &config.http.listen, config.http.address()),
+    ] {
+        if let Err(why) = address {
+            report.add(key, key, format!("{} is {why}", quoted(listen)));
+        }
     }
     for name in &config.client.allow_names {
         let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);

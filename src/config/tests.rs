@@ -779,6 +779,9 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         [crowdsec_api]
         listen = ""  # default
 
+        [http]
+        listen = ""  # default
+
         [triage]
         privacy = "masked"  # default
         max_waiting = 256  # default

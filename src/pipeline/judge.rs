@@ -221,6 +221,14 @@ impl Judge {
         self
     }
 
+    pub fn reading(&self) -> &Reading {
+        &self.reading
+    }
+
+    pub fn thresholds(&self) -> &Thresholds {
+        &self.thresholds
+    }
+
     /// Takes new settings and rules; what was counted stays. Windows that changed start afresh.
     pub fn reload(&mut self, config: &Config, rules: Arc<Ruleset>) {
         let fresh = Judge { asks_models: self.asks_models, ..Judge::new(config, rules) };

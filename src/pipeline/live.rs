@@ -185,6 +185,14 @@ pub async fn run(
     let own_commands = commands.clone();
     let v6_prefix = config.client.v6_prefix;
     let backend = Backend { commands, store: store.clone(), services: services_seen, v6_prefix };
+    if let Some(listener) = monitoring(&config).await? {
+        let router = show::monitoring(backend.clone());
+        beside.spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::error!("monitoring is not served any more: {error}");
+            }
+        });
+    }
     let serving = tokio::spawn(async move { axum::serve(listener, show::router(backend)).await });
     // Dropped when the reader has ended, if that is by itself.
     let (ending, mut ended) = oneshot::channel::<()>();
@@ -254,6 +262,16 @@ pub async fn run(
 
 fn sureness(config: &Config) -> Sureness {
     Sureness { act: config.thresholds.act, monitor: config.thresholds.monitor }
+}
+
+/// Where monitoring asks, if anywhere.
+async fn monitoring(config: &Config) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = config.http.address().map_err(anyhow::Error::msg)? else { return Ok(None) };
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot serve monitoring on {address}; set `listen` under [http]"))?;
+    tracing::info!(%address, "monitoring is served");
+    Ok(Some(listener))
 }
 
 /// The models' desk, if any tier is configured.

@@ -13,6 +13,7 @@ use bumpalo::Bump;
 
 use super::discover::ServerLogs;
 use super::judge::{Batch, Judge, Lines, Origin, Settled, Text, look};
+use super::shadow::{self, Shadow};
 use crate::config::Config;
 use crate::detect::Record;
 use crate::event::{Finding, Timestamp};
@@ -60,7 +61,8 @@ impl Found<'_> {
 }
 
 /// Reads `files` (`-` is standard input) through the daemon's own road, several files merged by
-/// log time. Calls `each` for every finding, in order, and `progress` with the bytes read so far.
+/// log time. Calls `each` for every finding, in order, and `progress` with the bytes read so far; shows every
+/// line to `shadow`, if there is one.
 ///
 /// # Errors
 /// A file that cannot be opened or read, or a format that does not exist.
@@ -71,6 +73,7 @@ pub fn scan(
     format: &str,
     each: &mut dyn FnMut(&Found<'_>) -> anyhow::Result<()>,
     progress: &mut dyn FnMut(u64),
+    mut shadow: Option<&mut Shadow>,
 ) -> anyhow::Result<Totals> {
     let reading = Arc::new(Reading::of(config));
     let mut judge = Judge::new(config, rules.clone());
@@ -96,7 +99,7 @@ pub fn scan(
             let Some((index, _)) = next else { break };
             // With one file the whole block goes at once; with several, up to the next one's time.
             let until = if streams.len() == 1 { u32::MAX } else { second_earliest(&streams, index) };
-            pool.spare.extend(streams[index].settle(&mut judge, until, &mut totals, each)?);
+            pool.spare.extend(streams[index].settle(&mut judge, until, &mut totals, each, shadow.as_deref_mut())?);
             progress(totals.bytes);
         }
         Ok(totals)
@@ -352,6 +355,7 @@ impl Stream {
         until: u32,
         totals: &mut Totals,
         each: &mut dyn FnMut(&Found<'_>) -> anyhow::Result<()>,
+        mut shadow: Option<&mut Shadow>,
     ) -> anyhow::Result<Option<Block>> {
         let Some(block) = &mut self.current else { return Ok(None) };
         while let Some(&record) = block.batch.records.get(block.at) {
@@ -368,7 +372,12 @@ impl Stream {
             let formats = block.batch.formats_of(&record, &self.formats);
             let (tail_cut, read_at) = (block.mark.tail_cut, self.read_at);
             let text = || Text { formats, line, tail_cut, read_at };
-            let Some(settled) = judge.settle(&record, block.batch.hits_of(&record), text) else { continue };
+            let settled = judge.settle(&record, block.batch.hits_of(&record), text);
+            if let Some(shadow) = &mut shadow {
+                let line = shadow::Line { text: line, formats, reading: judge.reading(), read_at };
+                shadow.see(&record, &line, settled.as_ref(), judge.thresholds());
+            }
+            let Some(settled) = settled else { continue };
             totals.flagged += 1;
             let line_number = self.lines + 1 + u64::from(record.line);
             each(&Found {

@@ -48,6 +48,7 @@ pub fn scan(config: &Config, files: &[PathBuf]) -> (Vec<Finding>, Vec<(u64, u64)
             Ok(())
         },
         &mut |_| {},
+        None,
     );
     (findings, bans, totals.unwrap())
 }
@@ -330,7 +331,7 @@ fn behind_trusted_proxies_the_client_whom_they_name_is_banned() {
             clients.push(found.finding(&mut scratch).unwrap().source_ip.unwrap().to_string());
             Ok(())
         };
-        replay::scan(config, &rules(), std::slice::from_ref(&path), format, &mut each, &mut |_| {}).unwrap();
+        replay::scan(config, &rules(), std::slice::from_ref(&path), format, &mut each, &mut |_| {}, None).unwrap();
         clients
     };
     assert_eq!(clients(&config), ["192.0.2.1", "192.0.2.1", "203.0.113.9"], "nobody is trusted");

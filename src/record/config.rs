@@ -14,7 +14,7 @@ pub struct StoreConfig {
     pub database_url: Secret,
     /// A file that holds the URL instead.
     pub database_url_file: Option<PathBuf>,
-    /// Certificates in PEM, of which one must have signed the server's; in place of the public ones.
+    /// Certificates in PEM, of which one may have signed the server's; besides the public ones.
     pub database_ca_file: Option<PathBuf>,
     /// Of which requests text is kept.
     pub record: Keep,

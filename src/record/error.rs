@@ -18,6 +18,15 @@ pub enum StoreError {
          run that version, or move the file away to start a new one", .path.display()
     )]
     TooNew { path: PathBuf, version: i64, known: i64 },
+    #[error(
+        "{} was written by an older palisade (its schema is {version}, this one's {known}); \
+         the next `palisade run` of this version brings it up to date", .path.display()
+    )]
+    TooOld { path: PathBuf, version: i64, known: i64 },
+    #[error("there is no {} yet; `palisade run` makes it, or state_dir is another one", .path.display())]
+    Missing { path: PathBuf },
+    #[error("may not read {}: {source}; ask as root or as palisade's user", .path.display())]
+    NotReadable { path: PathBuf, source: std::io::Error },
     #[error("cannot bring {} to this version's schema: {source}; move the file away to start a new one", .path.display())]
     Schema { path: PathBuf, source: MigrateError },
     #[error("{} is damaged: {what}; restart palisade, which keeps it aside and starts a new one", .path.display())]

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::rollup::{Counts, Dimension};
 use super::{AnalysisSession, DecisionChange, FindingRow, Rows, Spent, StoreError};
@@ -30,25 +30,45 @@ pub trait Store: Send + Sync {
 }
 
 /// From `from` to before `to`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Period {
     pub from: Timestamp,
     pub to: Timestamp,
 }
 
 impl Period {
-    /// As long a time, just before.
-    pub fn before(self) -> Period {
-        Period { from: Timestamp(2 * self.from.0 - self.to.0), to: self.from }
+    /// Where counts of its hours and of its days begin: an end within one counts as the whole.
+    pub(super) fn starts(self) -> (Timestamp, Timestamp) {
+        (Step::Hour.floor(self.from), Step::Day.floor(self.from))
     }
 }
 
 /// The length of a step of a trend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     Hour,
     Day,
+}
+
+impl Step {
+    pub fn millis(self) -> i64 {
+        match self {
+            Step::Hour => 3_600_000,
+            Step::Day => 86_400_000,
+        }
+    }
+
+    /// When the step began that `time` is in, in UTC.
+    pub fn floor(self, time: Timestamp) -> Timestamp {
+        Timestamp(time.0.div_euclid(self.millis()).saturating_mul(self.millis()))
+    }
+
+    /// `time` if a step begins then, else when the next one does.
+    pub fn ceil(self, time: Timestamp) -> Timestamp {
+        let floor = self.floor(time);
+        if floor == time { time } else { Timestamp(floor.0.saturating_add(self.millis())) }
+    }
 }
 
 /// Counts of one key in one step; steps without any are left out.
@@ -67,6 +87,8 @@ pub struct Top {
     pub key: String,
     #[serde(flatten)]
     pub counts: Counts,
+    /// Its counts in the period that it is compared with.
+    pub previous: Counts,
 }
 
 /// How blocking did in a period.
@@ -81,9 +103,11 @@ pub struct Effect {
     pub held: u64,
     /// Of dry run, among them.
     pub simulated: u64,
-    /// Targets that were blocked, each once.
+    /// Of somebody else's lists, among them.
+    pub imported: u64,
+    /// Targets that were blocked, or would have been, each once.
     pub targets: u64,
-    /// Targets that came back after a block and were blocked again.
+    /// Targets among them that had been blocked before and came back.
     pub returned: u64,
 }
 
@@ -91,9 +115,9 @@ pub struct Effect {
 #[derive(Clone, Debug, Default)]
 pub struct FindingFilter {
     pub agent: Option<String>,
-    pub period: Option<Period>,
-    /// The client, or all clients in this network.
-    pub client: Option<IpNet>,
+    pub period: Period,
+    /// These clients, or all clients in these networks. None: all.
+    pub clients: Vec<IpNet>,
     pub category: Option<String>,
     pub rule: Option<String>,
     pub action: Option<String>,
@@ -107,12 +131,24 @@ pub struct FindingFilter {
     pub limit: u32,
 }
 
-/// Which decisions of the past; the newest first.
+/// A finding of the past.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PastFinding {
+    /// Who recorded it. Empty: this host.
+    pub agent: String,
+    #[serde(flatten)]
+    pub finding: FindingRow,
+    /// The decision that it led to.
+    pub decision_id: Option<String>,
+}
+
+/// Which decisions of the past, by when they were taken; the newest first.
 #[derive(Clone, Debug, Default)]
 pub struct PastFilter {
     pub agent: Option<String>,
-    pub period: Option<Period>,
-    pub target: Option<IpNet>,
+    pub period: Period,
+    /// These targets, or all targets in these networks. None: all.
+    pub targets: Vec<IpNet>,
     pub state: Option<DecisionState>,
     pub limit: u32,
 }
@@ -139,9 +175,9 @@ pub struct ClientRow {
 
 /// Answers about the past, from counts where they are enough. `agent`: of one agent only; a store that has
 /// but one agent's rows does not look at it.
-pub trait History: Store {
-    /// Counts by `step`, in order of time, then key. Steps begin in UTC; `Step::Hour` is answered for
-    /// dimensions with few keys only ([`Dimension::is_small`]) beyond the last two days.
+pub trait History: Send + Sync {
+    /// Counts by `step`, in order of time, then key. Steps begin in UTC. Of dimensions with many keys hours are
+    /// known for the last two days only ([`Dimension::is_small`]); `Step::Hour` leaves out what is older.
     fn trend<'a>(
         &'a self,
         agent: Option<&'a str>,
@@ -150,28 +186,51 @@ pub trait History: Store {
         step: Step,
     ) -> Answer<'a, Vec<Point>>;
 
-    /// The keys with the most findings in `period`, whose ends count as whole hours, or days where only these
-    /// are kept.
+    /// The `limit` keys with the most findings in `period`, then all others as one with an empty key, each with
+    /// what was counted in `previous`. The ends of periods count as whole hours, or days where only these are
+    /// kept.
     fn top<'a>(
         &'a self,
         agent: Option<&'a str>,
         period: Period,
+        previous: Period,
         dimension: Dimension,
         limit: u32,
     ) -> Answer<'a, Vec<Top>>;
 
-    /// How blocking did.
+    /// How blocking did. What an agent took over from another one counts only when it alone is asked for.
     fn effect<'a>(&'a self, agent: Option<&'a str>, period: Period) -> Answer<'a, Effect>;
 
     /// What models and reputation services did and cost.
     fn tiers<'a>(&'a self, agent: Option<&'a str>, period: Period) -> Answer<'a, Vec<Spent>>;
 
-    fn past_findings<'a>(&'a self, filter: &'a FindingFilter) -> Answer<'a, Vec<FindingRow>>;
+    fn past_findings<'a>(&'a self, filter: &'a FindingFilter) -> Answer<'a, Vec<PastFinding>>;
 
     fn past_decisions<'a>(&'a self, filter: &'a PastFilter) -> Answer<'a, Vec<Past>>;
 
     /// Those seen last in `period`, the one with the most findings first.
     fn clients<'a>(&'a self, agent: Option<&'a str>, period: Period, limit: u32) -> Answer<'a, Vec<ClientRow>>;
 
+    /// The newest first.
     fn sessions(&self, limit: u32) -> Answer<'_, Vec<AnalysisSession>>;
 }
+
+/// The `limit` largest of what was counted, and the rest of `total` as one with an empty key.
+pub(super) fn ranked(mut largest: Vec<Top>, total: (Counts, Counts)) -> Vec<Top> {
+    largest.sort_by(|a, b| {
+        let size = |top: &Top| std::cmp::Reverse((top.counts.findings, top.counts.analysed));
+        size(a).cmp(&size(b)).then_with(|| a.key.cmp(&b.key))
+    });
+    let (mut counts, mut previous) = total;
+    for top in &largest {
+        counts.take(top.counts);
+        previous.take(top.previous);
+    }
+    if counts != Counts::default() || previous != Counts::default() {
+        largest.push(Top { key: String::new(), counts, previous });
+    }
+    largest
+}
+
+#[cfg(test)]
+pub(super) mod tests;

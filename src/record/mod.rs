@@ -8,19 +8,24 @@ mod config;
 mod error;
 mod history;
 mod keep;
+mod moment;
 mod postgres;
 mod pseudonym;
+mod report;
 mod rollup;
 mod rows;
 mod sqlite;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Addresses, Keep, StoreConfig};
 pub use error::StoreError;
 pub use history::{
-    Answer, ClientRow, Effect, FindingFilter, History, Past, PastFilter, Period, Point, Step, Store, Top,
+    Answer, ClientRow, Effect, FindingFilter, History, Past, PastFilter, PastFinding, Period, Point, Step, Store, Top,
 };
 pub use postgres::{Examined, Postgres, Trouble, advice_for};
-pub use rollup::{Counts, Dimension};
+pub use report::{Ask, Moment, Outlook, Ranked, Report, Tier, Totals};
+pub use rollup::{Counts, Dimension, SEVERITIES};
 pub use rows::{AnalysisSession, DecisionChange, FindingRow, Rows, SchemaState};
 pub use sqlite::{
     AllowEntry, Ban, Batch, Bouncer, Change, ChangeKind, Checkpoint, Correction, DecisionFilter, Forgotten, Recorded,

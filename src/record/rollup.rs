@@ -29,14 +29,14 @@ macro_rules! dimensions {
 }
 
 dimensions! {
-    All = "all", Category = "category", DecidedBy = "decided_by", Rule = "rule", Client = "client",
-    Network = "network", Path = "path",
+    All = "all", Category = "category", DecidedBy = "decided_by", Severity = "severity", Rule = "rule",
+    Client = "client", Network = "network", Path = "path",
 }
 
 impl Dimension {
     /// Whether it has so few keys that hours are kept as long as days.
     pub fn is_small(self) -> bool {
-        matches!(self, Dimension::All | Dimension::Category | Dimension::DecidedBy)
+        matches!(self, Dimension::All | Dimension::Category | Dimension::DecidedBy | Dimension::Severity)
     }
 }
 
@@ -56,7 +56,22 @@ impl Counts {
         self.blocks += other.blocks;
         self.analysed += other.analysed;
     }
+
+    /// Less those of `other`, which are among them.
+    pub fn take(&mut self, other: Counts) {
+        self.findings -= other.findings;
+        self.blocks -= other.blocks;
+        self.analysed -= other.analysed;
+    }
 }
+
+/// How bad a finding of this score is.
+pub fn severity(score: u8) -> &'static str {
+    SEVERITIES[usize::from(score.clamp(1, 10) - 1) / 2]
+}
+
+/// From harmless to worst: two points of a score each.
+pub const SEVERITIES: [&str; 5] = ["info", "low", "medium", "high", "critical"];
 
 /// What `rows` add to the counts of hours, in a fixed order: hour, dimension, key.
 pub fn count<'a>(rows: impl IntoIterator<Item = &'a FindingRow>) -> BTreeMap<(Timestamp, Dimension, String), Counts> {
@@ -77,7 +92,7 @@ pub fn recount(old: &FindingRow, new: &FindingRow) -> BTreeMap<(Timestamp, Dimen
 }
 
 fn add(counted: &mut BTreeMap<(Timestamp, Dimension, String), Counts>, row: &FindingRow, times: i64) {
-    let hour = Timestamp(row.time.0.div_euclid(HOUR_MILLIS) * HOUR_MILLIS);
+    let hour = Timestamp(row.time.0.div_euclid(HOUR_MILLIS).saturating_mul(HOUR_MILLIS));
     let is_block = row.flagged && row.action == "block";
     let mut to = |dimension, key: &str| {
         let counts: &mut Counts = counted.entry((hour, dimension, cut(key).to_owned())).or_default();
@@ -88,6 +103,7 @@ fn add(counted: &mut BTreeMap<(Timestamp, Dimension, String), Counts>, row: &Fin
     to(Dimension::All, "");
     to(Dimension::Category, &row.category);
     to(Dimension::DecidedBy, &row.decided_by);
+    to(Dimension::Severity, severity(row.score));
     row.rule_ids.iter().for_each(|rule| to(Dimension::Rule, rule));
     if let Some(client) = &row.client {
         to(Dimension::Client, client);

@@ -15,9 +15,9 @@ use crate::event::{Action, Category, ClientKey, Decision, DecisionState, Timesta
 use crate::record::{AllowEntry, DecisionFilter};
 
 /// Rows that a list gives unless asked for more or fewer.
-const ROWS: u32 = 100;
+pub(super) const ROWS: u32 = 100;
 /// Rows that a list gives at most.
-const MAX_ROWS: u32 = 100_000;
+pub(super) const MAX_ROWS: u32 = 100_000;
 
 /// Bans of one import at most.
 pub const MAX_IMPORT: usize = 100_000;
@@ -36,6 +36,8 @@ pub fn router(backend: Backend) -> Router {
         .route("/api/v1/mode", axum::routing::post(mode))
         .route("/api/v1/release", axum::routing::post(release))
         .route("/api/v1/findings", get(findings))
+        .route("/api/v1/history", get(super::history::past))
+        .route("/api/v1/stats", get(super::history::report))
         .route("/api/v1/findings/{id}/verdict", axum::routing::post(verdict))
         .route("/api/v1/ledger", get(ledger))
         .route("/api/v1/corrections", get(corrections))
@@ -46,11 +48,12 @@ pub fn router(backend: Backend) -> Router {
         .route("/api/v1/changes", get(changes))
         .route("/api/v1/forget", axum::routing::post(forget))
         .merge(super::crowdsec::keys::router())
+        .merge(super::metrics::routes())
         .fallback(async || Problem::NotFound("no such path; the API is under /api/v1".into()))
         .with_state(backend)
 }
 
-type Answer = Result<Json<Value>, Problem>;
+pub(super) type Answer = Result<Json<Value>, Problem>;
 
 async fn tell(backend: &Backend, command: Command) -> Answer {
     let stopping = || Problem::Failed("the daemon is stopping".into());
@@ -61,7 +64,11 @@ async fn tell(backend: &Backend, command: Command) -> Answer {
 
 /// What the decider knows, and what works beside it.
 async fn status(State(backend): State<Backend>) -> Answer {
-    let Json(mut status) = tell(&backend, Command::Status).await?;
+    status_now(&backend).await.map(Json)
+}
+
+pub(super) async fn status_now(backend: &Backend) -> Result<Value, Problem> {
+    let Json(mut status) = tell(backend, Command::Status).await?;
     let services = backend.services.borrow().clone();
     let problems = services.values().filter_map(|service| service.problem.as_deref());
     if let Some(known) = status["problems"].as_array_mut() {
@@ -69,7 +76,7 @@ async fn status(State(backend): State<Backend>) -> Answer {
         status["healthy"] = json!(known.is_empty());
     }
     status["services"] = json!(services);
-    Ok(Json(status))
+    Ok(status)
 }
 
 #[derive(Deserialize)]

@@ -17,13 +17,36 @@ impl CrowdsecApiConfig {
     /// # Errors
     /// What is wrong with `listen`.
     pub fn address(&self) -> Result<Option<SocketAddr>, &'static str> {
-        if self.listen.is_empty() {
-            return Ok(None);
-        }
-        let address: SocketAddr = self.listen.parse().map_err(|_| NO_ADDRESS)?;
-        // Bouncers are configured with a port: one that the kernel picks is of no use.
-        if address.port() == 0 { Err(NO_ADDRESS) } else { Ok(Some(address)) }
+        address(&self.listen)
     }
+}
+
+/// `[http]`: what monitoring asks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Address and port to serve `/metrics`, `/healthz` and `/readyz` on, over plain HTTP and to whoever asks.
+    /// Empty: on the socket alone.
+    pub listen: String,
+}
+
+impl HttpConfig {
+    /// Where to listen, if at all.
+    ///
+    /// # Errors
+    /// What is wrong with `listen`.
+    pub fn address(&self) -> Result<Option<SocketAddr>, &'static str> {
+        address(&self.listen)
+    }
+}
+
+fn address(listen: &str) -> Result<Option<SocketAddr>, &'static str> {
+    if listen.is_empty() {
+        return Ok(None);
+    }
+    let address: SocketAddr = listen.parse().map_err(|_| NO_ADDRESS)?;
+    // Others are configured with a port: one that the kernel picks is of no use.
+    if address.port() == 0 { Err(NO_ADDRESS) } else { Ok(Some(address)) }
 }
 
 const NO_ADDRESS: &str = "no address with a port such as \"127.0.0.1:8080\" or \"[::1]:8080\"";

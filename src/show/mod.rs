@@ -5,6 +5,8 @@
 mod api;
 mod config;
 pub mod crowdsec;
+mod history;
+mod metrics;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -19,7 +21,9 @@ use crate::event::VerdictClass;
 use crate::record::{Sqlite, StoreError};
 
 pub use api::{MAX_IMPORT, decision, router};
-pub use config::CrowdsecApiConfig;
+pub use config::{CrowdsecApiConfig, HttpConfig};
+pub use history::{HistoryQuery, StatsQuery, history, stats};
+pub use metrics::router as monitoring;
 
 /// What an operator tells the daemon.
 #[derive(Clone, Debug)]

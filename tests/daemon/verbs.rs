@@ -277,3 +277,26 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
         assert!(!said.contains("panicked") && !said.contains("pipe"), "{verb:?}: {said}");
     }
 }
+
+#[test]
+fn before_enforcing_a_scan_says_who_else_would_be_hit_also_as_a_page_without_a_script() {
+    let home = Home::new();
+    let honest =
+        "198.51.100.7 - - [05/Jan/2026:12:00:00 +0000] \"GET /about HTTP/1.1\" 200 512 \"-\" \"Mozilla/5.0\"\n";
+    let nasty = "198.51.100.7 - - [05/Jan/2026:12:00:05 +0000] \"GET /?q=<script>alert(1)</script>&x='+union+select+1,2+from+users--+- HTTP/1.1\" 200 512 \"-\" \"<img src=x onerror=alert(1)>\"\n";
+    fs::write(home.path("access.log"), honest.to_owned() + nasty).unwrap();
+    let text = home.palisade(&["scan", "access.log"]).stdout;
+    assert!(text.contains("Before you enforce:") && text.contains("1 pages served"), "{text}");
+    let plain = home.json(&["scan", "access.log"]);
+    assert!(plain.get("report").is_none(), "programs ask for it: {plain}");
+    let report = &home.json(&["scan", "access.log", "--report"])["report"];
+    assert_eq!(report["also_behaved"][0]["source_ip"], "198.51.100.7", "{report}");
+    assert_eq!(report["thresholds"].as_array().map(Vec::len), Some(5), "{report}");
+
+    assert_eq!(home.palisade(&["scan", "access.log", "--html", "report.html"]).code, 0);
+    let page = fs::read_to_string(home.path("report.html")).unwrap();
+    assert!(page.contains("198.51.100.7") && page.contains("<svg") && page.contains("default-src 'none'"), "{page}");
+    for foreign in ["<script", "onerror", "http://", "https://", "src="] {
+        assert!(!page.contains(foreign), "{foreign} in {page}");
+    }
+}

@@ -99,7 +99,7 @@ impl Server {
         );
         let own = format!(
             "listen_addresses = '{host}'\nport = {port}\nunix_socket_directories = '{shown}'\nmax_connections = 200\n\
-             fsync = off\nsynchronous_commit = off\nfull_page_writes = off\nshared_buffers = 64MB\n{}\n",
+             fsync = off\nfull_page_writes = off\nshared_buffers = 64MB\n{}\n",
             config.replace("DIR", &shown.to_string())
         );
         fs::write(server.path("data/postgresql.conf"), own).unwrap();

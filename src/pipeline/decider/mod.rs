@@ -50,6 +50,8 @@ const TICK: Duration = Duration::from_secs(1);
 const STOP: Duration = Duration::from_secs(10);
 /// ... and for what somebody waits for.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Bans from before the start that go to the responders together.
+const RESTORED_AT_ONCE: usize = 8192;
 /// Why a proposal is not carried out whose target is shut out as long, or longer.
 const BLOCKED_ALREADY: &str = "blocked already";
 /// Findings said in the log in one second; the others are counted.
@@ -184,45 +186,21 @@ impl Decider {
             );
         }
         let (mut restored, mut pending) = (vec![], vec![]);
-        for decision in ours {
-            let was_pending = decision.state == DecisionState::Pending;
-            // What was held goes on waiting for its minute; what was in force is no new block.
-            let held = decision.state == DecisionState::Held;
-            let (proposer, created_at) = (decision.proposer, decision.created_at);
-            let proposal = Proposal {
-                id: decision.id,
-                target: decision.target,
-                proposer: if held { Proposer::Rules } else { Proposer::Restored },
-                ground: decision.ground,
-                at: now,
-                duration_secs: now.secs_until(decision.expires_at),
-                offences: decision.offences,
-            };
-            if held {
-                self.hold(proposal, None);
-                continue;
+        let mut ours = ours.into_iter().peekable();
+        // A firewall takes some while the gate is asked for others.
+        while ours.peek().is_some() {
+            let first = restored.len();
+            for decision in ours.by_ref().take(RESTORED_AT_ONCE) {
+                self.restore_one(decision, now, &mut restored, &mut pending).await?;
             }
-            let before = Proposal { proposer, ..proposal.clone() };
-            self.blasts.recall(&before, &self.limits, created_at, now);
-            match self.ask(&proposal, now) {
-                Ok(permit) => {
-                    pending.extend(was_pending.then_some(proposal.id));
-                    restored.push(permit);
-                }
-                Err(refusal) if refusal.is_temporary() => self.hold(proposal, Some(refusal)),
-                Err(refusal) => {
-                    tracing::info!(client = shown(proposal.target), refusal = %refusal, "a ban from before the restart is not put back");
-                    self.given
-                        .store
-                        .set_state(&[proposal.id], DecisionState::Lifted, &refusal.to_string(), now)
-                        .await?;
-                }
-            }
+            let permits = restored.get(first..).unwrap_or_default();
+            self.responders.begin_to_hold(permits);
+            self.take_up(permits.to_vec());
         }
         if !restored.is_empty() {
             tracing::info!(bans = restored.len(), "bans from before the restart are back");
         }
-        if self.apply(restored, AT_LEISURE).await {
+        if self.responders.are_held(&restored, AT_LEISURE).await && !pending.is_empty() {
             self.given.store.set_state(&pending, DecisionState::Active, "", now).await?;
         }
         self.recover(AT_LEISURE).await;
@@ -234,6 +212,46 @@ impl Decider {
         }
         self.recorder.mark_expired();
         self.read_offences(now).await;
+        Ok(())
+    }
+
+    /// Takes one decision from before the start through the gate, to those restored if it passes.
+    async fn restore_one(
+        &mut self,
+        decision: Decision,
+        now: Timestamp,
+        restored: &mut Vec<Permit>,
+        pending: &mut Vec<String>,
+    ) -> anyhow::Result<()> {
+        // What was held goes on waiting for its minute; what was in force is no new block.
+        let held = decision.state == DecisionState::Held;
+        let mut proposal = Proposal {
+            id: decision.id,
+            target: decision.target,
+            proposer: if held { Proposer::Rules } else { decision.proposer },
+            ground: decision.ground,
+            at: now,
+            duration_secs: now.secs_until(decision.expires_at),
+            offences: decision.offences,
+        };
+        if held {
+            self.hold(proposal, None);
+            return Ok(());
+        }
+        self.blasts.recall(&proposal, &self.limits, decision.created_at, now);
+        proposal.proposer = Proposer::Restored;
+        match self.ask(&proposal, now) {
+            Ok(permit) => {
+                pending.extend((decision.state == DecisionState::Pending).then_some(proposal.id));
+                restored.push(permit);
+            }
+            Err(refusal) if refusal.is_temporary() => self.hold(proposal, Some(refusal)),
+            Err(refusal) => {
+                tracing::info!(client = shown(proposal.target), refusal = %refusal, "a ban from before the restart is not put back");
+                let (ids, note) = ([proposal.id], refusal.to_string());
+                self.given.store.set_state(&ids, DecisionState::Lifted, &note, now).await?;
+            }
+        }
         Ok(())
     }
 
@@ -489,6 +507,12 @@ impl Decider {
             return true;
         }
         let applied = self.responders.hold(&permits, patience).await;
+        self.take_up(permits);
+        applied
+    }
+
+    /// Notes what is in force from now on.
+    fn take_up(&mut self, permits: Vec<Permit>) {
         let mut replaced = vec![];
         for permit in permits {
             let id = permit.id().to_owned();
@@ -499,7 +523,6 @@ impl Decider {
             self.responders.forget(&replaced);
             self.change(replaced, DecisionState::Lifted, "another ban took its place", Timestamp::now());
         }
-        applied
     }
 
     /// Records that all responders hold what was pending.

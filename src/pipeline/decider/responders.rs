@@ -119,10 +119,33 @@ impl Responders {
     /// Has targets shut out by all. Gives whether all have done it; the others are told of by
     /// [`carried_out`](Self::carried_out).
     pub async fn hold(&mut self, permits: &[Permit], patience: Duration) -> bool {
-        let all: Posts = (0..self.posts.len()).fold(0, |posts, post| posts | 1 << post);
-        self.outstanding.extend(permits.iter().map(|permit| (permit.id().to_owned(), (all, permit.expires_at()))));
+        self.expect(permits);
         // Why one failed stands in its status.
         let _ = self.order(|| Order::Hold(permits.to_vec()), patience).await;
+        self.are_done(permits)
+    }
+
+    /// The same, of which [`are_held`](Self::are_held) waits for the end: more may be ordered meanwhile.
+    pub fn begin_to_hold(&mut self, permits: &[Permit]) {
+        self.expect(permits);
+        for post in &self.posts {
+            // A task ends with its channel alone.
+            let _ = post.orders.send(Message { order: Order::Hold(permits.to_vec()), tried: None });
+        }
+    }
+
+    /// Whether all have shut out all of what was begun.
+    pub async fn are_held(&mut self, permits: &[Permit], patience: Duration) -> bool {
+        let _ = self.order(|| Order::Hold(vec![]), patience).await;
+        self.are_done(permits)
+    }
+
+    fn expect(&mut self, permits: &[Permit]) {
+        let all: Posts = (0..self.posts.len()).fold(0, |posts, post| posts | 1 << post);
+        self.outstanding.extend(permits.iter().map(|permit| (permit.id().to_owned(), (all, permit.expires_at()))));
+    }
+
+    fn are_done(&mut self, permits: &[Permit]) -> bool {
         while let Ok(held) = self.news.try_recv() {
             self.note(held);
         }

@@ -7,6 +7,7 @@
 mod connections;
 mod examine;
 mod forget;
+mod history;
 mod migrate;
 mod place;
 mod prune;

@@ -66,6 +66,9 @@ impl Place {
         let mut place =
             Place::parse(url.trim()).map_err(|why| Trouble::Config(format!("store.database_url is {why}")))?;
         if let Some(ca) = &config.database_ca_file {
+            std::fs::File::open(ca).map_err(|error| {
+                Trouble::Config(format!("store.database_ca_file {} cannot be read: {error}", ca.display()))
+            })?;
             place.trust(ca.clone());
         }
         Ok(Some(place))

@@ -2,6 +2,7 @@
 
 use sqlx::{PgConnection, Row};
 
+use super::put::BEGIN;
 use super::text::{DAY_MILLIS, day, millis};
 use super::{LOCKS, LONG_PATIENCE, Postgres, query};
 use crate::event::Timestamp;
@@ -16,15 +17,15 @@ const KEYS: i64 = 1000;
 /// Rows that one statement deletes.
 const ROWS: i64 = 10_000;
 
-/// A moment that is an argument in milliseconds.
+/// Deletes `$1` rows that are older than `$2`, in milliseconds.
 macro_rules! deletion {
-    ($table:literal, $condition:literal) => {
+    ($table:literal, $time:literal) => {
         concat!(
             "WITH old AS (SELECT ctid FROM ",
             $table,
             " WHERE ",
-            $condition,
-            " LIMIT $2), ",
+            $time,
+            " < to_timestamp($2 / 1000::float8) LIMIT $1), ",
             "gone AS (DELETE FROM ",
             $table,
             " AS this USING old WHERE this.ctid = old.ctid RETURNING 1) ",
@@ -33,25 +34,34 @@ macro_rules! deletion {
     };
 }
 
+/// The same of findings: their table has partitions, so a place in it is not unique.
+macro_rules! findings {
+    ($condition:literal) => {
+        concat!(
+            "WITH old AS (SELECT id, time FROM palisade.findings WHERE ",
+            $condition,
+            " LIMIT $1), ",
+            "gone AS (DELETE FROM palisade.findings AS this USING old WHERE this.id = old.id AND this.time = old.time ",
+            "RETURNING 1) SELECT count(*) FROM gone"
+        )
+    };
+}
+
+/// Before the first day that has a partition: what the default one has.
+const STRAYS: &str = findings!("time < to_timestamp($2 / 1000::float8)");
 /// A row from the future waits for its day for as long as it is kept.
-const STRAYS: &str = deletion!(
-    "palisade.findings_default",
-    "time < to_timestamp($1 / 1000::float8) OR recorded_at < to_timestamp($1 / 1000::float8)"
-);
-/// With the partition: it is where a row's place is unique.
-const ANALYSED: &str = "WITH old AS (SELECT tableoid, ctid, time FROM palisade.findings \
-     WHERE NOT flagged AND time < to_timestamp($1 / 1000::float8) LIMIT $2), \
-     gone AS (DELETE FROM palisade.findings AS this USING old WHERE this.ctid = old.ctid \
-     AND this.tableoid = old.tableoid AND this.time = old.time RETURNING 1) SELECT count(*) FROM gone";
+const FUTURE: &str =
+    findings!("time >= to_timestamp($3 / 1000::float8) AND recorded_at < to_timestamp($2 / 1000::float8)");
+const ANALYSED: &str = findings!("NOT flagged AND time < to_timestamp($2 / 1000::float8)");
 const DECISIONS: &str = "WITH old AS (SELECT id FROM palisade.decisions WHERE state IN ('expired', 'lifted', 'refused') \
-     AND created_at < to_timestamp($1 / 1000::float8) AND changed_at < to_timestamp($1 / 1000::float8) LIMIT $2), \
+     AND created_at < to_timestamp($2 / 1000::float8) AND changed_at < to_timestamp($2 / 1000::float8) LIMIT $1), \
      changes AS (DELETE FROM palisade.decision_changes USING old WHERE decision_id = old.id), \
      gone AS (DELETE FROM palisade.decisions AS this USING old WHERE this.id = old.id RETURNING 1) \
      SELECT count(*) FROM gone";
-const CALLS: &str = deletion!("palisade.model_calls", "at < to_timestamp($1 / 1000::float8)");
-const SESSIONS: &str = deletion!("palisade.analysis_sessions", "at < to_timestamp($1 / 1000::float8)");
-const CLIENTS: &str = deletion!("palisade.clients", "last_seen < to_timestamp($1 / 1000::float8)");
-const COUNTS: &str = deletion!("palisade.rollups", "start < to_timestamp($1 / 1000::float8)");
+const CALLS: &str = deletion!("palisade.model_calls", "at");
+const SESSIONS: &str = deletion!("palisade.analysis_sessions", "at");
+const CLIENTS: &str = deletion!("palisade.clients", "last_seen");
+const COUNTS: &str = deletion!("palisade.rollups", "start");
 
 /// Hours before a moment become days; gives the days that changed.
 const FOLD: &str = "WITH old AS (DELETE FROM palisade.rollups WHERE dimension = ANY($1::text[]) AND span = 'hour' \
@@ -94,19 +104,23 @@ impl Postgres {
             })
             .await?;
         self.days().retain(|other| *other >= day(Timestamp(kept)));
-        for (sql, moment) in [
-            (STRAYS, kept),
-            (ANALYSED, analysed),
-            (DECISIONS, kept),
-            (CALLS, kept),
-            (SESSIONS, kept),
-            (CLIENTS, totals),
-            (COUNTS, totals),
+        let first_day = day(Timestamp(kept)) * DAY_MILLIS;
+        let tomorrow = (day(now) + 2) * DAY_MILLIS;
+        for (sql, moments) in [
+            (STRAYS, &[first_day][..]),
+            (FUTURE, &[kept, tomorrow]),
+            (ANALYSED, &[analysed]),
+            (DECISIONS, &[kept]),
+            (CALLS, &[kept]),
+            (SESSIONS, &[kept]),
+            (CLIENTS, &[totals]),
+            (COUNTS, &[totals]),
         ] {
             loop {
                 let gone = self
                     .alone(async |connection| {
-                        let row = query(sql).bind(moment).bind(ROWS).fetch_one(connection).await?;
+                        let deletion = moments.iter().fold(query(sql).bind(ROWS), |query, moment| query.bind(*moment));
+                        let row = deletion.fetch_one(connection).await?;
                         Ok(row.try_get::<i64, _>(0)?.cast_unsigned())
                     })
                     .await?;
@@ -125,7 +139,7 @@ impl Postgres {
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, StoreError> {
-        self.transaction("BEGIN", LONG_PATIENCE, async |connection| {
+        self.transaction(BEGIN, LONG_PATIENCE, async |connection| {
             let lock = query("SELECT pg_try_advisory_xact_lock($1, 3)").bind(LOCKS);
             if lock.fetch_one(&mut *connection).await?.try_get(0)? { work(connection).await } else { Ok(T::default()) }
         })

@@ -12,7 +12,7 @@ use crate::record::rollup::{self, Counts, Dimension};
 use crate::record::{FindingRow, Rows, StoreError};
 
 /// Every plan is by index, also while a new partition has no statistics.
-const BEGIN: &str =
+pub(super) const BEGIN: &str =
     "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
 
 /// What is known of rows that are there: what may change of them, and what is counted by it.

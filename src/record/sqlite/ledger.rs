@@ -85,12 +85,14 @@ pub(super) async fn call(
 impl Sqlite {
     /// What each service has cost since `from`, by name.
     pub async fn spent(&self, from: Timestamp) -> Result<Vec<Spent>, StoreError> {
-        let mut query = QueryBuilder::new(
-            "SELECT service, model, count(*) AS calls, sum(outcome = 'answered') AS answered, \
-             sum(sent_bytes) AS sent_bytes, sum(received_bytes) AS received_bytes, sum(input_tokens) AS input_tokens, \
-             sum(output_tokens) AS output_tokens, sum(usd) AS usd, sum(millis) AS millis FROM model_calls WHERE at >= ",
-        );
-        query.push_bind(from.0).push(" GROUP BY service, model ORDER BY service, model");
+        let mut query = spent();
+        query.push("at >= ").push_bind(from.0);
+        self.spent_of(query).await
+    }
+
+    /// What `query`, begun by [`spent`], gives.
+    pub(super) async fn spent_of(&self, mut query: QueryBuilder<sqlx::Sqlite>) -> Result<Vec<Spent>, StoreError> {
+        query.push(" GROUP BY service, model ORDER BY service, model");
         self.read(query, |row| {
             Ok(Spent {
                 service: row.try_get("service")?,
@@ -148,6 +150,15 @@ pub(super) fn correction(row: SqliteRow) -> Result<Correction, sqlx::Error> {
         .ok_or_else(|| sqlx::Error::Decode(format!("{verdict:?} is no verdict").into()))?;
     let (finding_id, view) = (row.try_get("finding_id")?, row.try_get("view")?);
     Ok(Correction { finding_id, verdict, view, at: Timestamp(row.try_get("at")?) })
+}
+
+/// A question for what calls cost, up to its condition.
+pub(super) fn spent() -> QueryBuilder<sqlx::Sqlite> {
+    QueryBuilder::new(
+        "SELECT service, model, count(*) AS calls, sum(outcome = 'answered') AS answered, \
+         sum(sent_bytes) AS sent_bytes, sum(received_bytes) AS received_bytes, sum(input_tokens) AS input_tokens, \
+         sum(output_tokens) AS output_tokens, sum(usd) AS usd, sum(millis) AS millis FROM model_calls WHERE ",
+    )
 }
 
 pub(super) fn model_call(row: SqliteRow) -> Result<ModelCall, sqlx::Error> {

@@ -4,6 +4,7 @@ mod bouncers;
 mod cases;
 mod forget;
 mod hide;
+mod history;
 mod insert;
 mod ledger;
 mod open;
@@ -12,6 +13,7 @@ mod prune;
 mod put;
 mod read;
 mod recover;
+mod schema;
 #[cfg(test)]
 pub(in crate::record) mod tests;
 mod totals;
@@ -21,6 +23,7 @@ pub use forget::Forgotten;
 pub use ledger::{Correction, Spent};
 pub use outbox::{Unsent, Waiting};
 pub use read::{AllowEntry, Change, ChangeKind, DecisionFilter};
+pub(super) use read::{RawDecision, network};
 pub use recover::Remembered;
 
 use std::fs::File;
@@ -50,8 +53,8 @@ pub struct Sqlite {
     cases: Mutex<Cases>,
     damaged: Option<PathBuf>,
     changed: watch::Sender<()>,
-    /// Declared last: dropped after the connections.
-    lock: File,
+    /// Declared last: dropped after the connections. None: it only reads.
+    lock: Option<File>,
 }
 
 /// Gives up to 4 MB of freed pages back to the file system.
@@ -104,8 +107,21 @@ impl Sqlite {
             let numbered = recover::number_from(&writer, Timestamp::now().0.saturating_mul(1000)).await;
             numbered.map_err(|source| StoreError::of(&path, source))?;
         }
-        let (cases, changed) = (Mutex::default(), watch::Sender::new(()));
-        Ok(Sqlite { path, writer, readers, config: config.clone(), policy, cases, damaged, changed, lock })
+        let (config, cases, changed) = (config.clone(), Mutex::default(), watch::Sender::new(()));
+        Ok(Sqlite { path, writer, readers, config, policy, cases, damaged, changed, lock: Some(lock) })
+    }
+
+    /// Opens the database in `state_dir` to ask it, beside a daemon or without one. Whatever would write fails.
+    ///
+    /// # Errors
+    /// There is none, it may not be read, or it is of another version.
+    pub async fn open_to_read(state_dir: &Path, config: &StoreConfig) -> Result<Sqlite, StoreError> {
+        let path = state_dir.join("palisade.db");
+        let readers = open::to_read(&path).await?;
+        let policy = Policy { record: config.record, pseudonyms: open::pseudonyms_to_read(state_dir, config)? };
+        let (writer, config, cases) = (readers.clone(), config.clone(), Mutex::default());
+        let changed = watch::Sender::new(());
+        Ok(Sqlite { path, writer, readers, config, policy, cases, damaged: None, changed, lock: None })
     }
 
     /// Where the database that was found damaged at start has been moved, if one was, now or by a start that
@@ -273,7 +289,7 @@ impl Sqlite {
         self.readers.close().await;
         self.writer.close().await;
         // Unlocking can fail only where the file is closed already.
-        let _ = self.lock.unlock();
+        let _ = self.lock.as_ref().map(File::unlock);
     }
 
     /// Told of everything that is written from now on.

@@ -13,9 +13,9 @@ use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, Sq
 use super::recover;
 use crate::event::Timestamp;
 use crate::record::pseudonym::{KEY_BYTES, Pseudonyms};
-use crate::record::{StoreConfig, StoreError};
+use crate::record::{Addresses, StoreConfig, StoreError};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// How long to wait for a program that holds the database, such as a `sqlite3` shell.
 const BUSY: Duration = Duration::from_secs(5);
@@ -84,10 +84,54 @@ pub(super) fn pseudonyms(state_dir: &Path, config: &StoreConfig) -> Result<Optio
     Ok(Some(Pseudonyms::new(&key)))
 }
 
+/// The pseudonyms of a database that is only read: there is no key before somebody wrote.
+pub(super) fn pseudonyms_to_read(state_dir: &Path, config: &StoreConfig) -> Result<Option<Pseudonyms>, StoreError> {
+    let path = state_dir.join("pseudonyms.key");
+    if config.addresses == Addresses::Plain || !path.exists() {
+        return Ok(None);
+    }
+    let mut key = [0; KEY_BYTES];
+    let read = File::open(&path).and_then(|mut file| file.read_exact(&mut key));
+    read.map_err(|source| StoreError::NotReadable { path, source })?;
+    Ok(Some(Pseudonyms::new(&key)))
+}
+
 /// A small pool that only reads.
 pub(super) fn readers(path: &Path) -> SqlitePool {
     let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY);
     SqlitePoolOptions::new().max_connections(4).max_lifetime(None).connect_lazy_with(options)
+}
+
+/// A pool that only reads the database at `path`, which must be there and of this version.
+pub(super) async fn to_read(path: &Path) -> Result<SqlitePool, StoreError> {
+    const NO_TABLE: &str = "no such table";
+    File::open(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => StoreError::Missing { path: path.to_owned() },
+        _ => StoreError::NotReadable { path: path.to_owned(), source },
+    })?;
+    let version = |pool: SqlitePool| async move {
+        let version = sqlx::query_scalar::<_, i64>("SELECT coalesce(max(version), 0) FROM _sqlx_migrations");
+        (version.fetch_one(&pool).await, pool)
+    };
+    let (mut found, mut pool) = version(readers(path)).await;
+    if found.as_ref().is_err_and(cannot_open) && !beside(path, "-wal").exists() {
+        // Nobody writes, and the files that readers and writers share cannot be made here.
+        let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(true);
+        (found, pool) = version(SqlitePoolOptions::new().max_connections(4).connect_lazy_with(options)).await;
+    }
+    let known = known();
+    match found {
+        Ok(version) if version == known => Ok(pool),
+        Ok(version) if version > known => Err(StoreError::TooNew { path: path.to_owned(), version, known }),
+        Ok(version) => Err(StoreError::TooOld { path: path.to_owned(), version, known }),
+        Err(source) if source.to_string().contains(NO_TABLE) => Err(StoreError::Missing { path: path.to_owned() }),
+        Err(source) => Err(match StoreError::of(path, source) {
+            StoreError::NotWritable { path, source } => {
+                StoreError::NotReadable { path, source: io::Error::other(source) }
+            }
+            other => other,
+        }),
+    }
 }
 
 /// Has the next start check the database at `path`, whatever its size.
@@ -141,6 +185,13 @@ async fn checked(path: &Path, config: &StoreConfig) -> Result<SqlitePool, StoreE
     Ok(pool)
 }
 
+/// SQLite could not open or make a file.
+fn cannot_open(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    // SQLITE_CANTOPEN, and what SQLite says of a WAL for which it may not make the shared memory.
+    code.is_some_and(|code| [8, 14].contains(&(code & 0xff)))
+}
+
 async fn check(pool: &SqlitePool, path: &Path) -> Result<(), StoreError> {
     let answer: String = sqlx::query_scalar("PRAGMA quick_check(1)")
         .fetch_one(pool)
@@ -152,8 +203,13 @@ async fn check(pool: &SqlitePool, path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// The newest schema that this version knows.
+fn known() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default()
+}
+
 fn schema(path: &Path, source: MigrateError) -> StoreError {
-    let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default();
+    let known = known();
     match source {
         MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => StoreError::of(path, source),
         MigrateError::VersionMissing(version) if version > known => {

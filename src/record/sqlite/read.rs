@@ -167,55 +167,63 @@ impl Sqlite {
         rows.into_iter().map(|row| decode(row).map_err(|source| self.failed(source))).collect()
     }
 
-    fn understood(&self, rows: Vec<RawDecision>) -> Vec<Decision> {
+    pub(super) fn understood(&self, rows: Vec<RawDecision>) -> Vec<Decision> {
         let decode = |row| self.decode(row).inspect_err(|error| tracing::error!("a decision is left out: {error}"));
         rows.into_iter().filter_map(|row| decode(row).ok()).collect()
     }
 
     pub(super) fn decode(&self, row: RawDecision) -> Result<Decision, StoreError> {
-        let unknown = |what: String| StoreError::Row { path: self.path.clone(), id: row.id.clone(), what };
-        let target = network(&row.target).ok_or_else(|| unknown(format!("target {:?}", row.target)))?;
-        let proposer = Proposer::parse(&row.proposer).ok_or_else(|| unknown(format!("proposer {:?}", row.proposer)))?;
-        let state = DecisionState::parse(&row.state).ok_or_else(|| unknown(format!("state {:?}", row.state)))?;
-        let category = match &row.category {
+        let id = row.id.clone();
+        row.understood().map_err(|what| StoreError::Row { path: self.path.clone(), id, what })
+    }
+}
+
+impl RawDecision {
+    /// # Errors
+    /// Says what is unknown.
+    pub fn understood(self) -> Result<Decision, String> {
+        let target = network(&self.target).ok_or_else(|| format!("target {:?}", self.target))?;
+        let proposer = Proposer::parse(&self.proposer).ok_or_else(|| format!("proposer {:?}", self.proposer))?;
+        let state = DecisionState::parse(&self.state).ok_or_else(|| format!("state {:?}", self.state))?;
+        let category = match &self.category {
             None => None,
-            Some(name) => Some(Category::parse(name).ok_or_else(|| unknown(format!("category {name:?}")))?),
+            Some(name) => Some(Category::parse(name).ok_or_else(|| format!("category {name:?}"))?),
         };
-        let (finding_id, score, reason) = (row.finding_id, row.score, row.reason);
-        let (via_proxy, was_served) = (row.via_proxy, row.was_served);
+        let (finding_id, score, reason) = (self.finding_id, self.score, self.reason);
+        let (via_proxy, was_served) = (self.via_proxy, self.was_served);
         let ground = Ground { finding_id, category, score, reason, via_proxy, was_served };
         Ok(Decision {
-            id: row.id,
+            id: self.id,
             target,
             proposer,
             ground,
-            created_at: row.created_at,
-            expires_at: row.expires_at,
-            simulated: row.simulated,
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+            simulated: self.simulated,
             state,
-            note: row.note,
-            offences: row.offences,
+            note: self.note,
+            offences: self.offences,
         })
     }
 }
 
 /// A decision whose words have not been understood yet.
-pub(super) struct RawDecision {
-    id: String,
-    target: String,
-    proposer: String,
-    finding_id: Option<String>,
-    category: Option<String>,
-    score: u8,
-    reason: String,
-    created_at: Timestamp,
-    expires_at: Timestamp,
-    simulated: bool,
-    offences: u32,
-    state: String,
-    note: String,
-    via_proxy: bool,
-    was_served: bool,
+pub struct RawDecision {
+    pub id: String,
+    pub target: String,
+    pub proposer: String,
+    pub finding_id: Option<String>,
+    pub category: Option<String>,
+    pub score: u8,
+    pub reason: String,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub simulated: bool,
+    pub offences: u32,
+    pub state: String,
+    pub note: String,
+    pub via_proxy: bool,
+    pub was_served: bool,
 }
 
 /// The columns that [`raw_decision`] takes by their places: a hundred thousand rows are read at a start.
@@ -318,6 +326,6 @@ fn change(row: SqliteRow) -> Result<Change, sqlx::Error> {
     Ok(Change { seq: row.try_get("seq")?, kind, id: row.try_get("id")?, at: Timestamp(row.try_get("at")?) })
 }
 
-pub(super) fn network(text: &str) -> Option<IpNet> {
+pub fn network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }

@@ -42,7 +42,6 @@ impl Sqlite {
     /// after `since`, and what was kept by hand. Nothing of what cannot.
     pub async fn salvage(&self, since: Timestamp) -> Remembered {
         let Some(aside) = self.damaged() else { return Remembered::default() };
-        let Ok(lock) = self.lock.try_clone() else { return Remembered::default() };
         let readers = open::readers(aside);
         let past = Sqlite {
             path: aside.to_owned(),
@@ -53,7 +52,7 @@ impl Sqlite {
             cases: Mutex::default(),
             damaged: None,
             changed: watch::Sender::new(()),
-            lock,
+            lock: None,
         };
         // By two ways, of which one may be broken.
         let mut decisions = past.live_decisions(Timestamp(i64::MIN)).await.unwrap_or_default();

@@ -4,6 +4,7 @@ mod bad_states;
 mod bouncers;
 mod contract;
 mod history;
+mod kept;
 mod kill;
 mod outbox;
 

@@ -1,0 +1,152 @@
+//! On a real server: the stories of every store, several agents, and plans.
+
+use super::*;
+use crate::event::Timestamp;
+use crate::record::history::tests::{self as stories, NOW, past};
+use crate::record::{FindingRow, Rows, Store, StoreConfig};
+
+#[path = "../../../../tests/support/postgres.rs"]
+#[expect(dead_code, reason = "other tests need the rest")]
+mod server;
+
+/// A fresh database with this version's schema.
+async fn open() -> Option<Postgres> {
+    let url = server::database("history on Postgres")?;
+    // Nothing is too old in these stories.
+    let config = StoreConfig {
+        database_url: url.into(),
+        keep_days: 36_500,
+        keep_analysed_days: 36_500,
+        ..StoreConfig::default()
+    };
+    let store = Postgres::connect(&config).await.unwrap().unwrap();
+    store.migrate().await.unwrap();
+    Some(store)
+}
+
+/// A database that holds what every store is asked about, with days in place of hours older than two days.
+async fn filled() -> Option<Postgres> {
+    let store = open().await?;
+    store.put("one", &past(), NOW).await.unwrap();
+    store.prune(NOW).await.unwrap();
+    Some(store)
+}
+
+macro_rules! on_postgres {
+    ($($story:ident)*) => {
+        $(#[tokio::test(flavor = "multi_thread")]
+        async fn $story() {
+            if let Some(store) = filled().await {
+                stories::$story(&store).await;
+            }
+        })*
+    };
+}
+
+stories::stories!(on_postgres);
+
+/// Rows of another agent: the same events elsewhere.
+fn elsewhere() -> Rows {
+    let mut rows = past();
+    let other = |row: FindingRow| FindingRow { id: format!("e{}", &row.id[1..]), ..row };
+    rows.findings = rows.findings.into_iter().map(other).collect();
+    rows.decisions.clear();
+    rows.changes.clear();
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_agent_is_asked_about_alone_or_with_all() {
+    let Some(store) = filled().await else { return };
+    store.put("two", &elsewhere(), NOW).await.unwrap();
+    let all = Period { from: Timestamp(NOW.0 - 30 * 86_400_000), to: NOW };
+    let findings = async |agent: Option<&str>| {
+        let top = store.top(agent, all, Period::default(), Dimension::All, 0).await.unwrap();
+        top.first().map_or(0, |top| top.counts.findings)
+    };
+    let (one, both) = (findings(Some("one")).await, findings(None).await);
+    assert!(one > 0 && both == 2 * one, "{one} {both}");
+    assert_eq!(findings(Some("three")).await, 0);
+    let filter = FindingFilter { agent: Some("two".into()), period: all, limit: 3, ..FindingFilter::default() };
+    let found = store.past_findings(&filter).await.unwrap();
+    assert!(found.len() == 3 && found.iter().all(|found| found.agent == "two"));
+    let clients = store.clients(None, all, 1).await.unwrap();
+    let of_one = store.clients(Some("one"), all, 1).await.unwrap();
+    assert_eq!((clients.len(), clients[0].findings), (1, 2 * of_one[0].findings), "a client is one row");
+    assert_eq!(store.effect(Some("two"), all).await.unwrap(), Effect::default());
+    let tiers = store.tiers(None, all).await.unwrap();
+    assert_eq!(tiers.iter().map(|spent| spent.calls).sum::<u64>(), 60);
+}
+
+/// As many rows as make one index better than another.
+async fn crowd(store: &Postgres) {
+    const FINDINGS: &str = "INSERT INTO palisade.findings SELECT made.* FROM palisade.findings f, generate_series(1, 20000) n, \
+         jsonb_populate_record(f, jsonb_build_object('id', md5(n::text), 'time', f.time - n * interval '40 s', \
+         'client', '198.51.' || n % 200 || '.' || n % 250)) made WHERE f.id = '00000000000000000000000000000000'";
+    const DECISIONS: &str = "INSERT INTO palisade.decisions SELECT made.* FROM palisade.decisions d, generate_series(1, 5000) n, \
+         jsonb_populate_record(d, jsonb_build_object('id', md5(n::text), 'created_at', d.created_at - n * interval '1 m', \
+         'target', '198.51.' || n % 200 || '.' || n % 250)) made WHERE d.id = 'd0000000000000000000000000000000'";
+    let work = async |connection: &mut sqlx::PgConnection| {
+        for sql in [FINDINGS, DECISIONS, "ANALYZE palisade.findings", "ANALYZE palisade.decisions"] {
+            sqlx::raw_sql(sql).execute(&mut *connection).await?;
+        }
+        Ok(())
+    };
+    store.transaction("BEGIN", std::time::Duration::from_secs(60), work).await.unwrap();
+}
+
+/// The plan of what `ask` asks, where the planner may look at whole tables only if nothing else is there.
+async fn plan(store: &Postgres, ask: impl FnOnce(&mut Builder)) -> String {
+    let mut query = Builder::new("EXPLAIN ");
+    ask(&mut query);
+    let work = async |connection: &mut sqlx::PgConnection| {
+        sqlx::raw_sql("SET LOCAL enable_seqscan = off").execute(&mut *connection).await?;
+        let rows = query.build().persistent(false).fetch_all(connection).await?;
+        rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<Result<Vec<_>, _>>()
+    };
+    store.ask(work).await.unwrap().join("\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_question_is_answered_by_its_index() {
+    let Some(store) = filled().await else { return };
+    crowd(&store).await;
+    let week = Period { from: Timestamp(NOW.0 - 7 * 86_400_000), to: NOW };
+    let filter = |client: Option<&str>| FindingFilter {
+        period: week,
+        clients: client.iter().map(|text| text.parse().unwrap()).collect(),
+        contains: Some("select".into()),
+        rule: Some("x".into()),
+        limit: 100,
+        ..FindingFilter::default()
+    };
+    let past = |target: Option<&str>| PastFilter {
+        period: week,
+        targets: target.iter().map(|text| text.parse().unwrap()).collect(),
+        limit: 100,
+        ..PastFilter::default()
+    };
+    let no_scan = |plan: &str, wanted: &[&str]| {
+        assert!(!plan.contains("Seq Scan"), "{plan}");
+        wanted.iter().for_each(|part| assert!(plan.contains(part), "{part} is not in\n{plan}"));
+    };
+    no_scan(
+        &plan(&store, |query| trend(query, None, week, Dimension::Rule, Step::Day)).await,
+        &["rollups_pkey", "dimension = "],
+    );
+    no_scan(&plan(&store, |query| top(query, Some("one"), week, week, Dimension::Path, 10)).await, &["rollups_pkey"]);
+    no_scan(&plan(&store, |query| effect(query, None, week)).await, &["decisions_by_time"]);
+    no_scan(&plan(&store, |query| tiers(query, None, week)).await, &["model_calls_pkey"]);
+    let by_time = plan(&store, |query| findings(query, &filter(None))).await;
+    no_scan(&by_time, &["time_idx", "decisions_by_finding"]);
+    assert!(!by_time.contains("findings_2025"), "days outside the period are not touched\n{by_time}");
+    for client in ["203.0.113.7/32", "2001:db8:1:2::/64"] {
+        no_scan(&plan(&store, |query| findings(query, &filter(Some(client)))).await, &["client_time_idx"]);
+    }
+    no_scan(&plan(&store, |query| decisions(query, &past(None))).await, &["decisions_by_time"]);
+    no_scan(&plan(&store, |query| decisions(query, &past(Some("203.0.113.7/32")))).await, &["decisions_by_target"]);
+    no_scan(
+        &plan(&store, |query| clients(query, None, week, 10)).await,
+        &["clients_by_last_seen", "decisions_by_target"],
+    );
+}
