@@ -6,6 +6,7 @@ mod bad_setup;
 mod chaos;
 mod gate;
 mod history;
+mod keep;
 mod known_good;
 mod least_privilege;
 mod mode;

@@ -13,6 +13,7 @@ mod import;
 mod memory;
 mod postgres;
 mod respond;
+mod store;
 mod story;
 mod support;
 mod tidy;

@@ -1,6 +1,7 @@
 //! `bench`: how what is configured stands a trial.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use indicatif::ProgressBar;
@@ -9,6 +10,7 @@ use super::operate::print;
 use super::triage::{built_in, labelled, runtime};
 use super::{Output, load_rules};
 use crate::config::Config;
+use crate::pipeline::decider::trial;
 use crate::pipeline::models::{self, Resistance};
 
 #[derive(clap::Subcommand)]
@@ -19,13 +21,30 @@ pub enum Verb {
         #[arg(long, default_value_t = 146)]
         cases: usize,
     },
+    /// Record findings and bans in a new database.
+    #[command(hide = true)]
+    Store {
+        /// Where; it must be empty.
+        state_dir: PathBuf,
+        #[arg(long, default_value_t = 200_000)]
+        events: u64,
+        #[arg(long, default_value_t = 100_000)]
+        bans: u32,
+    },
 }
 
 /// Requests of each label that texts are put into.
 const REQUESTS: usize = 24;
 
 pub fn run(verb: &Verb, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
-    let Verb::Injection { cases } = verb;
+    let cases = match verb {
+        Verb::Injection { cases } => cases,
+        Verb::Store { state_dir, events, bans } => {
+            let told = runtime()?.block_on(trial::record(state_dir, &config.store, *events, *bans))?;
+            print(output, &told, |out| writeln!(out, "{told}"))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     let rules = load_rules(config)?;
     let trials = models::trials(config, &rules, &labelled(&built_in(), REQUESTS)?, *cases);
     let bar = ProgressBar::new((trials.len() * config.tier.len()) as u64);

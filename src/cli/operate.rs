@@ -176,6 +176,14 @@ pub fn status(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
                     text(&service["fetched_at"])
                 )?;
             }
+            if service["lag_secs"].is_number() {
+                let well = if service["healthy"] == true { "well" } else { "away" };
+                writeln!(
+                    out,
+                    "  {name}: {well}, {} changes wait, {} s behind, {} went unsent",
+                    service["waiting"], service["lag_secs"], service["dropped"]
+                )?;
+            }
         }
         for problem in status["problems"].as_array().into_iter().flatten() {
             writeln!(out, "PROBLEM: {}", text(problem))?;

@@ -121,6 +121,9 @@ impl DecisionState {
         }
     }
 
+    /// Nothing comes after these.
+    pub const ENDED: [DecisionState; 3] = [DecisionState::Expired, DecisionState::Lifted, DecisionState::Refused];
+
     /// The state called `name`.
     pub fn parse(name: &str) -> Option<DecisionState> {
         use DecisionState::*;

@@ -23,7 +23,7 @@ use super::known::line_time;
 use super::names::{Names, Resolved};
 use super::reader::{Control, REPORTS, Reader, ReaderStatus};
 use super::reload::{Kept, Outlets};
-use super::surroundings;
+use super::{recovery, sender, surroundings};
 use crate::config::{Config, Mode, Place};
 use crate::decide::Surroundings;
 use crate::detect::Ruleset;
@@ -112,9 +112,7 @@ pub async fn run(
     let names = Names::of(&config, Arc::new(SystemResolver)).watch();
     let (mut names, newer_names) = names.context("cannot start the names thread")?;
     let store = Arc::new(Sqlite::open(&config.state_dir, &config.store).await?);
-    if let Some(aside) = store.damaged() {
-        tracing::error!(aside = %aside.display(), "the database was damaged and is kept aside; a new one is started");
-    }
+    recovery::recover(&store, &config).await?;
     let sources = sources(&config, &servers);
     let limits = Limits { max_line_bytes: config.detect.max_line_bytes as usize, ..Limits::default() };
     let tailer = Sources::open(&sources, store.marks().await?, limits, line_time(&config, sources.clone()))?;
@@ -173,6 +171,8 @@ pub async fn run(
     let (services, services_seen) = watch::channel(show::Services::new());
     // What a reload leaves alone.
     let mut beside = JoinSet::new();
+    beside.spawn(sender::run(store.clone(), config.store.clone(), config.agent_name(), services.clone()));
+    beside.spawn(recovery::tell(store.clone(), services.clone()));
     if config.fleet.share {
         let road = (controls.clone(), waker.clone());
         let fleet = Fleet::new(&config, store.clone(), commands.clone(), road, services.clone())?;

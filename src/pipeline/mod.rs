@@ -24,10 +24,12 @@ pub mod models;
 pub mod names;
 mod peers;
 pub mod reader;
+mod recovery;
 pub mod reload;
 pub mod replay;
 mod reports;
 pub mod selfproof;
+mod sender;
 pub mod shadow;
 pub mod surroundings;
 #[cfg(test)]

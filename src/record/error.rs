@@ -53,6 +53,11 @@ impl StoreError {
         }
     }
 
+    /// Whether one of the rows is the reason, and others may be taken.
+    pub fn is_of_rows(&self) -> bool {
+        matches!(self, StoreError::Postgres { trouble: Trouble::Row(_), .. })
+    }
+
     /// What `source` means for the database at `path`.
     pub(in crate::record) fn of(path: &Path, source: sqlx::Error) -> StoreError {
         let path = path.to_owned();

@@ -23,11 +23,11 @@ pub use error::StoreError;
 pub use history::{
     Answer, ClientRow, Effect, FindingFilter, History, Past, PastFilter, PastFinding, Period, Point, Step, Store, Top,
 };
-pub use postgres::{Examined, Postgres, advice_for};
+pub use postgres::{Examined, Postgres, Trouble, advice_for};
 pub use report::{Ask, Moment, Outlook, Ranked, Report, Tier, Totals};
 pub use rollup::{Counts, Dimension, SEVERITIES};
 pub use rows::{AnalysisSession, DecisionChange, FindingRow, Rows, SchemaState};
 pub use sqlite::{
     AllowEntry, Ban, Batch, Bouncer, Change, ChangeKind, Checkpoint, Correction, DecisionFilter, Forgotten, Recorded,
-    Span, Spent, Sqlite,
+    Remembered, Span, Spent, Sqlite, Unsent, Waiting,
 };

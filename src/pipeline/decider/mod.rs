@@ -12,8 +12,10 @@ mod mode;
 mod operator;
 mod pieces;
 mod recorder;
+mod recovery;
 mod reload;
 mod responders;
+pub mod trial;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -21,12 +23,12 @@ use std::sync::mpsc as sync;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::{Config, Mode};
 use crate::decide::{Blasts, Limits, Permit, Refusal, Surroundings, gate};
 use crate::event::{
-    Action, Decision, DecisionState, Finding, Proposal, Proposer, Status, Timestamp, VerdictClass, shown,
+    Action, Decision, DecisionState, Finding, Outcome, Proposal, Proposer, Status, Timestamp, VerdictClass, shown,
 };
 use crate::memory::Memory;
 use crate::pipeline::crawlers::{Claim, Crawlers};
@@ -141,6 +143,8 @@ pub struct Decider {
     /// Everything from before the start has been read again.
     caught_up: bool,
     reconciled: bool,
+    /// What backends hold that have not said so yet: until then, nobody is let go of whom nothing is known.
+    unheard: Vec<oneshot::Receiver<Vec<Outcome>>>,
     /// When bans that outlast what responders hold were ordered last.
     renewed_at: Timestamp,
     /// What models say that are configured no more, of cases from before.
@@ -180,6 +184,7 @@ impl Decider {
             unsaid: 0,
             caught_up: false,
             reconciled: false,
+            unheard: vec![],
             renewed_at: Timestamp::now(),
             late: mpsc::channel(1),
         })
@@ -217,6 +222,7 @@ impl Decider {
         if self.responders.are_held(&restored, AT_LEISURE).await && !pending.is_empty() {
             self.given.store.set_state(&pending, DecisionState::Active, "", now).await?;
         }
+        self.recover(AT_LEISURE).await;
         if self.mode == Mode::Enforce && self.responders.must_be_told_of_ends() {
             // Not every backend lets go by itself.
             let mut ended = self.given.store.ended_lately(now).await?;
@@ -368,7 +374,12 @@ impl Decider {
         }
         self.recorder.record(done);
         self.caught_up = caught_up;
-        if self.caught_up && !self.reconciled {
+        self.reconcile().await;
+    }
+
+    /// Lets go whom backends hold and nobody decided on, once it is known what was decided.
+    async fn reconcile(&mut self) {
+        if self.caught_up && !self.reconciled && self.unheard.is_empty() {
             self.reconciled = true;
             self.responders.tidy().await;
         }
@@ -589,6 +600,8 @@ impl Decider {
         }
         (self.said, self.unsaid) = (0, 0);
         self.responders.forget_ended(now);
+        self.hear(now).await;
+        self.reconcile().await;
         self.tick_claims(now).await;
         self.renew(now).await;
         self.retry_held(now).await;

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout};
 
 use crate::decide::Permit;
-use crate::event::Timestamp;
+use crate::event::{Outcome, Timestamp};
 use crate::respond::{Dropped, Manner, RespondError, Responder};
 
 /// Until what failed is tried again; twice as long each time, up to [`MAX_RETRY`].
@@ -42,6 +42,8 @@ enum Order {
     Tidy,
     /// Nothing is wanted any more: the task ends when all is let go.
     Close,
+    /// Say what the backend holds, as soon as it can be asked.
+    Tell(oneshot::Sender<Vec<Outcome>>),
 }
 
 /// An order, and whom to tell when it was tried.
@@ -199,6 +201,17 @@ impl Responders {
         self.order(|| Order::Pass(networks.to_vec()), patience).await
     }
 
+    /// Asks each backend what it holds; it answers when it can be asked.
+    pub fn ask(&self) -> Vec<oneshot::Receiver<Vec<Outcome>>> {
+        let ask = |post: &Post| {
+            let (tell, told) = oneshot::channel();
+            // A task ends with its channel alone.
+            let _ = post.orders.send(Message { order: Order::Tell(tell), tried: None });
+            told
+        };
+        self.posts.iter().map(ask).collect()
+    }
+
     /// From now on, what is held and was not ordered is let go.
     pub async fn tidy(&mut self) {
         let _ = self.order(|| Order::Tidy, Duration::ZERO).await;
@@ -290,6 +303,8 @@ struct Task {
     /// What is held and not wanted may go.
     is_tidy: bool,
     is_closing: bool,
+    /// Who wants to know what is held.
+    askers: Vec<oneshot::Sender<Vec<Outcome>>>,
     retry_at: Instant,
     retry_after: Duration,
     look_at: Instant,
@@ -318,6 +333,7 @@ impl Task {
             was_ready: false,
             is_tidy: false,
             is_closing: false,
+            askers: vec![],
             retry_at: now,
             retry_after: RETRY,
             look_at: now,
@@ -418,6 +434,7 @@ impl Task {
                 self.is_closing = true;
                 self.retry_at = Instant::now();
             }
+            Order::Tell(asker) => self.askers.push(asker),
         }
     }
 
@@ -442,7 +459,19 @@ impl Task {
             self.is_ready = false;
             done = self.carry_out().await;
         }
+        if done.is_ok() && !self.askers.is_empty() {
+            done = self.tell().await;
+        }
         self.conclude(done);
+    }
+
+    async fn tell(&mut self) -> Result<(), RespondError> {
+        let held = self.responder.held().await?;
+        for asker in self.askers.drain(..) {
+            // Nobody need wait.
+            let _ = asker.send(held.clone());
+        }
+        Ok(())
     }
 
     /// Notes how it went; says a new problem once.

@@ -13,6 +13,7 @@ mod migrate;
 mod place;
 mod prune;
 mod put;
+mod remembered;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -42,6 +42,9 @@ pub enum Trouble {
     TooNew { version: i64, known: i64 },
     #[error("migration {0} is not what was applied; this is a development version's database: start a new one")]
     Changed(i64),
+    /// One of the rows: SQLSTATE classes 22 and 23.
+    #[error("does not take a row: {0}")]
+    Row(String),
     #[error("refuses: {0}")]
     Refused(String),
 }
@@ -101,6 +104,7 @@ impl Trouble {
             "57014" => Conflict(format!("{text}: it took too long")),
             "42P01" | "42703" | "42883" | "3F000" | "42P10" => NotMigrated(text),
             code if code.starts_with("57P") || code.starts_with("08") => Unreachable(text),
+            code if code.starts_with("22") || code.starts_with("23") => Row(format!("{text} ({code})")),
             code => Refused(format!("{text} ({code})")),
         }
     }

@@ -32,33 +32,40 @@ pub(super) async fn settle(
         known.clear();
     }
     let follows = |last: Timestamp, time: Timestamp| last.0.abs_diff(time.0) <= PAUSE_MILLIS.unsigned_abs();
-    let mut asked: HashMap<&str, Timestamp> = HashMap::new();
+    let mut asked: Vec<(&str, Timestamp)> = vec![];
+    let mut seen: HashMap<&str, Timestamp> = HashMap::new();
     for (client, row) in in_cases(rows) {
         let is_known = known.get(client).is_some_and(|(last, _)| follows(*last, row.time));
-        if !is_known {
-            asked.entry(client).or_insert(row.time);
+        let is_asked = seen.get(client).is_some_and(|time| follows(*time, row.time));
+        if !is_known && !is_asked {
+            asked.push((client, row.time));
+            seen.insert(client, row.time);
         }
     }
+    // Cases of clients that are not their last ones, and of rows before.
+    let mut others: HashMap<String, Vec<(Timestamp, String)>> = HashMap::new();
     if !asked.is_empty() {
         let wanted: Vec<(&str, i64)> = asked.into_iter().map(|(client, time)| (client, time.0)).collect();
         for row in sqlx::query(LAST).bind(insert::json(&wanted)?).fetch_all(connection).await? {
             let last: Option<String> = row.try_get("last")?;
             if let Some((time, case)) = last.as_deref().and_then(|last| last.split_once(' ')) {
-                known.insert(row.try_get("client")?, (Timestamp(time.parse().unwrap_or(0)), case.to_owned()));
+                let case = (Timestamp(time.parse().unwrap_or(0)), case.to_owned());
+                others.entry(row.try_get("client")?).or_default().push(case);
             }
         }
     }
     for row in rows.iter_mut().filter(|row| row.flagged) {
         let Some(client) = &row.client else { continue };
-        match known.get_mut(client) {
-            Some((last, case)) if follows(*last, row.time) => {
-                *last = row.time.max(*last);
-                row.case_id.clone_from(case);
-            }
-            _ => {
-                row.case_id.clone_from(&row.id);
-                known.insert(client.clone(), (row.time, row.id.clone()));
-            }
+        if let Some((last, case)) = known.get_mut(client).filter(|(last, _)| follows(*last, row.time)) {
+            *last = row.time.max(*last);
+            row.case_id.clone_from(case);
+            continue;
+        }
+        let other = others.get(client).and_then(|others| others.iter().find(|(last, _)| follows(*last, row.time)));
+        let case = other.map_or_else(|| row.id.clone(), |(_, case)| case.clone());
+        row.case_id.clone_from(&case);
+        if let Some(before) = known.insert(client.clone(), (row.time, case)) {
+            others.entry(client.clone()).or_default().push(before);
         }
     }
     Ok(())

@@ -140,15 +140,16 @@ impl Sqlite {
     /// All corrections, oldest first.
     pub async fn corrections(&self) -> Result<Vec<Correction>, StoreError> {
         let query = QueryBuilder::new("SELECT * FROM corrections ORDER BY at, finding_id");
-        self.read(query, |row| {
-            let verdict: String = row.try_get("verdict")?;
-            let verdict = VerdictClass::parse(&verdict)
-                .ok_or_else(|| sqlx::Error::Decode(format!("{verdict:?} is no verdict").into()))?;
-            let (finding_id, view) = (row.try_get("finding_id")?, row.try_get("view")?);
-            Ok(Correction { finding_id, verdict, view, at: Timestamp(row.try_get("at")?) })
-        })
-        .await
+        self.read(query, correction).await
     }
+}
+
+pub(super) fn correction(row: SqliteRow) -> Result<Correction, sqlx::Error> {
+    let verdict: String = row.try_get("verdict")?;
+    let verdict = VerdictClass::parse(&verdict)
+        .ok_or_else(|| sqlx::Error::Decode(format!("{verdict:?} is no verdict").into()))?;
+    let (finding_id, view) = (row.try_get("finding_id")?, row.try_get("view")?);
+    Ok(Correction { finding_id, verdict, view, at: Timestamp(row.try_get("at")?) })
 }
 
 /// A question for what calls cost, up to its condition.
@@ -160,7 +161,7 @@ pub(super) fn spent() -> QueryBuilder<sqlx::Sqlite> {
     )
 }
 
-fn model_call(row: SqliteRow) -> Result<ModelCall, sqlx::Error> {
+pub(super) fn model_call(row: SqliteRow) -> Result<ModelCall, sqlx::Error> {
     Ok(ModelCall {
         at: Timestamp(row.try_get("at")?),
         service: row.try_get("service")?,

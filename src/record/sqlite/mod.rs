@@ -9,9 +9,11 @@ mod history;
 mod insert;
 mod ledger;
 mod open;
+mod outbox;
 mod prune;
 mod put;
 mod read;
+mod recover;
 mod schema;
 #[cfg(test)]
 pub(in crate::record) mod tests;
@@ -20,8 +22,10 @@ mod totals;
 pub use bouncers::{Ban, Bouncer, Span};
 pub use forget::Forgotten;
 pub use ledger::{Correction, Spent};
+pub use outbox::{Unsent, Waiting};
 pub use read::{AllowEntry, Change, ChangeKind, DecisionFilter};
 pub(super) use read::{RawDecision, network};
+pub use recover::Remembered;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -29,6 +33,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
 use sqlx::{Connection, SqliteConnection, SqlitePool};
+use tokio::sync::watch;
 
 use super::keep::Policy;
 use super::{FindingRow, Keep, StoreConfig, StoreError};
@@ -48,9 +53,13 @@ pub struct Sqlite {
     /// Taken out while a batch is written.
     cases: Mutex<Cases>,
     damaged: Option<PathBuf>,
+    changed: watch::Sender<()>,
     /// Declared last: dropped after the connections. None: it only reads.
     lock: Option<File>,
 }
+
+/// Gives up to 4 MB of freed pages back to the file system.
+const VACUUM: &str = "PRAGMA incremental_vacuum(1024)";
 
 /// What is made durable together.
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,8 +104,12 @@ impl Sqlite {
         let policy = Policy { record: config.record, pseudonyms: open::pseudonyms(state_dir, config)? };
         let (writer, damaged) = open::writer(&path, config).await?;
         let readers = open::readers(&path);
-        let (config, cases) = (config.clone(), Mutex::default());
-        Ok(Sqlite { path, writer, readers, config, policy, cases, damaged, lock: Some(lock) })
+        if damaged.is_some() {
+            let numbered = recover::number_from(&writer, Timestamp::now().0.saturating_mul(1000)).await;
+            numbered.map_err(|source| StoreError::of(&path, source))?;
+        }
+        let (config, cases, changed) = (config.clone(), Mutex::default(), watch::Sender::new(()));
+        Ok(Sqlite { path, writer, readers, config, policy, cases, damaged, changed, lock: Some(lock) })
     }
 
     /// Opens the database in `state_dir` to ask it, beside a daemon or without one. Whatever would write fails.
@@ -108,10 +121,12 @@ impl Sqlite {
         let readers = open::to_read(&path).await?;
         let policy = Policy { record: config.record, pseudonyms: open::pseudonyms_to_read(state_dir, config)? };
         let (writer, config, cases) = (readers.clone(), config.clone(), Mutex::default());
-        Ok(Sqlite { path, writer, readers, config, policy, cases, damaged: None, lock: None })
+        let changed = watch::Sender::new(());
+        Ok(Sqlite { path, writer, readers, config, policy, cases, damaged: None, changed, lock: None })
     }
 
-    /// Where the database that was found damaged at start has been moved, if one was.
+    /// Where the database that was found damaged at start has been moved, if one was, now or by a start that
+    /// ended before all was [`recovered`](Self::recovered).
     pub fn damaged(&self) -> Option<&Path> {
         self.damaged.as_deref()
     }
@@ -278,7 +293,24 @@ impl Sqlite {
         let _ = self.lock.as_ref().map(File::unlock);
     }
 
+    /// Told of everything that is written from now on.
+    pub fn changed(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, StoreError> {
+        let done = self.write_quietly(work).await;
+        if done.is_ok() {
+            self.changed.send_replace(());
+        }
+        done
+    }
+
+    /// What no reader of the outbox need hear of.
+    async fn write_quietly<T>(
         &self,
         work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, StoreError> {

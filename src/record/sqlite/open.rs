@@ -10,6 +10,7 @@ use sqlx::SqlitePool;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
+use super::recover;
 use crate::event::Timestamp;
 use crate::record::pseudonym::{KEY_BYTES, Pseudonyms};
 use crate::record::{Addresses, StoreConfig, StoreError};
@@ -46,14 +47,15 @@ pub(super) fn lock(state_dir: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
-/// The writer's pool on the database at `path`, and where a damaged one was moved to.
+/// The writer's pool on the database at `path`, and where a damaged one was moved to, now or by a start that
+/// did not get so far as to recover it.
 pub(super) async fn writer(path: &Path, config: &StoreConfig) -> Result<(SqlitePool, Option<PathBuf>), StoreError> {
     match checked(path, config).await {
         Err(StoreError::Damaged { .. }) => {
             let aside = set_aside(path)?;
             Ok((checked(path, config).await?, Some(aside)))
         }
-        other => Ok((other?, None)),
+        other => Ok((other?, recover::unfinished(path))),
     }
 }
 
@@ -221,11 +223,12 @@ fn schema(path: &Path, source: MigrateError) -> StoreError {
 fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
     let time = Timestamp::now().to_string().replace(['-', ':'], "");
     let aside = beside(path, &format!(".damaged-{time}"));
+    let unusable = |source| StoreError::Unusable { path: path.to_owned(), source };
+    // First, so that a crash between leaves it known.
+    recover::begin(path, &aside).map_err(unusable)?;
     for part in ["-wal", "-shm", ""] {
         match fs::rename(beside(path, part), beside(&aside, part)) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(StoreError::Unusable { path: path.to_owned(), source });
-            }
+            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(unusable(source)),
             _ => {}
         }
     }
@@ -236,13 +239,13 @@ fn suspect(path: &Path) -> PathBuf {
     beside(path, ".suspect")
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-fn private() -> fs::OpenOptions {
+pub(super) fn private() -> fs::OpenOptions {
     let mut options = File::options();
     options.write(true).create(true).truncate(false).mode(0o600);
     options

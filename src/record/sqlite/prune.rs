@@ -2,8 +2,8 @@
 
 use sqlx::{AssertSqlSafe, Connection, QueryBuilder, Row};
 
-use super::Sqlite;
 use super::insert::json;
+use super::{Sqlite, VACUUM};
 use crate::event::Timestamp;
 use crate::record::StoreError;
 
@@ -22,20 +22,22 @@ pub(super) const OFFENCE_DAYS: u32 = 30;
 
 impl Sqlite {
     /// Deletes what is older than its kind is kept (findings by their own time, decisions by when they
-    /// ended; live ones stay, and so does what other agents decided until it would be over) and the oldest changes beyond `max_outbox_rows`, and folds old counts; gives
-    /// the number of rows deleted.
+    /// ended; live ones stay, and so does what other agents decided until it would be over) and changes that
+    /// nobody has still to read, and folds old counts; gives the number of rows deleted.
     pub async fn prune(&self, now: Timestamp) -> Result<u64, StoreError> {
         let before = |days: u32| now.0.saturating_sub(i64::from(days) * DAY_MILLIS);
         let config = &self.config;
         let oldest = before(config.keep_days);
-        let mut deleted = 0;
+        let mut deleted = self.prune_changes().await?;
+        // What is still to be sent is kept until then: an old log that is read now is not lost for others.
+        let unsent = self.oldest_unsent().await?.unwrap_or(Timestamp(i64::MAX)).0;
+        let findings = format!("SELECT rowid FROM findings WHERE recorded_at < {unsent} AND time < ?");
+        let analysed = format!("{findings} AND flagged = 0");
+        for (rows, bound) in [(findings, oldest), (analysed, before(config.keep_analysed_days))] {
+            let delete = format!("DELETE FROM findings WHERE rowid IN ({rows} LIMIT 1000)");
+            deleted += self.delete(&delete, bound).await?;
+        }
         for (sql, bound) in [
-            ("DELETE FROM findings WHERE rowid IN (SELECT rowid FROM findings WHERE time < ? LIMIT 1000)", oldest),
-            (
-                "DELETE FROM findings WHERE rowid IN (SELECT rowid FROM findings \
-                 WHERE flagged = 0 AND time < ? LIMIT 1000)",
-                before(config.keep_analysed_days),
-            ),
             (
                 "DELETE FROM decisions WHERE rowid IN (SELECT rowid FROM decisions \
                  WHERE state IN ('expired', 'lifted', 'refused') AND changed_at < ?1 \
@@ -58,11 +60,6 @@ impl Sqlite {
                  AND span IN ('hour', 'day') AND start < ? LIMIT 1000)",
                 before(config.keep_totals_days),
             ),
-            (
-                "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox \
-                 WHERE seq <= (SELECT max(seq) FROM outbox) - ? ORDER BY seq LIMIT 1000)",
-                i64::from(config.max_outbox_rows),
-            ),
         ] {
             deleted += self.delete(sql, bound).await?;
         }
@@ -79,8 +76,7 @@ impl Sqlite {
                     let query = sqlx::query(AssertSqlSafe(sql.to_owned())).bind(bound);
                     let rows = query.execute(&mut *connection).await?.rows_affected();
                     if rows > 0 {
-                        // Gives up to 4 MB of freed pages back to the file system.
-                        sqlx::query("PRAGMA incremental_vacuum(1024)").execute(connection).await?;
+                        sqlx::query(VACUUM).execute(connection).await?;
                     }
                     Ok(rows)
                 })

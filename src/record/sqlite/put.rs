@@ -86,8 +86,8 @@ impl Sqlite {
         version: i64,
         now: Timestamp,
     ) -> Result<(), sqlx::Error> {
-        const CHANGE: &str = "UPDATE decisions SET expires_at = ?, state = ?, note = ?, changed_at = ?, version = ?5 \
-             WHERE id = ? AND version < ?5";
+        const CHANGE: &str = "UPDATE decisions SET expires_at = ?1, state = ?2, note = ?3, changed_at = ?4, version = ?5 \
+             WHERE id = ?6 AND version < ?5";
         let ids: Vec<&str> = decisions.iter().map(|decision| decision.id.as_str()).collect();
         let known: HashSet<String> =
             sqlx::query_scalar("SELECT id FROM decisions WHERE id IN (SELECT value FROM json_each(?))")

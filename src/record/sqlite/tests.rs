@@ -6,6 +6,7 @@ mod contract;
 mod history;
 mod kept;
 mod kill;
+mod outbox;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -117,6 +117,10 @@ async fn damaged(how: impl Fn(&Path)) {
     store.commit(&of_findings(&[finding(1)])).await.unwrap();
     store.close().await;
     let store = open(dir.path()).await.unwrap();
+    assert_eq!(store.damaged(), Some(&*aside), "nobody has recovered it yet");
+    store.recovered();
+    store.close().await;
+    let store = open(dir.path()).await.unwrap();
     assert_eq!((store.damaged(), count(&store, "findings").await), (None, 1));
 }
 
@@ -290,4 +294,57 @@ async fn a_row_that_is_not_understood_keeps_no_other_from_its_place() {
     assert_eq!(live.iter().map(|decision| decision.id.as_str()).collect::<Vec<_>>(), ["good"]);
     let error = store.decision("odd").await.unwrap_err();
     assert!(error.to_string().contains("row odd") && error.to_string().contains("martian"), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_damaged_database_still_says_is_taken_up() {
+    use crate::record::Remembered;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("palisade.db");
+    let store = open(dir.path()).await.unwrap();
+    let findings: Vec<Finding> = (0..500).map(finding).collect();
+    let old = Decision { created_at: Timestamp(0), ..decision("old", DecisionState::Expired) };
+    let decisions = [decision("live", DecisionState::Active), decision("lifted", DecisionState::Lifted), old];
+    store.commit(&Batch { findings: &findings, decisions: &decisions, at: NOW, ..Batch::default() }).await.unwrap();
+    store.allow_add("192.0.2.0/24".parse().unwrap(), "office", NOW).await.unwrap();
+    store.bouncer_add("edge", b"hash", NOW).await.unwrap();
+    let correction = Correction { finding_id: "f".into(), verdict: VerdictClass::Benign, view: "v".into(), at: NOW };
+    store.correct(&correction).await.unwrap();
+    let last = store.last_change().await.unwrap();
+    let page: i64 = sqlx::query_scalar("SELECT rootpage FROM sqlite_schema WHERE name = 'findings'")
+        .fetch_one(&store.writer)
+        .await
+        .unwrap();
+    store.close().await;
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&[0xa5; 4096], (page as u64 - 1) * 4096).unwrap();
+
+    let store = open(dir.path()).await.unwrap();
+    let remembered = store.salvage(Timestamp(NOW.0 - 1000)).await;
+    // Another store has not heard yet that one was lifted, and knows one that this host has lost.
+    let far = [decision("lifted", DecisionState::Active), decision("far", DecisionState::Active)];
+    let far = Remembered { decisions: far.to_vec(), ..Remembered::default() };
+    for _ in 0..2 {
+        store.take_up(&far, NOW).await.unwrap();
+        store.take_up(&remembered, NOW).await.unwrap();
+    }
+    let live: Vec<String> = store.live_decisions(NOW).await.unwrap().into_iter().map(|one| one.id).collect();
+    assert_eq!(live, ["far", "live"]);
+    assert_eq!((count(&store, "decisions").await, count(&store, "findings").await), (3, 0));
+    assert_eq!(store.allow_list().await.unwrap()[0].note, "office");
+    assert_eq!(store.bouncer_with(b"hash").await.unwrap().unwrap().cursor, 0);
+    assert_eq!(store.corrections().await.unwrap(), [correction]);
+    assert!(store.last_change().await.unwrap() > last + 1_000_000, "its changes are newer than all before");
+    store.close().await;
+
+    // Whatever ended the start that was to recover it: the next one does.
+    let store = open(dir.path()).await.unwrap();
+    assert!(store.damaged().is_some());
+    store.recovered();
+    store.close().await;
+    let before = open(dir.path()).await.unwrap();
+    assert_eq!(before.damaged(), None);
+    let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let suspects: Vec<String> = names.filter(|name| name.contains("suspect") || name.contains("recover")).collect();
+    assert_eq!(suspects, Vec::<String>::new());
 }
