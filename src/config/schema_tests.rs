@@ -64,7 +64,7 @@ fn a_slip_in_any_key_or_word_finds_the_one_that_was_meant() {
         }
     }
     for (word, meant) in
-        [("[thresold]\nblock = 1", "thresholds"), ("[respond.nginxx]\n", "nginx"), ("[[teir]]", "tier")]
+        [("[thresold]\nblock = 1", "thresholds"), ("[respond.nginxx]\n", "nginx"), ("[[tiers]]", "tier")]
     {
         let told = file(word).unwrap_err().to_string();
         assert!(told.contains(&format!("did you mean {meant:?}?")), "{told}");
@@ -109,7 +109,8 @@ fn what_can_be_set_is_a_key_that_a_running_daemon_takes() {
     for key in TUNABLE {
         assert!(known.contains(&key.to_owned()), "{key}");
         let set = |value: &str| compose(Input { set: &[(key.into(), value.into())], ..Input::default() }, &KNOWN);
-        let changed = ["10", "1", "true"].iter().filter_map(|value| set(value).ok()).map(|loaded| loaded.config);
+        let changed =
+            ["9", "10", "1", "1000000", "true"].iter().filter_map(|value| set(value).ok()).map(|loaded| loaded.config);
         let changed: Vec<Config> = changed.filter(|config| *config != Config::default()).collect();
         assert!(!changed.is_empty(), "{key}");
         for config in changed {
