@@ -60,7 +60,7 @@ fn what_was_analysed_is_recorded_where_that_is_asked_for_and_nothing_follows_fro
 #[test]
 fn where_nothing_is_kept_no_word_of_a_log_touches_the_disk() {
     let (mut home, _logs, log) = home("[store]\nrecord = \"nothing\"\n");
-    home.set("PALISADE__LOG__LEVEL", "trace");
+    home.set("PALISADE__LOG__LEVEL", "debug");
     let daemon = home.start();
     let time = palisade::event::Timestamp::now().clf();
     let lines: String = (1..200)
