@@ -60,7 +60,7 @@ fn what_was_analysed_is_recorded_where_that_is_asked_for_and_nothing_follows_fro
 #[test]
 fn where_nothing_is_kept_no_word_of_a_log_touches_the_disk() {
     let (mut home, _logs, log) = home("[store]\nrecord = \"nothing\"\n");
-    home.set("PALISADE__LOG__LEVEL", "trace");
+    home.set("PALISADE__LOG__LEVEL", "debug");
     let daemon = home.start();
     let time = palisade::event::Timestamp::now().clf();
     let lines: String = (1..200)
@@ -83,9 +83,9 @@ fn where_nothing_is_kept_no_word_of_a_log_touches_the_disk() {
     let why = home.palisade(&["why", decided["target"].as_str().unwrap()]);
     assert!(why.code == 0 && why.stdout.contains("What it did is not kept"), "{}{}", why.stdout, why.stderr);
 
-    assert_eq!(files_with(home.dir(), "canary"), [PathBuf::new(); 0], "while it runs");
+    assert_eq!(files_with(home.dir(), "canary"), Vec::<PathBuf>::new(), "while it runs");
     daemon.kill();
-    assert_eq!(files_with(home.dir(), "canary"), [PathBuf::new(); 0], "killed");
+    assert_eq!(files_with(home.dir(), "canary"), Vec::<PathBuf>::new(), "killed");
     // What is read again is not counted again, and nothing is written of it either.
     let daemon = home.start();
     append(&log, &attack("203.0.113.9", 1).replace("products", "canarypath"));
@@ -93,7 +93,7 @@ fn where_nothing_is_kept_no_word_of_a_log_touches_the_disk() {
         home.decisions().iter().any(|one| one["target"] == "203.0.113.9").then_some(())
     });
     assert_eq!(daemon.stop(), 0);
-    assert_eq!(files_with(home.dir(), "canary"), [PathBuf::new(); 0], "stopped");
+    assert_eq!(files_with(home.dir(), "canary"), Vec::<PathBuf>::new(), "stopped");
 }
 
 #[test]

@@ -101,7 +101,12 @@ async fn rows_of_another_store_are_taken_once_and_told_to_nobody() {
     let (store, other) = (open(dir.path()).await.unwrap(), open(other.path()).await.unwrap());
     let active = decision("d", DecisionState::Active);
     other
-        .commit(&Batch { at: NOW, decisions: &[active.clone()], findings: &[by(7, 1, 0)], ..Batch::default() })
+        .commit(&Batch {
+            at: NOW,
+            decisions: std::slice::from_ref(&active),
+            findings: &[by(7, 1, 0)],
+            ..Batch::default()
+        })
         .await
         .unwrap();
     let mut rows = rows_of(&other, &[by(7, 1, 0), by(8, 2, 0)], 10);
