@@ -9,6 +9,7 @@ mod config;
 mod daemon;
 mod doctor;
 mod explain;
+mod generate;
 mod import;
 mod operate;
 mod own_log;
@@ -80,6 +81,8 @@ enum Verb {
     Rules(rules::Verb),
     /// What the running daemon reads, finds and suffers from. Exits 1 when something is wrong.
     Status,
+    /// Whether the daemon decides and reads: for health checks. Exits 1 when not.
+    Ping,
     /// Block for a while what dry run only tells, and fall back unless it is confirmed.
     Enforce(operate::Enforce),
     /// Shut a client or network out by hand.
@@ -116,6 +119,9 @@ enum Verb {
     /// The Azure responder: make what it needs, verify it.
     #[command(subcommand)]
     Azure(azure::Verb),
+    /// Write man pages and completions, for packages.
+    #[command(hide = true)]
+    Generate(generate::Arguments),
     /// The configuration: check it, show it, describe it.
     #[command(subcommand)]
     Config(config::Verb),
@@ -138,6 +144,9 @@ pub fn main() -> ExitCode {
     if let Verb::Config(verb) = &arguments.verb {
         return config::run(verb, &place, output);
     }
+    if let Verb::Generate(arguments) = &arguments.verb {
+        return generate::run(arguments);
+    }
     let loaded = match load(&place) {
         Ok(loaded) => loaded,
         Err(code) => return code,
@@ -149,6 +158,7 @@ pub fn main() -> ExitCode {
         Verb::Rules(verb) => rules::run(verb, &loaded.config, output),
         Verb::Run(arguments) => run::run(arguments, loaded.config, &place),
         Verb::Status => operate::status(&loaded.config, output),
+        Verb::Ping => operate::ping(&loaded.config, output),
         Verb::Enforce(arguments) => operate::enforce(arguments, &loaded.config, output),
         Verb::Ban(arguments) => operate::ban(arguments, &loaded.config, output),
         Verb::Unban(arguments) => operate::unban(arguments, &loaded.config, output),
@@ -164,7 +174,7 @@ pub fn main() -> ExitCode {
         Verb::Bench(verb) => bench::run(verb, &loaded.config, output),
         Verb::Doctor(arguments) => doctor::run(arguments, &loaded.config, output),
         Verb::Azure(verb) => azure::run(verb, &loaded.config, output),
-        Verb::Config(_) => Ok(ExitCode::SUCCESS),
+        Verb::Config(_) | Verb::Generate(_) => Ok(ExitCode::SUCCESS),
     };
     match done {
         Ok(code) => code,

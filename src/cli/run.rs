@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::{capability, load_config, load_rules, own_log, stdout};
-use crate::config::{Config, LogConfig, LogFormat, LogLevel, Mode, Place};
+use crate::config::{Config, LogConfig, LogFormat, LogLevel, Mode, Place, supervision_from_system};
 use crate::event::Timestamp;
 use crate::pipeline::discover::ServerLogs;
 use crate::pipeline::live;
+use crate::pipeline::supervisor::Supervisor;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -37,7 +38,11 @@ pub fn run(arguments: &Arguments, config: Config, place: &Place) -> anyhow::Resu
     introduce(&config, &servers);
     let place = place.clone();
     let reload = move || load_config(&place).map(|loaded| loaded.config).map_err(anyhow::Error::from);
-    runtime.block_on(live::run(config, rules, servers, reload, std::future::pending()))?;
+    let supervisor = Supervisor::connect(&supervision_from_system()).unwrap_or_else(|error| {
+        tracing::warn!("the service manager's socket cannot be used: {error}");
+        Supervisor::default()
+    });
+    runtime.block_on(live::run(config, rules, servers, reload, std::future::pending(), supervisor))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -116,7 +121,7 @@ fn demo_in(
     };
     let kept = config.clone();
     let servers = ServerLogs::read(&[]);
-    runtime.block_on(live::run(config, rules, servers, move || Ok(kept.clone()), writer))?;
+    runtime.block_on(live::run(config, rules, servers, move || Ok(kept.clone()), writer, Supervisor::default()))?;
     Ok(ExitCode::SUCCESS)
 }
 

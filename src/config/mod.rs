@@ -9,6 +9,7 @@ mod mistake;
 mod relations;
 mod services;
 mod show;
+mod supervision;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -17,6 +18,7 @@ pub use check::network;
 pub use files::{DEFAULT_FILE, Place, load, load_from_system};
 pub use mistake::{Mistake, Mistakes, Origin};
 pub use show::show;
+pub use supervision::{Supervision, supervision_from_system};
 
 use std::path::PathBuf;
 

@@ -22,6 +22,7 @@ use super::discover::ServerLogs;
 use super::known::line_time;
 use super::names::{Names, Resolved};
 use super::reader::{Control, REPORTS, Reader, ReaderStatus};
+use super::supervisor::Supervisor;
 use super::{replay, reports, surroundings};
 use crate::config::{Config, Mode};
 use crate::decide::Surroundings;
@@ -90,7 +91,7 @@ fn auth_logs() -> Vec<&'static str> {
 }
 
 /// Runs until SIGTERM, SIGINT or `stop`, or until nothing more can come. `servers` are those of `config`;
-/// `reload` reads the configuration again, for SIGHUP.
+/// `reload` reads the configuration again, for SIGHUP; `supervisor` hears how it goes.
 ///
 /// # Errors
 /// It cannot start: the state directory, the database, the socket or a source is unusable.
@@ -100,6 +101,7 @@ pub async fn run(
     servers: ServerLogs,
     reload: impl Fn() -> anyhow::Result<Config>,
     stop: impl Future<Output = ()>,
+    supervisor: Supervisor,
 ) -> anyhow::Result<()> {
     // First of all: whoever is told to stop while it starts stops in good order.
     let mut terminate = signal(SignalKind::terminate())?;
@@ -153,7 +155,7 @@ pub async fn run(
         corrections: corrections.into_iter().map(|one| (View::from_text(one.view), one.verdict)).collect(),
         surroundings: surroundings_seen,
         allowed,
-        reader: status_seen,
+        reader: status_seen.clone(),
         crawlers: match config.client.verify_crawlers {
             true => Crawlers::new(&config.crawler, Arc::new(SystemResolver)),
             false => Crawlers::none(),
@@ -183,6 +185,11 @@ pub async fn run(
     let watching = tokio::spawn(watching);
     let pruning = tokio::spawn(prune(store.clone()));
     let own_commands = commands.clone();
+    let supervisor = Arc::new(supervisor);
+    let attending = {
+        let (supervisor, commands) = (supervisor.clone(), commands.clone());
+        tokio::spawn(async move { supervisor.attend(status_seen, commands).await })
+    };
     let v6_prefix = config.client.v6_prefix;
     let backend = Backend { commands, store: store.clone(), services: services_seen, v6_prefix };
     let serving = tokio::spawn(async move { axum::serve(listener, show::router(backend)).await });
@@ -227,6 +234,8 @@ pub async fn run(
         }
     }
     tracing::info!("stopping");
+    attending.abort();
+    supervisor.stopping();
     serving.abort();
     beside.shutdown().await;
     bouncers.abort();

@@ -23,6 +23,7 @@ pub mod reader;
 pub mod replay;
 mod reports;
 pub mod selfproof;
+pub mod supervisor;
 pub mod surroundings;
 #[cfg(test)]
 mod tests;

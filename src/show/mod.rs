@@ -24,6 +24,8 @@ pub use config::CrowdsecApiConfig;
 /// What an operator tells the daemon.
 #[derive(Clone, Debug)]
 pub enum Command {
+    /// Whether decisions are made and logs are read.
+    Ping,
     Status,
     Ban {
         target: IpNet,
