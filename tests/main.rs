@@ -5,11 +5,13 @@
 mod alloc;
 #[cfg(feature = "azure")]
 mod azure;
+mod compose;
 mod crowdsec;
 mod daemon;
 mod docker;
 mod import;
 mod memory;
+mod package;
 mod respond;
 mod story;
 mod support;

@@ -4,6 +4,7 @@
 pub mod arm;
 pub mod cloudflare;
 pub mod daemon;
+pub mod docker;
 pub mod log;
 pub mod standin;
 pub mod web;

@@ -28,7 +28,8 @@ pub fn ask(socket: &Path, method: &str, path: &str, body: Option<Value>) -> anyh
 pub fn ask_within(patience: Duration, socket: &Path, path: &str) -> anyhow::Result<Value> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(async { tokio::time::timeout(patience, exchange(socket, "GET", path, None)).await });
-    answer.with_context(|| format!("the daemon did not answer within {} s", patience.as_secs()))?
+    let silent = |_| anyhow::anyhow!("the daemon did not answer within {} s", patience.as_secs());
+    answer.map_err(silent)?
 }
 
 async fn exchange(socket: &Path, method: &str, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
