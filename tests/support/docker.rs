@@ -131,5 +131,7 @@ impl Drop for Engine<'_> {
         let ids: Vec<&str> = all.split_whitespace().collect();
         let _ = self.command(&[&["rm", "--force"], &ids[..]].concat()).output();
         self.stop();
+        // It leaves its namespace mounted, and the directory could not go.
+        let _ = Command::new("umount").arg(self.dir.path().join("exec/netns/default")).output();
     }
 }
