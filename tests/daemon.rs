@@ -16,6 +16,7 @@ mod restart;
 mod self_proof;
 mod server_configs;
 mod streams;
+mod supervised;
 mod verbs;
 mod why;
 mod zero_config;

@@ -5,12 +5,14 @@
 mod alloc;
 #[cfg(feature = "azure")]
 mod azure;
+mod compose;
 mod crowdsec;
 mod daemon;
 mod docker;
 mod fleet;
 mod import;
 mod memory;
+mod package;
 mod postgres;
 mod respond;
 mod store;

@@ -4,6 +4,7 @@
 pub mod arm;
 pub mod cloudflare;
 pub mod daemon;
+pub mod docker;
 pub mod log;
 #[allow(dead_code, reason = "unit tests include it too and use the rest")]
 pub mod postgres;

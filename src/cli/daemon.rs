@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use http_body_util::{BodyExt, Full};
@@ -18,6 +19,17 @@ use tokio::net::UnixStream;
 pub fn ask(socket: &Path, method: &str, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(exchange(socket, method, path, body))
+}
+
+/// Asks for `path` and waits no longer than `patience`.
+///
+/// # Errors
+/// Those of [`ask`], and that the daemon was silent for so long.
+pub fn ask_within(patience: Duration, socket: &Path, path: &str) -> anyhow::Result<Value> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let answer = runtime.block_on(async { tokio::time::timeout(patience, exchange(socket, "GET", path, None)).await });
+    let silent = |_| anyhow::anyhow!("the daemon did not answer within {} s", patience.as_secs());
+    answer.map_err(silent)?
 }
 
 async fn exchange(socket: &Path, method: &str, path: &str, body: Option<Value>) -> anyhow::Result<Value> {

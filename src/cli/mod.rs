@@ -12,6 +12,7 @@ mod daemon;
 mod doctor;
 mod explain;
 mod forget;
+mod generate;
 mod history;
 mod import;
 mod init;
@@ -91,6 +92,8 @@ enum Verb {
     Rules(rules::Verb),
     /// What the running daemon reads, finds and suffers from. Exits 1 when something is wrong.
     Status,
+    /// Whether the daemon decides and reads: for health checks. Exits 1 when not.
+    Ping,
     /// Block for a while what dry run only tells, and fall back unless it is confirmed.
     Enforce(operate::Enforce),
     /// Change a threshold or limit while the daemon runs, for a while.
@@ -137,6 +140,9 @@ enum Verb {
     /// The Azure responder: make what it needs, verify it.
     #[command(subcommand)]
     Azure(azure::Verb),
+    /// Write man pages and completions, for packages.
+    #[command(hide = true)]
+    Generate(generate::Arguments),
     /// The configuration: check it, show it, describe it.
     #[command(subcommand)]
     Config(config::Verb),
@@ -163,6 +169,9 @@ pub fn main() -> ExitCode {
     if let Verb::Config(verb) = &arguments.verb {
         return config::run(verb, &place, output);
     }
+    if let Verb::Generate(arguments) = &arguments.verb {
+        return generate::run(arguments);
+    }
     let (config, is_bad) = match (load_config(&place), &arguments.verb) {
         (Ok(loaded), _) => (loaded.config, false),
         (Err(mistakes), verb) => {
@@ -180,6 +189,7 @@ pub fn main() -> ExitCode {
         Verb::Rules(verb) => rules::run(verb, &config, output),
         Verb::Run(arguments) => run::run(arguments, config, &place),
         Verb::Status => operate::status(&config, output),
+        Verb::Ping => operate::ping(&config, output),
         Verb::Enforce(arguments) => operate::enforce(arguments, &config, output),
         Verb::Set(arguments) => set::run(arguments, &config, output),
         Verb::Ban(arguments) => operate::ban(arguments, &config, output),
@@ -200,7 +210,7 @@ pub fn main() -> ExitCode {
         Verb::Doctor(arguments) => doctor::run(arguments, &config, output),
         Verb::Migrate(arguments) => migrate::run(arguments, &config, output),
         Verb::Azure(verb) => azure::run(verb, &config, output),
-        Verb::Config(_) => Ok(ExitCode::SUCCESS),
+        Verb::Config(_) | Verb::Generate(_) => Ok(ExitCode::SUCCESS),
     };
     match done {
         Ok(code) => code,
@@ -219,6 +229,7 @@ impl Verb {
         matches!(
             self,
             Verb::Status
+                | Verb::Ping
                 | Verb::Enforce(_)
                 | Verb::Set(_)
                 | Verb::Ban(_)

@@ -2,11 +2,12 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::daemon::ask;
+use super::daemon::{ask, ask_within};
 use super::set::until;
 use super::{Output, print_json, stdout};
 use crate::config::Config;
@@ -58,6 +59,18 @@ pub enum Allow {
     Del { network: String },
     /// Show the list.
     List,
+}
+
+/// So long the daemon may take to say that it is there.
+const PING: Duration = Duration::from_secs(5);
+
+pub fn ping(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+    let answer = ask_within(PING, &config.socket, "/api/v1/ping")?;
+    print(output, &answer, |out| {
+        let mode = answer["mode"].as_str().unwrap_or_default();
+        Ok(writeln!(out, "palisade {} answers, in mode {mode}", text(&answer["version"]))?)
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub fn status(config: &Config, output: Output) -> anyhow::Result<ExitCode> {

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::{capability, load_rules, own_log, stdout};
-use crate::config::{Config, LogConfig, LogFormat, LogLevel, Mode, Place};
+use crate::config::{Config, LogConfig, LogFormat, LogLevel, Mode, Place, supervision_from_system};
 use crate::event::Timestamp;
 use crate::pipeline::discover::ServerLogs;
 use crate::pipeline::live;
+use crate::pipeline::supervisor::Supervisor;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -35,7 +36,12 @@ pub fn run(arguments: &Arguments, config: Config, place: &Place) -> anyhow::Resu
     }
     let servers = ServerLogs::read(&config.server_configs);
     introduce(&config, &servers);
-    runtime.block_on(live::run(config, rules, servers, Some(place.clone()), std::future::pending()))?;
+    let supervisor = Supervisor::connect(&supervision_from_system()).unwrap_or_else(|error| {
+        tracing::warn!("the service manager's socket cannot be used: {error}");
+        Supervisor::default()
+    });
+    let ended = live::run(config, rules, servers, Some(place.clone()), std::future::pending(), supervisor);
+    runtime.block_on(ended)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -113,7 +119,7 @@ fn demo_in(
         }
     };
     let servers = ServerLogs::read(&[]);
-    runtime.block_on(live::run(config, rules, servers, None, writer))?;
+    runtime.block_on(live::run(config, rules, servers, None, writer, Supervisor::default()))?;
     Ok(ExitCode::SUCCESS)
 }
 

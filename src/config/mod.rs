@@ -12,6 +12,7 @@ mod reload;
 mod schema_tests;
 mod services;
 mod show;
+mod supervision;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -21,6 +22,7 @@ pub use files::{DEFAULT_FILE, Place, Text, fragments, terminal_is_utf8};
 pub use mistake::{Mistake, Mistakes, Origin, did_you_mean};
 pub use reload::{TUNABLE, differences, taken};
 pub use show::show;
+pub use supervision::{Supervision, supervision_from_system};
 
 use std::path::PathBuf;
 

@@ -23,6 +23,7 @@ use super::known::line_time;
 use super::names::{Names, Resolved};
 use super::reader::{Control, REPORTS, Reader, ReaderStatus};
 use super::reload::{Kept, Outlets};
+use super::supervisor::Supervisor;
 use super::{recovery, sender, surroundings};
 use crate::config::{Config, Mode, Place};
 use crate::decide::Surroundings;
@@ -91,7 +92,7 @@ fn auth_logs() -> Vec<&'static str> {
 }
 
 /// Runs until SIGTERM, SIGINT or `stop`, or until nothing more can come. `servers` are those of `config`,
-/// which is read again from `place` after SIGHUP and when its files change.
+/// which is read again from `place` after SIGHUP and when its files change; `supervisor` hears how it goes.
 ///
 /// # Errors
 /// It cannot start: the state directory, the database, the socket or a source is unusable.
@@ -101,6 +102,7 @@ pub async fn run(
     servers: ServerLogs,
     place: Option<Place>,
     stop: impl Future<Output = ()>,
+    supervisor: Supervisor,
 ) -> anyhow::Result<()> {
     // First of all: whoever is told to stop while it starts stops in good order.
     let mut terminate = signal(SignalKind::terminate())?;
@@ -154,7 +156,7 @@ pub async fn run(
         corrections: corrections.into_iter().map(|one| (View::from_text(one.view), one.verdict)).collect(),
         surroundings: surroundings_seen,
         allowed,
-        reader: status_seen,
+        reader: status_seen.clone(),
         crawlers: Crawlers::configured(&config, Arc::new(SystemResolver)),
         controls: controls.clone(),
         waker: waker.clone(),
@@ -199,6 +201,11 @@ pub async fn run(
         memory,
     };
     let keeping = tokio::spawn(kept.start(outlets).await?.run(hangup, tunes_taken));
+    let supervisor = Arc::new(supervisor);
+    let attending = {
+        let (supervisor, commands) = (supervisor.clone(), commands.clone());
+        tokio::spawn(async move { supervisor.attend(status_seen, commands).await })
+    };
     let v6_prefix = config.client.v6_prefix;
     let backend = Backend { commands, tunes, store: store.clone(), services: services_seen, v6_prefix };
     let monitored = monitoring(&config, backend.clone()).await?;
@@ -222,6 +229,8 @@ pub async fn run(
         _ = ended => {}
     }
     tracing::info!("stopping");
+    attending.abort();
+    supervisor.stopping();
     serving.abort();
     keeping.abort();
     let _ = keeping.await;

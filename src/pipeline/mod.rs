@@ -31,6 +31,7 @@ mod reports;
 pub mod selfproof;
 mod sender;
 pub mod shadow;
+pub mod supervisor;
 pub mod surroundings;
 #[cfg(test)]
 mod tests;

@@ -33,6 +33,7 @@ pub fn service(backend: Backend) -> IntoMakeServiceWithConnectInfo<Router, super
 
 fn router(backend: Backend) -> Router {
     Router::new()
+        .route("/api/v1/ping", get(async |State(backend): State<Backend>| tell(&backend, Command::Ping).await))
         .route("/api/v1/status", get(status))
         .route("/api/v1/decisions", get(decisions).post(ban).delete(unban_all))
         .route("/api/v1/decisions/import", axum::routing::post(import).layer(DefaultBodyLimit::max(MAX_IMPORT_BYTES)))

@@ -29,6 +29,8 @@ pub use metrics::router as monitoring;
 /// What an operator tells the daemon.
 #[derive(Clone, Debug)]
 pub enum Command {
+    /// Whether decisions are made and logs are read.
+    Ping,
     Status,
     Ban {
         target: IpNet,

@@ -144,7 +144,7 @@ fn the_daemon_answers_the_operators_verbs() {
     home.configure(&format!("[[source]]\npath = \"{}\"\nstart = \"beginning\"\n", log.display()));
     fs::write(&log, [attack("198.51.100.7", 1), line("203.0.113.20", "GET /", 200), "junk\n".into()].concat()).unwrap();
 
-    for verb in [&["status"][..], &["banned"], &["unban", "198.51.100.7"], &["allow", "list"]] {
+    for verb in [&["status"][..], &["ping"], &["banned"], &["unban", "198.51.100.7"], &["allow", "list"]] {
         let ran = home.palisade(verb);
         assert_eq!(ran.code, 1, "{verb:?}");
         assert!(ran.stderr.contains("is `palisade run` running?"), "{}", ran.stderr);
@@ -153,6 +153,8 @@ fn the_daemon_answers_the_operators_verbs() {
     let daemon = home.start();
     eventually("the attack is banned", || home.decisions().pop());
 
+    let ping = home.json(&["ping"]);
+    assert_eq!((&ping["version"], &ping["mode"]), (&json!(env!("CARGO_PKG_VERSION")), &json!("dry_run")));
     let status = home.json(&["status"]);
     for key in ["version", "mode", "started_at", "healthy", "problems", "gaps", "refused", "held", "rules", "blocks"] {
         assert!(status.get(key).is_some(), "{key} is missing: {status:#}");

@@ -20,7 +20,7 @@ pub mod trial;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc as sync;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -52,6 +52,8 @@ const TICK: Duration = Duration::from_secs(1);
 const STOP: Duration = Duration::from_secs(10);
 /// ... and for what somebody waits for.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The reader speaks every second even where nothing is written; after so long without a word it hangs.
+const READER_PATIENCE: Duration = Duration::from_secs(20);
 /// Bans from before the start that go to the responders together.
 const RESTORED_AT_ONCE: usize = 8192;
 /// Why a proposal is not carried out whose target is shut out as long, or longer.
@@ -145,6 +147,8 @@ pub struct Decider {
     reconciled: bool,
     /// What backends hold that have not said so yet: until then, nobody is let go of whom nothing is known.
     unheard: Vec<oneshot::Receiver<Vec<Outcome>>>,
+    /// When the reader spoke last, or had to wait for us.
+    reader_heard: Instant,
     /// When bans that outlast what responders hold were ordered last.
     renewed_at: Timestamp,
     /// What models say that are configured no more, of cases from before.
@@ -185,6 +189,7 @@ impl Decider {
             caught_up: false,
             reconciled: false,
             unheard: vec![],
+            reader_heard: Instant::now(),
             renewed_at: Timestamp::now(),
             late: mpsc::channel(1),
         })
@@ -311,13 +316,25 @@ impl Decider {
                 Some(judged) = self.late.1.recv() => self.judged(judged).await,
                 Some(reloaded) = self.given.reloads.recv() => self.reload(reloaded).await,
                 ids = self.responders.carried_out() => self.carried_out(ids),
-                _ = ticks.tick() => self.tick().await,
+                _ = ticks.tick() => {
+                    self.hear_reader(!pieces.is_empty() || !reports.is_empty());
+                    self.tick().await;
+                }
                 // Last: a flood of findings must not keep anybody waiting.
                 () = std::future::ready(()), if !pieces.is_empty() => self.take(pieces.next()).await,
             }
         }
         if !self.recorder.flush(STOP).await {
             tracing::error!("the store did not take what was found last; it will be found again at the next start");
+        }
+    }
+
+    /// Notes that the reader is alive. What waits for us may keep it waiting too, as when the store fails.
+    fn hear_reader(&mut self, may_wait_for_us: bool) {
+        let spoke = self.given.reader.has_changed().unwrap_or(true);
+        if spoke || may_wait_for_us {
+            self.given.reader.mark_unchanged();
+            self.reader_heard = Instant::now();
         }
     }
 

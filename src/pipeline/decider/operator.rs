@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::{AT_LEISURE, AT_ONCE, Decider, Done, PATIENCE};
+use super::{AT_LEISURE, AT_ONCE, Decider, Done, PATIENCE, READER_PATIENCE};
 use crate::config::Mode;
 use crate::event::{ClientKey, DecisionState, Ground, Proposal, Proposer, Status, Timestamp, digest, shown};
 use crate::memory::Drawer;
@@ -19,6 +19,7 @@ impl Decider {
     pub(super) async fn obey(&mut self, command: Command) -> Result<Value, Problem> {
         let now = Timestamp::now();
         match command {
+            Command::Ping => self.ping(),
             Command::Status => Ok(json!(self.current_status())),
             Command::Ban { target, duration_secs, reason } => self.ban(target, duration_secs, reason, now).await,
             Command::Import { bans, reason } => self.import(bans, &reason, now).await,
@@ -54,6 +55,15 @@ impl Decider {
             Command::Forget { network } => self.forget(network).await,
             Command::Client { address } => Ok(self.client(address).await),
         }
+    }
+
+    /// That this is answered says that decisions are made; the answer, whether logs are read.
+    fn ping(&self) -> Result<Value, Problem> {
+        let silent = self.reader_heard.elapsed();
+        if silent > READER_PATIENCE {
+            return Err(Problem::Failed(format!("nothing was read for {} s: the reader hangs", silent.as_secs())));
+        }
+        Ok(json!({ "version": self.given.status.version, "mode": self.mode.as_str() }))
     }
 
     async fn ban(
