@@ -177,8 +177,14 @@ impl Server {
     /// `kill -9`; its children go by themselves soon.
     pub fn kill(&mut self) {
         let pid = fs::read_to_string(self.path("data/postmaster.pid")).unwrap();
-        let pid = nix::unistd::Pid::from_raw(pid.lines().next().unwrap().parse().unwrap());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        let pid: i32 = pid.lines().next().unwrap().parse().unwrap();
+        // Those who serve a connection, too: they would go on for a moment.
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        let all = std::iter::once(pid).chain(children.split(' ').filter_map(|child| child.parse().ok()));
+        for one in all {
+            let killed = nix::sys::signal::kill(nix::unistd::Pid::from_raw(one), nix::sys::signal::Signal::SIGKILL);
+            assert!(one != pid || killed.is_ok(), "{killed:?}");
+        }
     }
 
     /// Starts it after [`stop`](Self::stop) or [`kill`](Self::kill); it answers then.

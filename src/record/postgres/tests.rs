@@ -186,7 +186,7 @@ async fn anon_reads_nothing_authenticated_reads_and_service_role_writes() {
     rows.decisions.push(decision("d", "203.0.113.7/32", crate::event::DecisionState::Expired));
     assert_eq!(writer.put("writer", &rows, NOW).await.unwrap(), 1);
     assert_eq!(server.sql(name(&url), "SELECT count(*) FROM palisade.findings_20260106"), "1");
-    assert_eq!(sql("anon", "SELECT 1 FROM palisade.findings_20260106").is_err(), true);
+    assert!(sql("anon", "SELECT 1 FROM palisade.findings_20260106").is_err());
     writer.prune(Timestamp(NOW.0 + 100 * DAY)).await.unwrap();
     assert!(writer.forget("203.0.113.7/32".parse().unwrap()).await.is_ok());
     assert_eq!(server.sql(name(&url), "SELECT count(*) FROM palisade.findings"), "0");

@@ -3,11 +3,8 @@
 use super::*;
 use crate::event::Timestamp;
 use crate::record::history::tests::{self as stories, NOW, past};
+use crate::record::tests::server;
 use crate::record::{FindingRow, Rows, Store, StoreConfig};
-
-#[path = "../../../../tests/support/postgres.rs"]
-#[expect(dead_code, reason = "other tests need the rest")]
-mod server;
 
 /// A fresh database with this version's schema.
 async fn open() -> Option<Postgres> {
