@@ -85,7 +85,7 @@ pub(super) async fn findings(
                 .push_bind(&row.case_id)
                 .push_bind(version);
         });
-        run(connection, query, chunk.len(), ROWS).await?;
+        run(connection, query, chunk.len()).await?;
     }
     Ok(())
 }
@@ -134,7 +134,7 @@ pub(super) async fn decisions(
         });
         // Not INSERT OR IGNORE, which would swallow every broken constraint.
         query.push(" ON CONFLICT (id) DO NOTHING");
-        inserted += run(connection, query, chunk.len(), ROWS).await?;
+        inserted += run(connection, query, chunk.len()).await?;
     }
     Ok(inserted)
 }
@@ -161,16 +161,14 @@ pub(super) async fn marks(connection: &mut SqliteConnection, marks: &[FileMark])
     Ok(())
 }
 
-/// Inserts `rows` rows, of which at most `full` come together.
-pub(super) async fn run(
+async fn run(
     connection: &mut SqliteConnection,
     mut query: QueryBuilder<sqlx::Sqlite>,
     rows: usize,
-    full: usize,
 ) -> Result<u64, sqlx::Error> {
     // A prepared statement is kept for one row and for a full chunk only: 62 sizes between would
     // hold megabytes.
-    let keep = rows == 1 || rows == full;
+    let keep = rows == 1 || rows == ROWS;
     Ok(query.build().persistent(keep).execute(connection).await?.rows_affected())
 }
 

@@ -151,6 +151,9 @@ async fn checked(path: &Path, config: &StoreConfig) -> Result<SqlitePool, StoreE
         // After a power cut the last commits may be gone, findings and offsets together: replayed.
         .synchronous(SqliteSynchronous::Normal)
         .pragma("journal_size_limit", "16777216")
+        // In pages of 4 KB: in a flood the same pages of indexes and counts are written again and again.
+        .pragma("wal_autocheckpoint", "4000")
+        .pragma("cache_size", "-32768")
         .foreign_keys(true)
         .busy_timeout(BUSY);
     if bytes == 0 {

@@ -2,15 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sqlx::{QueryBuilder, SqliteConnection};
+use sqlx::SqliteConnection;
 
-use super::insert::run;
+use super::insert::json;
 use crate::event::Timestamp;
 use crate::record::FindingRow;
 use crate::record::rollup::{self, Counts, Dimension};
-
-/// Rows of one INSERT.
-const ROWS: usize = 64;
 
 /// Counts `rows`, which are new.
 pub(super) async fn count(connection: &mut SqliteConnection, rows: &[FindingRow]) -> Result<(), sqlx::Error> {
@@ -32,25 +29,22 @@ pub(super) fn merge(all: &mut Added, more: Added) {
 
 /// Adds to the counts of hours.
 pub(super) async fn add(connection: &mut SqliteConnection, counted: &Added) -> Result<(), sqlx::Error> {
-    let counted: Vec<_> = counted.iter().collect();
-    for chunk in counted.chunks(ROWS) {
-        let mut query =
-            QueryBuilder::new("INSERT INTO rollups (dimension, span, start, key, findings, blocks, analysed) ");
-        query.push_values(chunk, |mut row, ((start, dimension, key), counts)| {
-            row.push_bind(dimension.as_str())
-                .push("'hour'")
-                .push_bind(start.0)
-                .push_bind(key)
-                .push_bind(counts.findings)
-                .push_bind(counts.blocks)
-                .push_bind(counts.analysed);
-        });
-        query.push(
-            " ON CONFLICT DO UPDATE SET findings = findings + excluded.findings, \
-             blocks = blocks + excluded.blocks, analysed = analysed + excluded.analysed",
-        );
-        run(connection, query, chunk.len(), ROWS).await?;
+    const ADD: &str = "INSERT INTO rollups SELECT value ->> 0, 'hour', value ->> 1, value ->> 2, value ->> 3, \
+         value ->> 4, value ->> 5 FROM json_each(?) WHERE true ON CONFLICT DO UPDATE SET \
+         findings = findings + excluded.findings, blocks = blocks + excluded.blocks, \
+         analysed = analysed + excluded.analysed";
+    if counted.is_empty() {
+        return Ok(());
     }
+    // In the order of the table's key.
+    let mut rows: Vec<_> = counted
+        .iter()
+        .map(|((start, dimension, key), counts)| {
+            (dimension.as_str(), start.0, key.as_str(), counts.findings, counts.blocks, counts.analysed)
+        })
+        .collect();
+    rows.sort_unstable();
+    sqlx::query(ADD).bind(json(&rows)?).execute(connection).await?;
     Ok(())
 }
 
@@ -63,6 +57,10 @@ struct Seen {
 }
 
 async fn see(connection: &mut SqliteConnection, rows: &[FindingRow]) -> Result<(), sqlx::Error> {
+    const SEE: &str = "INSERT INTO clients SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 \
+         FROM json_each(?) WHERE true ON CONFLICT DO UPDATE SET first_seen = min(first_seen, excluded.first_seen), \
+         last_seen = max(last_seen, excluded.last_seen), findings = findings + excluded.findings, \
+         max_score = max(max_score, excluded.max_score)";
     let mut clients: HashMap<&str, Seen> = HashMap::new();
     for row in rows.iter().filter(|row| row.flagged) {
         let Some(client) = &row.client else { continue };
@@ -73,22 +71,12 @@ async fn see(connection: &mut SqliteConnection, rows: &[FindingRow]) -> Result<(
         seen.findings += 1;
         seen.max_score = seen.max_score.max(row.score);
     }
-    let clients: Vec<_> = clients.into_iter().collect();
-    for chunk in clients.chunks(ROWS) {
-        let mut query = QueryBuilder::new("INSERT INTO clients (client, first_seen, last_seen, findings, max_score) ");
-        query.push_values(chunk, |mut row, (client, seen)| {
-            row.push_bind(*client)
-                .push_bind(seen.first)
-                .push_bind(seen.last)
-                .push_bind(seen.findings)
-                .push_bind(seen.max_score);
-        });
-        query.push(
-            " ON CONFLICT DO UPDATE SET first_seen = min(first_seen, excluded.first_seen), \
-             last_seen = max(last_seen, excluded.last_seen), findings = findings + excluded.findings, \
-             max_score = max(max_score, excluded.max_score)",
-        );
-        run(connection, query, chunk.len(), ROWS).await?;
+    if clients.is_empty() {
+        return Ok(());
     }
+    let mut rows: Vec<_> =
+        clients.iter().map(|(client, seen)| (*client, seen.first, seen.last, seen.findings, seen.max_score)).collect();
+    rows.sort_unstable();
+    sqlx::query(SEE).bind(json(&rows)?).execute(connection).await?;
     Ok(())
 }
