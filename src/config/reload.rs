@@ -109,6 +109,7 @@ fn secrets(config: &Config) -> Vec<(String, &Secret)> {
         ("reputation.virustotal_key", &reputation.virustotal_key),
         ("memory.redis_url", &memory.redis_url),
         ("store.database_url", &store.database_url),
+        ("fleet.key", &config.fleet.key),
     ];
     // Last: of lists of different lengths the others still stand side by side.
     others.into_iter().map(|(key, secret)| (key.to_owned(), secret)).chain(tiers).collect()

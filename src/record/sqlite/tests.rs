@@ -200,7 +200,7 @@ async fn readers_go_on_while_batches_are_written() {
         .map(|_| {
             let store = store.clone();
             tokio::spawn(async move {
-                let deadline = Instant::now() + Duration::from_secs(30);
+                let deadline = Instant::now() + Duration::from_secs(180);
                 let mut last = 0;
                 while last < 1000 {
                     assert!(Instant::now() < deadline, "only {last} findings are seen");
