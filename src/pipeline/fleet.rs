@@ -21,7 +21,7 @@ use crate::tail::Waker;
 
 /// In `status`.
 const NAME: &str = "fleet";
-/// The store is asked this often for what is new.
+/// The store is asked at most this often for what is new.
 const LOOK: Duration = Duration::from_millis(100);
 /// Changes that are read at once.
 const CHANGES: u32 = 500;
@@ -142,14 +142,17 @@ impl Fleet {
     /// Sends what was decided here, from where it was left off.
     async fn send(&self) {
         let (mut retry, mut sent) = (RETRY.0, Sent::default());
-        let mut position = None;
+        let (mut position, mut changed) = (None, self.store.changed());
         loop {
+            changed.mark_unchanged();
             match self.send_some(&mut position, &mut sent).await {
                 Ok(is_done) => {
                     retry = RETRY.0;
                     self.went(OUT, None);
                     if is_done {
                         tokio::time::sleep(LOOK).await;
+                        // The store ends after this alone.
+                        let _ = changed.changed().await;
                     }
                 }
                 Err(error) => {
