@@ -1,5 +1,5 @@
 //! Erasing a client where no daemon runs: in the local database, and in Redis if that is the memory. What was
-//! counted of it goes within an hour of the next start; nobody can act by it before.
+//! counted of it is numbers in the snapshot: they fade as counters do.
 
 use ipnet::IpNet;
 use serde_json::{Value, json};

@@ -2,13 +2,14 @@
 //! stop. Starts and stops what `reader` and `decider` are.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc as sync;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use axum::Router;
 use ipnet::IpNet;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -265,16 +266,26 @@ pub(super) fn sureness(config: &Config) -> Sureness {
 
 /// Serves what monitoring asks, if it asks anywhere.
 async fn monitoring(config: &Config, backend: Backend) -> anyhow::Result<JoinHandle<()>> {
-    let Some(address) = config.http.address().map_err(anyhow::Error::msg)? else {
-        return Ok(tokio::spawn(async {}));
-    };
+    match config.http.address().map_err(anyhow::Error::msg)? {
+        Some(address) => serve(address, "monitoring", "http", show::monitoring(backend)).await,
+        None => Ok(tokio::spawn(async {})),
+    }
+}
+
+/// Serves `whom` on an address that `listen` of `table` names.
+async fn serve(
+    address: SocketAddr,
+    whom: &'static str,
+    table: &'static str,
+    router: Router,
+) -> anyhow::Result<JoinHandle<()>> {
     let listener = TcpListener::bind(address)
         .await
-        .with_context(|| format!("cannot serve monitoring on {address}; set `listen` under [http]"))?;
-    tracing::info!(%address, "monitoring is served");
+        .with_context(|| format!("cannot serve {whom} on {address}; set `listen` under [{table}]"))?;
+    tracing::info!(%address, "serving {whom}");
     Ok(tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, show::monitoring(backend)).await {
-            tracing::error!("monitoring is not served any more: {error}");
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!("no more serving {whom}: {error}");
         }
     }))
 }
@@ -413,9 +424,6 @@ async fn serve_bouncers(
     let Some(address) = config.crowdsec_api.address().map_err(anyhow::Error::msg)? else {
         return Ok(tokio::spawn(async {}));
     };
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot serve bouncers on {address}; set `listen` under [crowdsec_api]"))?;
     let is_sheltered = match address.ip() {
         IpAddr::V4(v4) => v4.is_loopback() || v4.is_private(),
         IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local(),
@@ -427,13 +435,7 @@ async fn serve_bouncers(
              the traffic has their keys and everyone who is banned; let the firewall open it to your bouncers alone"
         );
     }
-    tracing::info!(%address, "bouncers are served");
-    let router = show::crowdsec::router(store.clone(), enforcing);
-    Ok(tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!("bouncers are not served any more: {error}");
-        }
-    }))
+    serve(address, "bouncers", "crowdsec_api", show::crowdsec::router(store.clone(), enforcing)).await
 }
 
 /// The names of all responders.

@@ -215,8 +215,16 @@ pub trait History: Send + Sync {
     fn sessions(&self, limit: u32) -> Answer<'_, Vec<AnalysisSession>>;
 }
 
-/// The `limit` largest of what was counted, and the rest of `total` as one with an empty key.
-pub(super) fn ranked(mut largest: Vec<Top>, total: (Counts, Counts)) -> Vec<Top> {
+/// What was counted of keys, now and before, the largest first; then the rest of the row without a key, which
+/// is the sum of all, as one with an empty key.
+pub(super) fn ranked(rows: Vec<(Option<String>, Counts, Counts)>) -> Vec<Top> {
+    let (mut largest, mut total) = (vec![], <(Counts, Counts)>::default());
+    for (key, counts, previous) in rows {
+        match key {
+            Some(key) => largest.push(Top { key, counts, previous }),
+            None => total = (counts, previous),
+        }
+    }
     largest.sort_by(|a, b| {
         let size = |top: &Top| std::cmp::Reverse((top.counts.findings, top.counts.analysed));
         size(a).cmp(&size(b)).then_with(|| a.key.cmp(&b.key))

@@ -48,14 +48,7 @@ impl History for Postgres {
             let mut query = Builder::new("");
             top(&mut query, agent, period, previous, dimension, limit);
             let decode = |row: &PgRow| Ok((row.try_get::<Option<String>, _>(0)?, counts(row, 1)?, counts(row, 4)?));
-            let (mut largest, mut total) = (vec![], <(Counts, Counts)>::default());
-            for (key, counts, previous) in self.rows(query, decode).await? {
-                match key {
-                    Some(key) => largest.push(Top { key, counts, previous }),
-                    None => total = (counts, previous),
-                }
-            }
-            Ok(ranked(largest, total))
+            Ok(ranked(self.rows(query, decode).await?))
         })
     }
 
@@ -271,11 +264,7 @@ fn findings(query: &mut Builder, filter: &FindingFilter) {
 }
 
 fn decisions(query: &mut Builder, filter: &PastFilter) {
-    query.push(
-        "SELECT agent, id, target::text, proposer, finding_id, category, score, reason, \
-         (extract(epoch FROM created_at) * 1000)::bigint, (extract(epoch FROM expires_at) * 1000)::bigint, \
-         simulated, offences, state, note, via_proxy, was_served, origin FROM palisade.decisions WHERE ",
-    );
+    query.push(format!("SELECT {DECISION} FROM palisade.decisions WHERE "));
     within(query, "created_at", filter.period);
     of_agent(query, filter.agent.as_deref());
     of_networks(query, "target", &filter.targets);
@@ -426,7 +415,13 @@ fn past_finding(row: &PgRow) -> Result<PastFinding, sqlx::Error> {
     Ok(PastFinding { agent: row.try_get(0)?, finding, decision_id: row.try_get(27)? })
 }
 
-fn raw_decision(row: &PgRow) -> Result<(String, RawDecision), sqlx::Error> {
+/// The columns that [`raw_decision`] takes by their places.
+pub(super) const DECISION: &str = "agent, id, target::text, proposer, finding_id, category, score, reason, \
+     (extract(epoch FROM created_at) * 1000)::bigint, (extract(epoch FROM expires_at) * 1000)::bigint, \
+     simulated, offences, state, note, via_proxy, was_served, origin";
+
+/// A decision and the agent that recorded it.
+pub(super) fn raw_decision(row: &PgRow) -> Result<(String, RawDecision), sqlx::Error> {
     let raw = RawDecision {
         id: row.try_get(1)?,
         target: row.try_get(2)?,

@@ -1,21 +1,16 @@
 //! What it knows of one agent: for a host whose local database is lost.
 
-use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::{QueryBuilder, Row};
 
+use super::history::{DECISION, raw_decision};
 use super::text::millis;
 use super::{Postgres, query};
-use crate::event::{Category, Decision, DecisionState, Ground, Proposer, Timestamp, VerdictClass};
+use crate::event::{Decision, Timestamp, VerdictClass};
 use crate::record::{Correction, Rows, StoreError};
 
 /// Rows at most, the newest.
 const MOST: i64 = 500_000;
-
-const DECISIONS: &str = "SELECT id, origin, text(target) AS target, proposer, finding_id, category, score, reason, \
-     (extract(epoch FROM created_at) * 1000)::bigint AS created, (extract(epoch FROM expires_at) * 1000)::bigint AS expires, \
-     simulated, offences, state, note, via_proxy, was_served FROM palisade.decisions WHERE agent = $1 \
-     AND (state IN ('pending', 'active', 'held') AND expires_at > to_timestamp($2 / 1000::float8) \
-     OR created_at > to_timestamp($2 / 1000::float8)) ORDER BY created_at DESC LIMIT $3";
 
 const CORRECTIONS: &str = "SELECT finding_id, verdict, view, (extract(epoch FROM at) * 1000)::bigint AS at \
      FROM palisade.corrections WHERE agent = $1 ORDER BY at DESC LIMIT $2";
@@ -34,8 +29,14 @@ impl Postgres {
     /// Rows that cannot be understood are logged and left out.
     pub async fn remembered(&self, agent: &str, since: Timestamp) -> Result<Rows, StoreError> {
         self.ask(async |connection| {
-            let decisions = query(DECISIONS).bind(agent).bind(millis(since)).bind(MOST);
-            let decisions = decisions.fetch_all(&mut *connection).await?;
+            let mut decisions = QueryBuilder::new(format!("SELECT {DECISION} FROM palisade.decisions WHERE agent = "));
+            decisions.push_bind(agent).push(" AND (created_at > to_timestamp(").push_bind(millis(since));
+            decisions.push(" / 1000::float8) OR state IN ('pending', 'active', 'held') AND expires_at > to_timestamp(");
+            decisions
+                .push_bind(millis(since))
+                .push(" / 1000::float8)) ORDER BY created_at DESC LIMIT ")
+                .push_bind(MOST);
+            let decisions = decisions.build().persistent(false).fetch_all(&mut *connection).await?;
             let corrections = query(CORRECTIONS).bind(agent).bind(MOST).fetch_all(connection).await?;
             Ok(Rows {
                 decisions: decisions.iter().filter_map(|row| understood(decision(row))).collect(),
@@ -52,31 +53,7 @@ fn understood<T>(row: Result<T, sqlx::Error>) -> Option<T> {
 }
 
 fn decision(row: &PgRow) -> Result<Decision, sqlx::Error> {
-    let category = match row.try_get::<Option<String>, _>("category")? {
-        None => None,
-        Some(name) => Some(known(&name, Category::parse)?),
-    };
-    let ground = Ground {
-        finding_id: row.try_get("finding_id")?,
-        category,
-        score: u8::try_from(row.try_get::<i16, _>("score")?).unwrap_or(u8::MAX),
-        reason: row.try_get("reason")?,
-        via_proxy: row.try_get("via_proxy")?,
-        was_served: row.try_get("was_served")?,
-    };
-    Ok(Decision {
-        id: row.try_get("id")?,
-        target: known(row.try_get("target")?, |text| text.parse().ok())?,
-        proposer: known(row.try_get("proposer")?, Proposer::parse)?,
-        ground,
-        created_at: Timestamp(row.try_get("created")?),
-        expires_at: Timestamp(row.try_get("expires")?),
-        simulated: row.try_get("simulated")?,
-        state: known(row.try_get("state")?, DecisionState::parse)?,
-        note: row.try_get("note")?,
-        offences: u32::try_from(row.try_get::<i32, _>("offences")?).unwrap_or(0),
-        origin: row.try_get("origin")?,
-    })
+    raw_decision(row)?.1.understood().map_err(|what| sqlx::Error::Decode(what.into()))
 }
 
 fn correction(row: &PgRow) -> Result<Correction, sqlx::Error> {

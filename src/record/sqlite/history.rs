@@ -6,9 +6,10 @@ use sqlx::{QueryBuilder, Row};
 
 use super::insert::network_text;
 use super::ledger::spent;
+use super::outbox::{decision_change, session};
 use super::read::{DECISION, finding_row, network, number, raw_decision};
 use super::{Spent, Sqlite};
-use crate::event::{DecisionState, Timestamp};
+use crate::event::Timestamp;
 use crate::record::history::{
     Answer, ClientRow, Effect, FindingFilter, History, Past, PastFilter, PastFinding, Period, Point, Step, Top, ranked,
 };
@@ -53,14 +54,7 @@ impl History for Sqlite {
             let rows = self
                 .read(query, |row| Ok((row.try_get::<Option<String>, _>(0)?, counts(&row, 1)?, counts(&row, 4)?)))
                 .await?;
-            let (mut largest, mut total) = (vec![], <(Counts, Counts)>::default());
-            for (key, counts, previous) in rows {
-                match key {
-                    Some(key) => largest.push(Top { key, counts, previous }),
-                    None => total = (counts, previous),
-                }
-            }
-            Ok(ranked(largest, total))
+            Ok(ranked(rows))
         })
     }
 
@@ -128,19 +122,6 @@ impl History for Sqlite {
         Box::pin(async move {
             let mut query = Builder::new("SELECT * FROM analysis_sessions ORDER BY at DESC, id LIMIT ");
             query.push_bind(limit);
-            let session = |row: SqliteRow| {
-                Ok(AnalysisSession {
-                    id: row.try_get("id")?,
-                    at: Timestamp(row.try_get("at")?),
-                    source: row.try_get("source")?,
-                    log_count: number(&row, "log_count")?,
-                    threat_count: number(&row, "threat_count")?,
-                    overall_score: row.try_get("overall_score")?,
-                    health_status: row.try_get("health_status")?,
-                    compression_ratio: row.try_get("compression_ratio")?,
-                    tokens_saved: number(&row, "tokens_saved")?,
-                })
-            };
             self.read(query, session).await
         })
     }
@@ -177,18 +158,7 @@ impl Sqlite {
              WHERE decision_id IN (SELECT value FROM json_each(",
         );
         query.push_bind(serde_json::json!(ids).to_string()).push(")) ORDER BY seq");
-        let change = |row: SqliteRow| {
-            let state: String = row.try_get(2)?;
-            let unknown = || sqlx::Error::Decode(format!("{state:?} is no state of a decision").into());
-            Ok(DecisionChange {
-                seq: row.try_get(0)?,
-                decision_id: row.try_get(1)?,
-                state: DecisionState::parse(&state).ok_or_else(unknown)?,
-                at: Timestamp(row.try_get(3)?),
-                note: row.try_get(4)?,
-            })
-        };
-        self.read(query, change).await
+        self.read(query, decision_change).await
     }
 
     async fn spent_in(&self, period: Period) -> Result<Vec<Spent>, StoreError> {
@@ -434,7 +404,8 @@ mod tests {
             &plan(&store, |query| findings(query, &filter, Some(&many))).await,
             &["findings_by_time (time>? AND time<?)"],
         );
-        let past = PastFilter { period: week, state: Some(DecisionState::Expired), ..PastFilter::default() };
+        let past =
+            PastFilter { period: week, state: Some(crate::event::DecisionState::Expired), ..PastFilter::default() };
         no_scan(&plan(&store, |query| decisions(query, &past, None)).await, &["decisions_by_time (created_at>?"]);
         no_scan(
             &plan(&store, |query| decisions(query, &past, Some(&client))).await,

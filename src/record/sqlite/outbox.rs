@@ -326,7 +326,7 @@ pub(super) fn decision_change(row: SqliteRow) -> Result<DecisionChange, sqlx::Er
     })
 }
 
-fn session(row: SqliteRow) -> Result<AnalysisSession, sqlx::Error> {
+pub(super) fn session(row: SqliteRow) -> Result<AnalysisSession, sqlx::Error> {
     Ok(AnalysisSession {
         id: row.try_get("id")?,
         at: Timestamp(row.try_get("at")?),
