@@ -13,14 +13,22 @@ pub mod plugin;
 pub mod decide;
 // Events → findings: rules, windows, client scores.
 pub mod detect;
+// A question in words → a plan of what to look up.
+pub mod ask;
+// Many lines → few tokens, no evidence lost.
+pub mod compress;
 // What agents tell each other of their bans.
 pub mod fleet;
+// The lines of an input → threats, risk, who did what.
+pub mod investigate;
 // What is remembered of a client for an hour.
 pub mod memory;
 // A line → an event that borrows from it.
 pub mod parse;
 // What is remembered for good: SQLite.
 pub mod record;
+// An analysis → documents.
+pub mod report;
 // Permits → the firewall.
 pub mod respond;
 // The HTTP API under `/api/v1`.

@@ -1,6 +1,7 @@
 //! The types that pass between rooms: plain data, no I/O, no clock in any computation.
 
 mod advice;
+pub mod analysis;
 mod category;
 mod client;
 mod decision;
@@ -9,6 +10,7 @@ mod http;
 mod kind;
 mod model_call;
 mod secret;
+mod severity;
 mod source;
 mod status;
 mod time;
@@ -21,6 +23,7 @@ pub use http::Http;
 pub use kind::{Auth, AuthOutcome, Connection, Event, Kind, Message};
 pub use model_call::ModelCall;
 pub use secret::Secret;
+pub use severity::Severity;
 pub use source::{FileMark, SourceStatus};
 pub use status::Status;
 pub use time::Timestamp;

@@ -1,6 +1,6 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A moment in UTC, in milliseconds since 1970. Prints as RFC 3339.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -83,6 +83,14 @@ impl Serialize for Timestamp {
     }
 }
 
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        let moment: jiff::Timestamp = text.parse().map_err(de::Error::custom)?;
+        Ok(Timestamp(moment.as_millisecond()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +101,8 @@ mod tests {
         assert_eq!(Timestamp(1_767_571_200_123).to_string(), "2026-01-05T00:00:00.123Z");
         assert_eq!(Timestamp(-1).to_string(), "1969-12-31T23:59:59.999Z");
         assert_eq!(Timestamp(1_767_571_200_123).clf(), "05/Jan/2026:00:00:00 +0000");
+        let written = serde_json::to_string(&Timestamp(1_767_571_200_123)).unwrap();
+        assert_eq!(serde_json::from_str::<Timestamp>(&written).unwrap(), Timestamp(1_767_571_200_123));
         for days in (-800_000..800_000).step_by(37) {
             let (y, m, d) = Timestamp::civil_from_days(days);
             assert_eq!(Timestamp::days_from_civil(y, m, d), days);
