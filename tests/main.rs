@@ -9,6 +9,7 @@ mod compose;
 mod crowdsec;
 mod daemon;
 mod docker;
+mod docs;
 mod fleet;
 mod import;
 mod memory;
