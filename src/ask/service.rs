@@ -39,8 +39,8 @@ const SIGNS: &[(Service, &[&str])] = &[
     ),
 ];
 
-/// What stands before a user's name in messages of logins, longest first.
-const BEFORE_USER: &[&str] = &["invalid user ", "illegal user ", "authenticating user ", "set_id=", "user=", "user "];
+/// What stands before a user's name in messages of logins, the surest first.
+const BEFORE_USER: &[&str] = &["invalid user ", "illegal user ", "authenticating user ", "set_id=", " user=", "user "];
 
 impl Service {
     pub const ALL: [Service; 5] = [Service::Web, Service::Ssh, Service::Mail, Service::Ftp, Service::Firewall];

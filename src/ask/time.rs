@@ -210,6 +210,13 @@ impl Reader {
             _ => return None,
         };
         let piece = match kind {
+            // "before 6 am today" is of today.
+            "before" | "until" | "till"
+                if let When::At(at) = end
+                    && clock(rest, None).is_some() =>
+            {
+                Piece::Span(at.date().to_datetime(MIDNIGHT), at)
+            }
             "since" => Piece::From(start),
             "after" => Piece::From(end),
             "before" => Piece::To(start),

@@ -102,7 +102,7 @@ const PHRASES: &[(&str, Meaning)] = {
              only, lately, recently, recent, server, site, host, system, machine, code, anybody, anyone, somebody, \
              someone, using, target, targeting, targeted, log, include, including, decide, decided, used, common, \
              often, frequent, frequently, develop, response, so far, time, occur, occurred, named, called, \
-             break down, broken down",
+             break down, broken down, gate, by the gate",
             M::Filler,
         ),
         (
@@ -271,12 +271,12 @@ const PHRASES: &[(&str, Meaning)] = {
         ("containing, contain, contains, matching, with the text, with text", M::Containing),
         ("answered, answered with, returned, got a, responded with, answer", M::Answered),
         ("request", M::Request),
-        ("ever, all time, of all time, all times, since the beginning", M::Ever),
+        ("ever, all time, of all time, since the beginning", M::Ever),
     ]
 };
 
 /// Words that stand in no phrase of their own but follow others.
-const LOOSE: &str = "worse higher greater up below least than often ago times when least recently";
+const LOOSE: &str = "worse higher greater up below least than often ago when least recently";
 
 /// Questions that are understood, to be offered where one is not.
 pub const EXAMPLES: &[&str] = &[

@@ -3,6 +3,7 @@
 //! decisions to bouncers.
 
 mod api;
+mod ask;
 mod config;
 pub mod crowdsec;
 mod history;
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::event::{Decision, VerdictClass};
 use crate::record::{Sqlite, StoreError};
 
+pub use ask::{Answer, Answered, ClientStory, Clients, Counted, answer, told};
 pub use api::{MAX_IMPORT, decision, service};
 pub use config::{CrowdsecApiConfig, HttpConfig};
 pub use history::{HistoryQuery, StatsQuery, history, stats};
