@@ -462,13 +462,10 @@ impl Row {
     }
 
     fn has(&self, condition: &Condition) -> bool {
-        let has = |field: Field, names: &mut dyn Iterator<Item = &str>| {
-            let values = self.values(field);
-            names.any(|name| values.iter().any(|value| value == name))
-        };
-        let text = |names: &'_ [String], field: Field| has(field, &mut names.iter().map(String::as_str));
+        let has = |field: Field, names: Vec<&str>| self.values(field).iter().any(|value| names.contains(&&**value));
+        let text = |names: &[String], field: Field| has(field, names.iter().map(|one| &**one).collect());
         match condition {
-            Condition::Category(names) => has(Field::Category, &mut names.iter().map(|one| one.as_str())),
+            Condition::Category(names) => has(Field::Category, names.iter().map(|one| one.as_str()).collect()),
             Condition::Client(networks) => {
                 self.network().is_some_and(|own| networks.iter().any(|network| network.contains(&own)))
             }
@@ -478,7 +475,7 @@ impl Row {
             }
             Condition::Rule(names) => text(names, Field::Rule),
             Condition::User(names) => text(names, Field::User),
-            Condition::Action(names) => has(Field::Action, &mut names.iter().map(|one| one.as_str())),
+            Condition::Action(names) => has(Field::Action, names.iter().map(|one| one.as_str()).collect()),
             Condition::Score(from, to) => (*from..=*to).contains(&self.score()),
             Condition::Status(names) => self.status().is_some_and(|own| names.iter().any(|one| one.contains(own))),
             Condition::Method(names) => text(names, Field::Method),
@@ -486,9 +483,9 @@ impl Row {
             Condition::Contains(names) => {
                 matches!(self, Row::Finding(past) if holds(&past.finding.uri, names))
             }
-            Condition::DecidedBy(names) => has(Field::DecidedBy, &mut names.iter().map(|one| one.as_str())),
-            Condition::State(names) => has(Field::State, &mut names.iter().map(|one| one.as_str())),
-            Condition::Proposer(names) => has(Field::Proposer, &mut names.iter().map(|one| one.as_str())),
+            Condition::DecidedBy(names) => has(Field::DecidedBy, names.iter().map(|one| one.as_str()).collect()),
+            Condition::State(names) => has(Field::State, names.iter().map(|one| one.as_str()).collect()),
+            Condition::Proposer(names) => has(Field::Proposer, names.iter().map(|one| one.as_str()).collect()),
             Condition::Simulated(wanted) => matches!(self, Row::Decision(past) if past.decision.simulated == *wanted),
         }
     }
