@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 
 use jiff::tz::TimeZone;
 use palisade::ask::{Condition, Moment, Plan, Show, Subject, understand};
@@ -75,7 +77,10 @@ fn what_was_not_understood_is_named() {
     assert_eq!(unknown("ssh attacks \u{1b}[2J"), ["\\u{1b}[2J"]);
     assert_eq!(unknown("attacks not yesterday"), ["not"]);
     let corrected = understand("attcks yesteday", &moment()).unwrap().corrected;
-    assert_eq!(corrected, [("attcks".to_owned(), "attack".to_owned()), ("yesteday".to_owned(), "yesterday".to_owned())]);
+    assert_eq!(
+        corrected,
+        [("attcks".to_owned(), "attack".to_owned()), ("yesteday".to_owned(), "yesterday".to_owned())]
+    );
     assert!(understand(&"attacks ".repeat(1000), &moment()).unwrap_err().why.contains("at most"));
 }
 
@@ -113,7 +118,8 @@ fn past(count: i64) -> (Vec<True>, Vec<Decision>) {
         let mut agent = ["curl/8", "sqlmap/1.9", hostile][pick(3)].to_owned();
         let uri = match pick(6) {
             0 | 1 => {
-                (service, user, rule, method) = ("ssh", ["root", "admin", "smtp", "NOQUEUE"][pick(4)], "login-failures", "");
+                (service, user, rule, method) =
+                    ("ssh", ["root", "admin", "smtp", "NOQUEUE"][pick(4)], "login-failures", "");
                 category = Category::Bruteforce;
                 format!("Failed password for invalid user {user} from {client} port 40022 ssh2")
             }
@@ -250,8 +256,7 @@ fn holds(facts: &Facts, condition: &Condition) -> bool {
     let values = condition.values();
     match condition {
         Condition::Client(networks) => {
-            let own: ipnet::IpNet =
-                own.parse().unwrap_or_else(|_| own.parse::<std::net::IpAddr>().unwrap().into());
+            let own: ipnet::IpNet = own.parse().unwrap_or_else(|_| own.parse::<std::net::IpAddr>().unwrap().into());
             networks.iter().any(|network| network.contains(&own))
         }
         Condition::Path(_) => !own.is_empty() && values.iter().any(|value| own.starts_with(value.as_str())),
@@ -260,7 +265,9 @@ fn holds(facts: &Facts, condition: &Condition) -> bool {
             Some(class) => own.starts_with(class),
             None => own == value,
         }),
-        Condition::UserAgent(texts) | Condition::Contains(texts) => texts.iter().any(|text| own.contains(text.as_str())),
+        Condition::UserAgent(texts) | Condition::Contains(texts) => {
+            texts.iter().any(|text| own.contains(text.as_str()))
+        }
         _ => values.contains(own),
     }
 }
@@ -434,14 +441,21 @@ async fn the_plan_is_shown_before_the_answer_at_the_terminal_and_over_http() {
     assert!(plan.contains("Findings; about ssh; not about user root; from ") && plan.lines().count() == 2, "{plan}");
 
     let told = home.json(&["ask", "top 3 clients in the last 2 hours"]);
-    assert_eq!((&told["by"], &told["plan"]["show"], &told["plan"]["limit"]), (&json!("grammar"), &json!("top"), &json!(3)));
+    assert_eq!(
+        (&told["by"], &told["plan"]["show"], &told["plan"]["limit"]),
+        (&json!("grammar"), &json!("top"), &json!(3))
+    );
     let keys = told["answer"]["top"]["keys"].as_array().unwrap();
     let sum: u64 = keys.iter().map(|one| one["count"].as_u64().unwrap()).sum();
     assert_eq!((keys.len(), sum + told["answer"]["top"]["others"].as_u64().unwrap()), (3, 40));
 
     let refused = home.palisade(&["ask", "attacks by thomas"]);
     assert_eq!((refused.code, &*refused.stdout), (1, ""));
-    assert!(refused.stderr.contains("not understood: \"thomas\"") && refused.stderr.contains("palisade ask \""), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("not understood: \"thomas\"") && refused.stderr.contains("palisade ask \""),
+        "{}",
+        refused.stderr
+    );
     let refused: Value =
         serde_json::from_str(&home.palisade(&["ask", "delete everything", "--output", "json"]).stdout).unwrap();
     assert_eq!(refused["refused"]["unknown"], json!(["delete"]));
@@ -449,8 +463,11 @@ async fn the_plan_is_shown_before_the_answer_at_the_terminal_and_over_http() {
     let daemon = home.start();
     let over_http = home.get("/api/v1/ask?q=how+many+attacks+in+the+last+2+hours&zone=Europe/Berlin").unwrap();
     assert_eq!((&over_http["answer"]["count"], &over_http["plan"]["show"]), (&json!(40), &json!("count")));
-    let problem = home.get("/api/v1/ask?q=drop+table").unwrap();
-    assert!(problem["detail"].as_str().unwrap().contains("not understood"), "{problem}");
+    let mut stream = UnixStream::connect(home.path("palisade.sock")).unwrap();
+    write!(stream, "GET /api/v1/ask?q=drop+table HTTP/1.1\r\nHost: palisade\r\nConnection: close\r\n\r\n").unwrap();
+    let mut refusal = String::new();
+    stream.read_to_string(&mut refusal).unwrap();
+    assert!(refusal.starts_with("HTTP/1.1 400") && refusal.contains("not understood"), "{refusal}");
     assert_eq!(daemon.stop(), 0);
 }
 
@@ -458,12 +475,19 @@ async fn the_plan_is_shown_before_the_answer_at_the_terminal_and_over_http() {
 async fn a_model_fills_the_plan_and_sees_the_question_alone() {
     let home = home().await;
     let model = Standin::start();
-    home.configure(&format!("[[tier]]\nname = \"small\"\nprovider = \"ollama\"\nurl = \"{}\"\nmodel = \"m\"\n", model.url()));
+    home.configure(&format!(
+        "[[tier]]\nname = \"small\"\nprovider = \"ollama\"\nurl = \"{}\"\nmodel = \"m\"\n",
+        model.url()
+    ));
     let plan = r#"{"show":"count","of":"findings","from":"2020-01-01T00:00:00Z","to":"2100-01-01T00:00:00Z"}"#;
     model.then(ollama::chat(plan));
     let ran = home.palisade(&["ask", "wie viele Angriffe gab es"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    assert!(ran.stdout.contains("the model of tier small made this plan") && ran.stdout.ends_with("\n40\n"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("the model of tier small made this plan") && ran.stdout.ends_with("\n40\n"),
+        "{}",
+        ran.stdout
+    );
     let asked = model.requests();
     assert_eq!(asked.len(), 1);
     let body = String::from_utf8_lossy(&asked[0].body).into_owned();

@@ -106,6 +106,8 @@ struct Reading<'a> {
     now: Option<&'a str>,
     active: Option<&'a str>,
     about: bool,
+    /// It can be told of one client alone.
+    when: Option<&'a str>,
     count: bool,
     /// What is counted may still follow.
     counting: bool,
@@ -167,7 +169,7 @@ impl<'a> Reading<'a> {
             Kind::Path => self.add(Condition::Path(vec![token.raw.clone()])),
             Kind::Quoted => self.add(Condition::Contains(vec![token.raw.clone()])),
             Kind::Break => {}
-            Kind::Number(number) => return self.number(at, *number),
+            Kind::Number(_) => return self.number(at),
             Kind::Unknown => return self.unknown(at),
             Kind::Known(_) => {
                 if let Some(used) = self.method(at) {
@@ -175,6 +177,7 @@ impl<'a> Reading<'a> {
                 }
                 return match self.phrase(at) {
                     Some((meaning, used)) => self.mean(at, meaning, used),
+                    None if self.number_at(at).is_some() => self.number(at),
                     None => {
                         self.unknown.push(&token.raw);
                         1
@@ -201,6 +204,10 @@ impl<'a> Reading<'a> {
             }
             Meaning::Filler | Meaning::Different => self.counting = counting,
             Meaning::Finding | Meaning::Request => self.noun(|reading| reading.finding = true),
+            // "did we block"
+            Meaning::Block if at > 0 && ["we", "you", "it", "they"].contains(&&*self.words[at - 1]) => {
+                self.blocked = Some(self.is_denied("action"));
+            }
             Meaning::Block => self.noun(|reading| reading.block = true),
             Meaning::Decision => self.noun(|reading| reading.decision = true),
             Meaning::Blocked => {
@@ -217,6 +224,7 @@ impl<'a> Reading<'a> {
                 }
             }
             Meaning::About => self.about = true,
+            Meaning::When => (self.about, self.when) = (true, Some(self.tokens[at].raw.as_str())),
             Meaning::Count => (self.count, self.counting) = (true, true),
             Meaning::Most => {
                 self.most = true;
@@ -324,11 +332,10 @@ impl<'a> Reading<'a> {
     }
 
     fn number_at(&self, at: usize) -> Option<u64> {
-        match (&self.tokens.get(at)?.kind, self.words[at].as_str()) {
-            (Kind::Number(number), _) => Some(*number),
-            (_, "ten") => Some(10),
-            (_, "five") => Some(5),
-            (_, "three") => Some(3),
+        match &self.tokens.get(at)?.kind {
+            Kind::Number(number) => Some(*number),
+            // "one" is a pronoun more often.
+            Kind::Known(word) if word != "one" => time::number(word).and_then(|number| u64::try_from(number).ok()),
             _ => None,
         }
     }
@@ -344,7 +351,8 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn number(&mut self, at: usize, number: u64) -> usize {
+    fn number(&mut self, at: usize) -> usize {
+        let number = self.number_at(at).unwrap_or_default();
         if self.words.get(at + 1).is_some_and(|word| word == "or")
             && self.words.get(at + 2).is_some_and(|word| word == "more")
         {
@@ -378,7 +386,8 @@ impl<'a> Reading<'a> {
         let status = self.words[at].strip_suffix('s').unwrap_or(&self.words[at]);
         if let Some(statuses) = Statuses::parse(status) {
             self.add(Condition::Status(vec![statuses]));
-        } else if raw.contains('-') && self.phrase(at + 1).is_some_and(|(next, _)| next == Meaning::Field(Field::Rule)) {
+        } else if raw.contains('-') && self.phrase(at + 1).is_some_and(|(next, _)| next == Meaning::Field(Field::Rule))
+        {
             self.add(Condition::Rule(vec![raw.clone()]));
             return 2;
         } else {
@@ -405,7 +414,9 @@ impl<'a> Reading<'a> {
         let skip = usize::from(self.words.get(next).is_some_and(|word| ["id", "=", "is"].contains(&word.as_str())));
         let from = next + skip;
         let used = match field {
-            Field::Rule => self.texts(from, |token| token.raw.contains('-') || token.kind == Kind::Unknown, Condition::Rule),
+            Field::Rule => {
+                self.texts(from, |token| token.raw.contains('-') || token.kind == Kind::Unknown, Condition::Rule)
+            }
             Field::User => self.texts(
                 from,
                 |token| token.kind == Kind::Unknown || ["root", "admin"].contains(&&*token.raw),
@@ -469,7 +480,9 @@ impl<'a> Reading<'a> {
     /// Statuses that follow within two fillers.
     fn statuses(&mut self, from: usize) -> usize {
         let status = |reading: &Self, at: usize| match &reading.tokens.get(at)?.kind {
-            Kind::Number(_) | Kind::Unknown => Statuses::parse(reading.words[at].strip_suffix('s').unwrap_or(&reading.words[at])),
+            Kind::Number(_) | Kind::Unknown => {
+                Statuses::parse(reading.words[at].strip_suffix('s').unwrap_or(&reading.words[at]))
+            }
             _ => None,
         };
         let is_filler = |at: &usize| {
@@ -581,6 +594,9 @@ impl Reading<'_> {
             (self.trend || self.busiest).then_some(if hours <= MAX_HOURS { Step::Hour } else { Step::Day })
         });
         let show = self.show(subject, step.is_some());
+        if let Some(when) = self.when.filter(|_| show != Show::Client) {
+            return Err(format!("not understood: {when:?} of more than one client"));
+        }
         let mut plan = Plan {
             show,
             of: subject,
@@ -699,13 +715,12 @@ impl Reading<'_> {
     }
 
     fn group(&self) -> Option<Field> {
-        self.by.or(self.person.then_some(Field::Client)).or(self.more_than.map(|_| Field::Client))
+        self.by.or(self.person.then_some(Field::Client))
     }
 
     fn show(&self, subject: Subject, has_step: bool) -> Show {
         let one_client = |networks: &Vec<IpNet>| networks.len() == 1;
-        let is_one_client =
-            matches!(&*self.conditions, [(Condition::Client(networks), false)] if one_client(networks));
+        let is_one_client = matches!(&*self.conditions, [(Condition::Client(networks), false)] if one_client(networks));
         let is_about = self.about || (self.person && self.present && !self.finding);
         let is_plain = !self.count && !self.most && self.by.is_none() && !has_step;
         if is_about && is_one_client && is_plain && subject == Subject::Findings {

@@ -40,8 +40,7 @@ pub fn schema() -> Value {
     use DecisionState::*;
     let states = [Pending, Active, Held, Expired, Lifted, Refused];
     let deciders = [DecidedBy::Rules, DecidedBy::Cache, DecidedBy::Tier1, DecidedBy::Tier2, DecidedBy::Operator];
-    let proposers =
-        [Proposer::Rules, Proposer::Operator, Proposer::Imported, Proposer::Restored, Proposer::Fleet];
+    let proposers = [Proposer::Rules, Proposer::Operator, Proposer::Imported, Proposer::Restored, Proposer::Fleet];
     let score = json!({ "type": "integer", "minimum": 1, "maximum": 10 });
     let conditions = json!({ "type": "array", "items": { "anyOf": [
         one_of("category", named(names(Category::ALL, Category::as_str))),
@@ -91,7 +90,8 @@ pub fn plan(answer: &str, moment: &Moment) -> Result<Plan, String> {
         (Some(start), Some(end)) if start < end => &answer[start..=end],
         _ => return Err("the model's answer holds no plan".into()),
     };
-    let mut plan: Plan = serde_json::from_str(text).map_err(|error| format!("the model's answer is no plan: {error}"))?;
+    let mut plan: Plan =
+        serde_json::from_str(text).map_err(|error| format!("the model's answer is no plan: {error}"))?;
     plan.sort();
     plan.check(moment).map_err(|why| format!("the model's plan makes no sense: {why}"))?;
     Ok(plan)
@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn what_is_outside_the_schema_is_no_plan() {
-        let good = r#"{"show":"list","of":"findings","from":"2026-05-13T00:00:00Z","to":"2026-05-14T00:00:00Z","limit":5"#;
+        let good =
+            r#"{"show":"list","of":"findings","from":"2026-05-13T00:00:00Z","to":"2026-05-14T00:00:00Z","limit":5"#;
         assert!(plan(&format!("{good}}}"), &moment()).is_ok());
         for (more, why) in [
             (r#","sql":"DROP TABLE findings""#, "unknown field"),
@@ -137,7 +138,9 @@ mod tests {
             let told = plan(&format!("{good}{more}}}"), &moment()).unwrap_err();
             assert!(told.contains(why), "{more}: {told}");
         }
-        for text in ["", "no", "{}", "[1]", &good.replace("list", "write"), &good.replace("\"limit\":5", "\"limit\":0}")] {
+        for text in
+            ["", "no", "{}", "[1]", &good.replace("list", "write"), &good.replace("\"limit\":5", "\"limit\":0}")]
+        {
             assert!(plan(text, &moment()).is_err(), "{text}");
         }
     }

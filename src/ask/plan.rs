@@ -415,9 +415,7 @@ impl Plan {
             Show::List => self.by.is_none() && self.step.is_none() && self.order != Order::Most,
             Show::Count => self.step.is_none() && self.order == Order::Usual && self.limit.is_none(),
             Show::Top => self.by.is_some() && self.step.is_none() && self.order == Order::Usual,
-            Show::Trend => {
-                self.by.is_none() && self.step.is_some() && matches!(self.order, Order::Usual | Order::Most)
-            }
+            Show::Trend => self.by.is_none() && self.step.is_some() && matches!(self.order, Order::Usual | Order::Most),
             Show::Client => self.by.is_none() && self.step.is_none() && *of == Subject::Findings,
         };
         if !fits || (self.more_than.is_some() && *show != Show::Top) {

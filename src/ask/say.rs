@@ -49,7 +49,8 @@ impl Plan {
             from => format!("--since {from} --until {}", self.to),
         };
         let has_conditions = !self.only.is_empty() || !self.not.is_empty();
-        if matches!(self.show, Show::Top | Show::Trend | Show::Count) && self.of == Subject::Findings && !has_conditions {
+        if matches!(self.show, Show::Top | Show::Trend | Show::Count) && self.of == Subject::Findings && !has_conditions
+        {
             let by = self.step.map(|step| format!(" --by {}", step.as_str())).unwrap_or_default();
             let top = self.limit.filter(|_| self.show == Show::Top).map(|limit| format!(" --top {limit}"));
             let remark = "which counts in whole hours or days of UTC";

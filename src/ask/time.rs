@@ -156,16 +156,19 @@ struct Reader {
 
 impl Reader {
     fn piece(&self, words: &[&str]) -> Option<(Piece, usize)> {
-        self.range(words).or_else(|| self.bound(words)).or_else(|| self.rolling(words)).or_else(|| self.ago(words)).or_else(
-            || {
+        self.range(words)
+            .or_else(|| self.bound(words))
+            .or_else(|| self.rolling(words))
+            .or_else(|| self.ago(words))
+            .or_else(|| {
                 let (point, used) = self.point(words)?;
                 Some((point.day.map_or(Piece::Span(point.from, point.to), Piece::Day), used))
-            },
-        ).or_else(|| {
-            // An hour: "at 3 am".
-            let (time, used) = clock(words, None)?;
-            Some((Piece::Clock(time, time.wrapping_add(1.hour())), used))
-        })
+            })
+            .or_else(|| {
+                // An hour: "at 3 am".
+                let (time, used) = clock(words, None)?;
+                Some((Piece::Clock(time, time.wrapping_add(1.hour())), used))
+            })
     }
 
     /// "between 2 and 4 am", "from monday to wednesday".
@@ -315,6 +318,11 @@ impl Reader {
             }
             ["this" | "current", "year", ..] => span(year(today.year())?, 2),
             ["last" | "previous", "year", ..] => span(year(today.year() - 1)?, 2),
+            // Alone it is a verb.
+            ["in", "may", rest @ ..] if !rest.first().is_some_and(|word| word.parse::<u8>().is_ok()) => {
+                let may = Date::new(today.year() - i16::from(today.month() < 5), 5, 1).ok()?;
+                span(month(may)?, 2)
+            }
             ["midnight", ..] => span((today.to_datetime(MIDNIGHT), today.to_datetime(MIDNIGHT)), 1),
             [name, rest @ ..] if position(MONTHS, name).is_some() => {
                 // "may" alone is a verb more often than a month; a day before or behind it makes a date of it.
@@ -354,7 +362,9 @@ impl Reader {
             ["the", "day", "before", "yesterday", ..] => Some((back(2)?, 4)),
             ["today" | "tonight", ..] => Some((today, 1)),
             ["yesterday", ..] => Some((back(1)?, 1)),
-            ["last" | "past" | "previous", name, ..] if of_week(name, true).is_some() => Some((of_week(name, true)?, 2)),
+            ["last" | "past" | "previous", name, ..] if of_week(name, true).is_some() => {
+                Some((of_week(name, true)?, 2))
+            }
             ["this", name, ..] if of_week(name, false).is_some() => Some((of_week(name, false)?, 2)),
             [name, ..] if of_week(name, false).is_some() => Some((of_week(name, false)?, 1)),
             [word, ..] if word.len() == "2026-05-10".len() && word.parse::<Date>().is_ok() => {
@@ -430,7 +440,8 @@ fn clock(words: &[&str], half: Option<&str>) -> Option<(Time, usize)> {
     Some((Time::new(i8::try_from(hour).ok()?, i8::try_from(minute).ok()?, 0, 0).ok()?, used))
 }
 
-fn number(word: &str) -> Option<i64> {
+/// A number in digits or in a word.
+pub fn number(word: &str) -> Option<i64> {
     match word.parse() {
         Ok(number) => Some(number),
         Err(_) => position(NUMBERS, word).map(i64::from),

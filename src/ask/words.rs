@@ -27,6 +27,8 @@ pub enum Meaning {
     Person,
     /// What somebody is, or does.
     About,
+    /// When somebody did it.
+    When,
     Count,
     Different,
     /// More than others.
@@ -98,7 +100,7 @@ const PHRASES: &[(&str, Meaning)] = {
              their, there, here, of, on, in, at, from, to, for, with, via, over, through, against, into, as, across, \
              during, within, among, out, up, show, list, give, display, print, tell, get, got, find, see, look, need, \
              want, would, like, could, can, please, pls, let, know, what, which, whose, how, was, were, been, be, \
-             being, has, have, had, did, does, doing, came, come, coming, make, go, one, other, then, also, just, \
+             being, has, have, had, did, does, doing, came, come, coming, make, made, go, one, other, then, also, just, \
              only, lately, recently, recent, server, site, host, system, machine, code, anybody, anyone, somebody, \
              someone, using, target, targeting, targeted, log, include, including, decide, decided, used, common, \
              often, frequent, frequently, develop, response, so far, time, occur, occurred, named, called, \
@@ -109,7 +111,7 @@ const PHRASES: &[(&str, Meaning)] = {
             "attack, attacked, attacking, finding, threat, incident, event, alert, hit, attempt, attempted, try, \
              tried, trying, detected, detection, found, flagged, happened, happen, going on, suspicious, malicious, \
              activity, intrusion, everything, anything, something, requested, request made, probed, probe, fired, \
-             matched, triggered, caught, traffic, noticed, seen, exploit attempt",
+             matched, triggered, caught, traffic, noticed, seen, read, exploit attempt",
             M::Finding,
         ),
         ("ban, block, blocking, banning, blockade", M::Block),
@@ -119,10 +121,11 @@ const PHRASES: &[(&str, Meaning)] = {
         ("now, right now, currently, at the moment, at present, at this moment", M::Now),
         (
             "who, client, ip, ip address, address, source, source ip, attacker, offender, visitor, bot, intruder, \
-             hacker, remote host, those who, people who",
+             hacker, hosts",
             M::Person,
         ),
         ("do, about, know about, summary, profile, overview, been doing, been up to, history", M::About),
+        ("when", M::When),
         ("how many, how often, how much, number of, number, count, total, in total, amount of", M::Count),
         ("different, distinct, unique, separate", M::Different),
         (
@@ -134,10 +137,7 @@ const PHRASES: &[(&str, Meaning)] = {
         ("latest, newest, most recent, last", M::Newest),
         ("first, oldest, earliest", M::Oldest),
         ("worst, most severe, most serious, most dangerous, highest score, by score", M::Worst),
-        (
-            "per, each, every, for each, for every, by, by each, grouped by, group by, broken down by, split by",
-            M::Per,
-        ),
+        ("per, each, every, for each, for every, by, by each, grouped by, group by, broken down by, split by", M::Per),
         ("category, kind, type, sort, class, attack type, kind of attack, type of attack", M::Field(Field::Category)),
         ("network, subnet, range", M::Field(Field::Network)),
         ("service", M::Field(Field::Service)),
@@ -159,10 +159,7 @@ const PHRASES: &[(&str, Meaning)] = {
         ("trend, over time, timeline, time line, development", M::Trend),
         ("sql injection, sqli, sql, sql injected", M::Category(&[C::Sqli])),
         ("xss, cross site scripting, script injection, cross site script", M::Category(&[C::Xss])),
-        (
-            "path traversal, directory traversal, traversal, dot dot slash",
-            M::Category(&[C::PathTraversal]),
-        ),
+        ("path traversal, directory traversal, traversal, dot dot slash", M::Category(&[C::PathTraversal])),
         (
             "sensitive file, secret file, credential file, config file, configuration file, dotfile, env file",
             M::Category(&[C::SensitiveFile]),
@@ -173,10 +170,7 @@ const PHRASES: &[(&str, Meaning)] = {
             "command injection, shell injection, os command injection, command execution",
             M::Category(&[C::CommandInjection]),
         ),
-        (
-            "file inclusion, lfi, rfi, local file inclusion, remote file inclusion",
-            M::Category(&[C::FileInclusion]),
-        ),
+        ("file inclusion, lfi, rfi, local file inclusion, remote file inclusion", M::Category(&[C::FileInclusion])),
         ("code injection, php injection, code execution", M::Category(&[C::CodeInjection])),
         ("rce, remote code execution", M::Category(&[C::CommandInjection, C::CodeInjection])),
         ("template injection, ssti", M::Category(&[C::TemplateInjection])),
@@ -188,10 +182,7 @@ const PHRASES: &[(&str, Meaning)] = {
         ("webshell, web shell, shell upload", M::Category(&[C::Webshell])),
         ("scanner, vulnerability scanner, vulnerability scan", M::Category(&[C::Scanner])),
         ("scan, scanning, scanned", M::Category(&[C::Scanner, C::PortScan])),
-        (
-            "admin probe, admin page, admin panel, admin interface, administration page",
-            M::Category(&[C::AdminProbe]),
-        ),
+        ("admin probe, admin page, admin panel, admin interface, administration page", M::Category(&[C::AdminProbe])),
         ("brute force, bruteforce, brute forcing, brute forced", M::Category(&[C::Bruteforce])),
         ("credential stuffing, password spraying", M::Category(&[C::CredentialStuffing])),
         (
@@ -208,15 +199,9 @@ const PHRASES: &[(&str, Meaning)] = {
         ("graphql abuse, graphql", M::Category(&[C::GraphqlAbuse])),
         ("known exploit, exploit, cve", M::Category(&[C::KnownExploit])),
         ("api abuse", M::Category(&[C::ApiAbuse])),
-        (
-            "exfiltration, data exfiltration, data theft, data leak, stolen data",
-            M::Category(&[C::Exfiltration]),
-        ),
+        ("exfiltration, data exfiltration, data theft, data leak, stolen data", M::Category(&[C::Exfiltration])),
         ("malware, ransomware, virus, trojan, phishing", M::Category(&[C::Malware])),
-        (
-            "c2, command and control, c c, beacon, beaconing, reverse shell, botnet",
-            M::Category(&[C::C2]),
-        ),
+        ("c2, command and control, c c, beacon, beaconing, reverse shell, botnet", M::Category(&[C::C2])),
         (
             "cryptomining, crypto mining, crypto miner, cryptominer, miner, mining, coin mining",
             M::Category(&[C::Cryptomining]),
@@ -224,7 +209,10 @@ const PHRASES: &[(&str, Meaning)] = {
         ("privilege escalation, privesc, escalation", M::Category(&[C::PrivilegeEscalation])),
         ("port scan, port scanning, portscan", M::Category(&[C::PortScan])),
         ("injection, injection attack", M::Category(INJECTIONS)),
-        ("web, web server, webserver, website, web site, http, https, nginx, apache, web service", M::Service(Service::Web)),
+        (
+            "web, web server, webserver, website, web site, http, https, nginx, apache, web service",
+            M::Service(Service::Web),
+        ),
         ("ssh, sshd, secure shell, ssh server, ssh service, openssh", M::Service(Service::Ssh)),
         (
             "mail, email, e mail, smtp, imap, pop3, postfix, dovecot, mail server, mail service",
@@ -265,18 +253,21 @@ const PHRASES: &[(&str, Meaning)] = {
         ("less than, below, under, fewer than, lower than", M::Below),
         ("at least, minimum", M::AtLeast),
         ("at most, maximum", M::AtMost),
-        ("not, except, except for, without, excluding, exclude, other than, apart from, besides, ignoring, never", M::Not),
+        (
+            "not, except, except for, without, excluding, exclude, other than, apart from, besides, ignoring, never",
+            M::Not,
+        ),
         ("and, or, nor, as well as, plus", M::And),
         ("but", M::But),
         ("containing, contain, contains, matching, with the text, with text", M::Containing),
-        ("answered, answered with, returned, got a, responded with, answer", M::Answered),
+        ("answered, answered with, returned, returning, got a, responded with, answer", M::Answered),
         ("request", M::Request),
         ("ever, all time, of all time, since the beginning", M::Ever),
     ]
 };
 
 /// Words that stand in no phrase of their own but follow others.
-const LOOSE: &str = "worse higher greater up below least than often ago when least recently";
+const LOOSE: &str = "worse higher greater up below least than often ago least recently";
 
 /// Questions that are understood, to be offered where one is not.
 pub const EXAMPLES: &[&str] = &[

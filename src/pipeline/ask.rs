@@ -32,14 +32,12 @@ pub async fn plan(config: &Config, question: &str, moment: &Moment) -> anyhow::R
         Ok(understood) => return Ok(Planned { understood, by: None }),
         Err(refusal) => refusal,
     };
-    let may_be_asked = |tier: &&crate::triage::TierConfig| {
-        config.triage.privacy != Privacy::LocalOnly || tier.is_near()
-    };
+    let may_be_asked =
+        |tier: &&crate::triage::TierConfig| config.triage.privacy != Privacy::LocalOnly || tier.is_near();
     let Some(tier) = config.tier.iter().find(may_be_asked) else { return Err(refusal.into()) };
     let of_model = async {
         let provider = provider::build(tier)?;
-        let messages =
-            [Message::System(crate::ask::model::instruction(moment)), Message::User(question.to_owned())];
+        let messages = [Message::System(crate::ask::model::instruction(moment)), Message::User(question.to_owned())];
         let schema = crate::ask::model::schema();
         let chat = Chat {
             messages: &messages,

@@ -13,9 +13,7 @@ use serde_json::{Value, json};
 
 use super::history::past_decision;
 use super::{Backend, Problem};
-use crate::ask::{
-    Condition, Field, Moment, Order, Plan, Refusal, Service, Show, Step, Subject, understand, user_of,
-};
+use crate::ask::{Condition, Field, Moment, Order, Plan, Refusal, Service, Show, Step, Subject, understand, user_of};
 use crate::event::{ClientKey, Timestamp, shown};
 use crate::record::{FindingFilter, History, Past, PastFilter, PastFinding, Period, SEVERITIES};
 
@@ -41,7 +39,10 @@ pub enum Answer {
     /// As `history` gives them.
     Rows(Vec<Value>),
     Count(u64),
-    Top { keys: Vec<Counted>, others: u64 },
+    Top {
+        keys: Vec<Counted>,
+        others: u64,
+    },
     Trend(Vec<Counted>),
     Client(Box<ClientStory>),
 }
@@ -420,7 +421,9 @@ impl Row {
         let one = |text: &str| Vec::from_iter((!text.is_empty()).then(|| text.to_owned()));
         match (field, self) {
             (Field::Client, _) => self.network().map(shown).into_iter().collect(),
-            (Field::Network, _) => self.network().and_then(wider).map(|network| network.to_string()).into_iter().collect(),
+            (Field::Network, _) => {
+                self.network().and_then(wider).map(|network| network.to_string()).into_iter().collect()
+            }
             (Field::Severity, _) => {
                 vec![SEVERITIES[usize::from(self.score().clamp(1, 10) - 1) / 2].to_owned()]
             }

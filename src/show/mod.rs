@@ -22,8 +22,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::event::{Decision, VerdictClass};
 use crate::record::{Sqlite, StoreError};
 
-pub use ask::{Answer, Answered, ClientStory, Clients, Counted, answer, told};
 pub use api::{MAX_IMPORT, decision, service};
+pub use ask::{Answer, Answered, ClientStory, Clients, Counted, answer, told};
 pub use config::{CrowdsecApiConfig, HttpConfig};
 pub use history::{HistoryQuery, StatsQuery, history, stats};
 pub use metrics::router as monitoring;
