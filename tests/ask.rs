@@ -48,7 +48,7 @@ fn the_grammar_understands_what_people_ask_and_refuses_the_rest() {
         if said == *wanted {
             right += 1;
         } else {
-            println!("{question}\n  wanted {wanted}\n  said   {said}");
+            eprintln!("{question}\n  wanted {wanted}\n  said   {said}");
         }
         if let Ok(plan) = plan {
             assert_eq!(plan.check(&moment), Ok(()), "{question}");
@@ -56,7 +56,7 @@ fn the_grammar_understands_what_people_ask_and_refuses_the_rest() {
             assert_eq!(again, plan, "{question}: within the schema");
         }
     }
-    println!("{right} of {} questions are understood rightly", understood.len());
+    eprintln!("{right} of {} questions are understood rightly", understood.len());
     assert!(right * 100 >= understood.len() * ENOUGH_PERCENT, "{right} of {}", understood.len());
     for question in &refused {
         let refusal = understand(question, &moment).map(|understood| understood.plan.compact(&moment.zone));
@@ -82,6 +82,34 @@ fn what_was_not_understood_is_named() {
         [("attcks".to_owned(), "attack".to_owned()), ("yesteday".to_owned(), "yesterday".to_owned())]
     );
     assert!(understand(&"attacks ".repeat(1000), &moment()).unwrap_err().why.contains("at most"));
+}
+
+#[test]
+fn days_are_those_of_the_zone() {
+    let berlin = TimeZone::get("Europe/Berlin").unwrap();
+    let span = |now: &str, question: &str| {
+        let now: jiff::Timestamp = now.parse().unwrap();
+        let moment = Moment { now: Timestamp(now.as_millisecond()), zone: berlin.clone() };
+        let plan = understand(question, &moment).unwrap().plan;
+        (plan.from.to_string(), plan.to.to_string())
+    };
+    let both = |from: &str, to: &str| (format!("{from}:00.000Z"), format!("{to}:00.000Z"));
+    // The clocks went forward in the night to the 29th of March, and back in that to the 25th of October.
+    assert_eq!(span("2026-03-30T08:00:00Z", "attacks yesterday"), both("2026-03-28T23:00", "2026-03-29T22:00"));
+    assert_eq!(span("2026-10-26T08:00:00Z", "attacks yesterday"), both("2026-10-24T22:00", "2026-10-25T23:00"));
+    assert_eq!(
+        span("2026-03-29T08:00:00Z", "attacks in the last 24 hours"),
+        both("2026-03-28T08:00", "2026-03-29T08:00")
+    );
+    // At three in the night it is still the same one.
+    assert_eq!(span("2026-05-14T01:00:00Z", "attacks last night"), both("2026-05-13T18:00", "2026-05-14T04:00"));
+    // Two o'clock was yesterday when it is one.
+    assert_eq!(
+        span("2026-05-13T23:00:00Z", "attacks between 2 and 4 am"),
+        both("2026-05-13T00:00", "2026-05-13T02:00")
+    );
+    assert_eq!(span("2026-05-14T08:00:00Z", "attacks on 20 december"), both("2025-12-19T23:00", "2025-12-20T23:00"));
+    assert_eq!(span("2026-05-14T08:00:00Z", "attacks last thursday"), both("2026-05-06T22:00", "2026-05-07T22:00"));
 }
 
 /// A finding, and what is true of it, whatever its text says.

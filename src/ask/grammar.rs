@@ -202,8 +202,8 @@ impl<'a> Reading<'a> {
             Meaning::Filler if self.words[at] == "over" && self.number_at(next).is_some() => {
                 return used + self.compare(at, next, Meaning::Above);
             }
-            Meaning::Filler | Meaning::Different => self.counting = counting,
-            Meaning::Finding | Meaning::Request => self.noun(|reading| reading.finding = true),
+            Meaning::Filler => self.counting = counting,
+            Meaning::Finding => self.noun(|reading| reading.finding = true),
             // "did we block"
             Meaning::Block if at > 0 && ["we", "you", "it", "they"].contains(&&*self.words[at - 1]) => {
                 self.blocked = Some(self.is_denied("action"));
@@ -246,7 +246,7 @@ impl<'a> Reading<'a> {
                 _ => self.unknown.push(&self.tokens[at].raw),
             },
             Meaning::Field(field) => return used + self.field(field, next, counting),
-            Meaning::Step(step) | Meaning::Daily(step) => {
+            Meaning::Step(step) => {
                 self.two |= self.step.is_some_and(|other| other != step);
                 self.step = Some(step);
             }

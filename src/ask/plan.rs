@@ -267,7 +267,7 @@ impl Condition {
         }
     }
 
-    /// Whether decisions have such a thing, and whether findings have.
+    /// Whether what is asked about has such a thing.
     fn is_of(&self, subject: Subject) -> bool {
         use Condition::*;
         match subject {

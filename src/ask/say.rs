@@ -48,9 +48,16 @@ impl Plan {
             Timestamp(0) => format!("--since 1970-01-01 --until {}", self.to),
             from => format!("--since {from} --until {}", self.to),
         };
-        let has_conditions = !self.only.is_empty() || !self.not.is_empty();
-        if matches!(self.show, Show::Top | Show::Trend | Show::Count) && self.of == Subject::Findings && !has_conditions
-        {
+        use Field::{Category, Client, DecidedBy, Network, Path, Rule, Severity};
+        let is_listed = |by| matches!(by, Category | Client | DecidedBy | Network | Path | Rule | Severity);
+        let is_in_figures = match self.show {
+            Show::Top => self.by.is_some_and(is_listed),
+            Show::Count => self.by.is_none(),
+            Show::Trend => true,
+            Show::List | Show::Client => false,
+        };
+        let is_of_all = self.of == Subject::Findings && self.only.is_empty() && self.not.is_empty();
+        if is_in_figures && is_of_all {
             let by = self.step.map(|step| format!(" --by {}", step.as_str())).unwrap_or_default();
             let top = self.limit.filter(|_| self.show == Show::Top).map(|limit| format!(" --top {limit}"));
             let remark = "which counts in whole hours or days of UTC";
@@ -77,7 +84,7 @@ impl Plan {
             parts.extend(flag);
         }
         parts.extend(self.limit.filter(|_| self.show == Show::List).map(|limit| format!("--limit {limit}")));
-        (parts.join(" "), (!is_all).then_some("of which this is a part"))
+        (parts.join(" "), (!is_all).then_some("the nearest to it"))
     }
 }
 

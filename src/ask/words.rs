@@ -30,7 +30,6 @@ pub enum Meaning {
     /// When somebody did it.
     When,
     Count,
-    Different,
     /// More than others.
     Most,
     Busiest,
@@ -40,7 +39,6 @@ pub enum Meaning {
     Per,
     Field(Field),
     Step(Step),
-    Daily(Step),
     Trend,
     Category(&'static [Category]),
     Service(Service),
@@ -70,7 +68,6 @@ pub enum Meaning {
     Containing,
     /// With the status that follows.
     Answered,
-    Request,
     Ever,
 }
 
@@ -104,11 +101,12 @@ const PHRASES: &[(&str, Meaning)] = {
              only, lately, recently, recent, server, site, host, system, machine, code, anybody, anyone, somebody, \
              someone, using, target, targeting, targeted, log, include, including, decide, decided, used, common, \
              often, frequent, frequently, develop, response, so far, time, occur, occurred, named, called, \
-             break down, broken down, gate, by the gate",
+             break down, broken down, gate, by the gate, different, distinct, \
+             unique, separate",
             M::Filler,
         ),
         (
-            "attack, attacked, attacking, finding, threat, incident, event, alert, hit, attempt, attempted, try, \
+            "request, attack, attacked, attacking, finding, threat, incident, event, alert, hit, attempt, attempted, try, \
              tried, trying, detected, detection, found, flagged, happened, happen, going on, suspicious, malicious, \
              activity, intrusion, everything, anything, something, requested, request made, probed, probe, fired, \
              matched, triggered, caught, traffic, noticed, seen, read, exploit attempt",
@@ -127,7 +125,6 @@ const PHRASES: &[(&str, Meaning)] = {
         ("do, about, know about, summary, profile, overview, been doing, been up to, history", M::About),
         ("when", M::When),
         ("how many, how often, how much, number of, number, count, total, in total, amount of", M::Count),
-        ("different, distinct, unique, separate", M::Different),
         (
             "most, the most, most often, most frequent, most common, most attacked, most used, most active, top, \
              biggest, largest, leading, highest number of",
@@ -152,10 +149,8 @@ const PHRASES: &[(&str, Meaning)] = {
         ("decider", M::Field(Field::DecidedBy)),
         ("state", M::Field(Field::State)),
         ("proposer", M::Field(Field::Proposer)),
-        ("hour", M::Step(Step::Hour)),
-        ("day", M::Step(Step::Day)),
-        ("hourly", M::Daily(Step::Hour)),
-        ("daily", M::Daily(Step::Day)),
+        ("hour, hourly", M::Step(Step::Hour)),
+        ("day, daily", M::Step(Step::Day)),
         ("trend, over time, timeline, time line, development", M::Trend),
         ("sql injection, sqli, sql, sql injected", M::Category(&[C::Sqli])),
         ("xss, cross site scripting, script injection, cross site script", M::Category(&[C::Xss])),
@@ -261,7 +256,6 @@ const PHRASES: &[(&str, Meaning)] = {
         ("but", M::But),
         ("containing, contain, contains, matching, with the text, with text", M::Containing),
         ("answered, answered with, returned, returning, got a, responded with, answer", M::Answered),
-        ("request", M::Request),
         ("ever, all time, of all time, since the beginning", M::Ever),
     ]
 };
