@@ -319,7 +319,7 @@ impl Reader {
             ["this" | "current", "year", ..] => span(year(today.year())?, 2),
             ["last" | "previous", "year", ..] => span(year(today.year() - 1)?, 2),
             // Alone it is a verb.
-            ["in", "may", rest @ ..] if !rest.first().is_some_and(|word| word.parse::<u8>().is_ok()) => {
+            ["in", "may", rest @ ..] if rest.first().is_none_or(|word| word.parse::<u8>().is_err()) => {
                 let may = Date::new(today.year() - i16::from(today.month() < 5), 5, 1).ok()?;
                 span(month(may)?, 2)
             }
