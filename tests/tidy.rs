@@ -26,7 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("report", &["event", "plugin"]),
     ("ask", &["event", "plugin"]),
     ("fleet", &["event", "memory", "record"]),
-    ("show", &["event", "plugin", "record"]),
+    ("show", &["event", "plugin", "record", "ask"]),
     (
         "config",
         &[

@@ -136,7 +136,7 @@ fn time(row: &Value) -> String {
     text(if row["time"].is_string() { &row["time"] } else { &row["created_at"] })
 }
 
-fn finding_line(row: &Value) -> String {
+pub fn finding_line(row: &Value) -> String {
     let client = if row["client"].is_string() { text(&row["client"]) } else { "-".into() };
     let decision = match row["decision_id"].as_str() {
         Some(_) => format!("; palisade why {}", text(&row["decision_id"])),
@@ -158,7 +158,7 @@ fn finding_line(row: &Value) -> String {
     )
 }
 
-fn decision_line(row: &Value) -> String {
+pub fn decision_line(row: &Value) -> String {
     let dry = if row["simulated"] == true { " (dry run)" } else { "" };
     let end = if row["permanent"] == true { "it is lifted".into() } else { text(&row["expires_at"]) };
     let life: Vec<String> = row["changes"]

@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Takes arguments, prints, and exits 0 (ok), 1 (found or
 //! failed), 2 (usage) or 78 (bad configuration).
 
+mod ask;
 mod azure;
 mod bench;
 mod bouncer;
@@ -110,6 +111,8 @@ enum Verb {
     Why(why::Arguments),
     /// What was found and decided in a time, as a list.
     History(history::Arguments),
+    /// What happened, asked in words: shows how the question is understood, then the answer.
+    Ask(ask::Arguments),
     /// A time in figures, against the time before.
     Stats(stats::Arguments),
     /// Take over bans of others: a list, or what fail2ban is set to and holds.
@@ -198,6 +201,7 @@ pub fn main() -> ExitCode {
         Verb::Banned => operate::banned(&config, output),
         Verb::Why(arguments) => why::run(arguments, &config, output),
         Verb::History(arguments) => history::run(arguments, &config, output),
+        Verb::Ask(arguments) => ask::run(arguments, &config, output),
         Verb::Stats(arguments) => stats::run(arguments, &config, output),
         Verb::Import(verb) => import::run(verb, &config, output),
         Verb::Allow(verb) => operate::allow(verb, &config, output),

@@ -60,11 +60,11 @@ pub async fn stats(config: &Config, whom: Whom, query: &StatsQuery) -> anyhow::R
     told(config, &own(config).await, whom, query.agent.as_deref(), ask).await
 }
 
-async fn own(config: &Config) -> Result<Sqlite, StoreError> {
+pub(super) async fn own(config: &Config) -> Result<Sqlite, StoreError> {
     Sqlite::open_to_read(&config.state_dir, &config.store).await
 }
 
-async fn told<T>(
+pub(super) async fn told<T>(
     config: &Config,
     own: &Result<Sqlite, StoreError>,
     whom: Whom,

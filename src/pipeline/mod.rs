@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod agreement;
 pub mod allow_files;
+pub mod ask;
 #[cfg(test)]
 mod behaviour;
 pub mod blocklists;

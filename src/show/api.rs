@@ -44,6 +44,7 @@ fn router(backend: Backend) -> Router {
         .route("/api/v1/findings", get(findings))
         .route("/api/v1/history", get(super::history::past))
         .route("/api/v1/stats", get(super::history::report))
+        .route("/api/v1/ask", get(super::ask::asked))
         .route("/api/v1/findings/{id}/verdict", axum::routing::post(verdict))
         .route("/api/v1/ledger", get(ledger))
         .route("/api/v1/corrections", get(corrections))

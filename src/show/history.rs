@@ -131,7 +131,7 @@ pub async fn stats(store: &dyn History, query: &StatsQuery, now: Timestamp) -> R
     Ok(Report::of(store, &ask).await?)
 }
 
-fn past_decision(past: &Past) -> Value {
+pub(super) fn past_decision(past: &Past) -> Value {
     let mut row = decision(&past.decision);
     row["agent"] = json!(past.agent);
     row["changes"] = json!(past.changes);

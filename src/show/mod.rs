@@ -3,6 +3,7 @@
 //! decisions to bouncers.
 
 mod api;
+mod ask;
 mod config;
 pub mod crowdsec;
 mod history;
@@ -22,6 +23,7 @@ use crate::event::{Decision, VerdictClass};
 use crate::record::{Sqlite, StoreError};
 
 pub use api::{MAX_IMPORT, decision, service};
+pub use ask::{Answer, Answered, ClientStory, Clients, Counted, answer, told};
 pub use config::{CrowdsecApiConfig, HttpConfig};
 pub use history::{HistoryQuery, StatsQuery, history, stats};
 pub use metrics::router as monitoring;
