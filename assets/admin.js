@@ -19,7 +19,7 @@ export async function settings(main, context) {
   replace(main, h("h1", {}, "Settings"),
     h("p.hint", {}, "What can be set while the daemon runs. All else stands in the configuration file; `palisade config show` says what is in effect and where it comes from."),
     context.may("admin") ? card("Set for a while", set) : null,
-    table("Settings", ["Key", "Value", "Where from", ""], rows.map((row) => [h("code", {}, row.key), h("code", {}, String(row.value)),
+    table("Settings", ["Key", "Value", "Where from", "Do"], rows.map((row) => [h("code", {}, row.key), h("code", {}, String(row.value)),
       row.by ? `${row.by}${row.until ? "" : ", until the daemon stops"}` : words(row.origin ?? ""),
       row.by && context.may("admin") ? button("Back", async () => { await remove(`/api/v1/settings/${row.key}`); await again(); }) : ""]), "Nothing can be set."));
 }
@@ -39,7 +39,7 @@ export async function users(main, context) {
     show(answer);
   });
   replace(main, h("h1", {}, "Users"), card("Invite somebody", add), link,
-    table("Users", ["Name", "Role", "State", "Signed in", ""], rows.map((user) => {
+    table("Users", ["Name", "Role", "State", "Signed in", "Do"], rows.map((user) => {
       const role = h("select", { "aria-label": `Role of ${user.name}`, onchange: async (event) => {
         try { await patch(`/api/v1/users/${user.name}`, { role: event.target.value }); } catch (error) { tell(error.message, "error"); }
         await again();
@@ -77,6 +77,6 @@ export async function account(main, context) {
   replace(main, h("h1", {}, context.me.name),
     h("p", {}, `You are ${context.me.role}. `, button("Sign out", async () => { await post("/api/v1/auth/logout"); location.assign("/"); })),
     card("Password", change), card("Tokens of programs", add, secret,
-      table("Tokens", ["What for", "Whose", "May", "Used", "Ends", ""], tokens.map((token) => [token.note, token.user, token.role, when(token.last_used), when(token.expires_at),
+      table("Tokens", ["What for", "Whose", "May", "Used", "Ends", "Do"], tokens.map((token) => [token.note, token.user, token.role, when(token.last_used), when(token.expires_at),
         button("Take away", async () => { await remove(`/api/v1/auth/tokens/${token.id}`); await again(); }, { sure: "Really?" })]), "No program has a token.")));
 }

@@ -49,3 +49,40 @@ export function watch(each, state) {
   source.addEventListener("news", (event) => each(JSON.parse(event.data)));
   return () => source.close();
 }
+
+/** Sends a log and hears how far it is; gives what came of it. */
+export async function upload(path, query, log, progress) {
+  const given = Object.entries(query).filter(([, value]) => value !== "" && value !== undefined);
+  const answer = await fetch(`${path}?${new URLSearchParams(given)}`, { method: "POST", body: log, credentials: "same-origin", headers: { "content-type": "application/octet-stream" } });
+  if (!answer.ok) {
+    const problem = await answer.json().catch(() => null);
+    throw new Refused(answer.status, problem?.detail || `the daemon answered ${answer.status}`);
+  }
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    text += value ?? "";
+    const events = text.split("\n\n");
+    text = events.pop();
+    for (const event of events) {
+      const [, name, data] = event.match(/^event: (\w+)\ndata: (.*)$/s) ?? [];
+      if (name === "progress") progress(JSON.parse(data));
+      if (name === "error") throw new Refused(400, JSON.parse(data).detail);
+      if (name === "analysis") return JSON.parse(data);
+    }
+    if (done) throw new Refused(0, "the daemon ended before the analysis did");
+  }
+}
+
+/** Has an analysis written down and saves the file. */
+export async function download(path, analysis, name) {
+  const answer = await fetch(path, { method: "POST", body: JSON.stringify(analysis), credentials: "same-origin", headers: { "content-type": "application/json" } });
+  if (!answer.ok) throw new Refused(answer.status, (await answer.json().catch(() => null))?.detail || `the daemon answered ${answer.status}`);
+  const [, ending] = (answer.headers.get("content-disposition") ?? "").match(/filename=".*?\.([\w.]+)"/) ?? [null, "txt"];
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await answer.blob());
+  link.download = `${name}.${ending}`;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}

@@ -7,6 +7,8 @@ import { live } from "/assets/live.js";
 import { caseOf } from "/assets/case.js";
 import { decisions, clients, rules, allowed } from "/assets/lists.js";
 import { history } from "/assets/history.js";
+import { analyze } from "/assets/analyze.js";
+import { ask } from "/assets/ask.js";
 import { settings, users, audit, account } from "/assets/admin.js";
 
 const ROLES = ["viewer", "analyst", "admin"];
@@ -19,6 +21,8 @@ const PAGES = [
   ["/clients", "Clients", clients, "viewer"],
   ["/rules", "Rules", rules, "viewer"],
   ["/history", "History", history, "viewer"],
+  ["/ask", "Ask", ask, "viewer"],
+  ["/analyze", "Analyze", analyze, "analyst"],
   ["/allowed", "Never blocked", allowed, "viewer"],
   ["/settings", "Settings", settings, "viewer"],
   ["/users", "Users", users, "admin"],

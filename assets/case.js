@@ -47,7 +47,7 @@ function detail(finding, context) {
 }
 
 async function findingsOf(main, context, id) {
-  const findings = await get("/api/v1/history", { case: id, limit: 200, since: "-90d" });
+  const findings = await get("/api/v1/history", { case: id, limit: 200, since: "90d" });
   if (!findings.length) {
     replace(main, h("h1", {}, "Nothing here"), h("p.empty", {}, `Nothing was found or decided about ${id}, or it is not kept any more.`));
     return;

@@ -5,13 +5,13 @@ import { columns, bars } from "/assets/chart.js";
 import { get } from "/assets/api.js";
 import { row } from "/assets/live.js";
 
-const SPANS = { "-24h": "a day", "-7d": "a week", "-30d": "a month", "-90d": "three months" };
+const SPANS = { "24h": "a day", "7d": "a week", "30d": "a month", "90d": "three months" };
 const NAMES = ["client", "category", "rule", "contains", "min_score"];
 const OUTLOOK = { improving: "fewer than before", steady: "as before", declining: "more than before", no_data: "nothing to compare with" };
 
 export async function history(main, context) {
   const asked = new URLSearchParams(location.search);
-  const since = asked.get("since") || "-7d";
+  const since = asked.get("since") || "7d";
   const given = Object.fromEntries(NAMES.map((name) => [name, asked.get(name) || ""]));
   const isFiltered = NAMES.some((name) => given[name]);
   const [stats, findings] = await Promise.all([get("/api/v1/stats", { since, top: 10 }), get("/api/v1/history", { since, ...given, limit: 200 })]);

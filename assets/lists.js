@@ -24,7 +24,7 @@ export async function decisions(main, context) {
   replace(main, h("h1", {}, "Decisions"),
     context.may("analyst") ? h("details.card", {}, h("summary", {}, "Ban by hand"), ban) : null,
     h(".bar", {}, choose),
-    table("Decisions", ["Who", "State", "Why", "Since", "Ends", "", ""], rows.map((decision) => [
+    table("Decisions", ["Who", "State", "Why", "Since", "Ends", "Kind", "Do"], rows.map((decision) => [
       h("a", { href: `/case/${encodeURIComponent(decision.id)}` }, decision.target),
       [badge(decision.state === "active" ? "critical" : "low", words(decision.state)), decision.simulated ? h("small", {}, " dry run") : null],
       h("span.cut", { title: decision.reason }, decision.reason), when(decision.created_at),
@@ -34,17 +34,17 @@ export async function decisions(main, context) {
 }
 
 export async function clients(main) {
-  const stats = await get("/api/v1/stats", { since: "-7d", top: 100 });
+  const stats = await get("/api/v1/stats", { since: "7d", top: 100 });
   const rows = stats.clients.filter((row) => row.key);
   replace(main, h("h1", {}, "Clients"), h("p.hint", {}, "Who was found in seven days, the most findings first."),
-    table("Clients", ["Client", "Findings", "To block", "The week before", ""], rows.map((row) => [
+    table("Clients", ["Client", "Findings", "To block", "The week before", "More"], rows.map((row) => [
       h("a", { href: `/history?client=${encodeURIComponent(row.key)}` }, row.key), number(row.findings), number(row.blocks),
       number(row.previous.findings), h("a", { href: `/case/${encodeURIComponent(row.key)}` }, "decisions")]),
     "Nobody was found in seven days."));
 }
 
 export async function rules(main) {
-  const [stats, corrections] = await Promise.all([get("/api/v1/stats", { since: "-30d", top: 200 }), get("/api/v1/corrections")]);
+  const [stats, corrections] = await Promise.all([get("/api/v1/stats", { since: "30d", top: 200 }), get("/api/v1/corrections")]);
   const rows = stats.rules.filter((row) => row.key);
   const wrong = corrections.filter((one) => one.verdict === "benign").length;
   replace(main, h("h1", {}, "Rules"),
@@ -63,7 +63,7 @@ export async function allowed(main, context) {
   replace(main, h("h1", {}, "Never blocked"),
     h("p.hint", {}, "Besides these the configuration's own, this host, its gateways and name servers, SSH sessions, CDNs and verified crawlers."),
     context.may("admin") ? card("Add", add) : null,
-    table("Never blocked", ["Network", "What for", "Since", ""], rows.map((row) => [row.network, row.note, when(row.created_at),
+    table("Never blocked", ["Network", "What for", "Since", "Do"], rows.map((row) => [row.network, row.note, when(row.created_at),
       context.may("admin") ? button("Remove", async () => { await remove(`/api/v1/allow/${row.network}`); await again(); }, { sure: "Really?" }) : ""]),
     "Nothing was added. Your office and your monitoring belong here."));
 }

@@ -24,11 +24,10 @@ export function row(finding, context, done) {
   return h("article.row", { "data-id": finding.id },
     h(".row-head", {}, when(finding.time), badge(severity(score), `${score}`), h("strong", {}, words(finding.category)),
       who ? h("a.client", { href: `/history?client=${encodeURIComponent(who)}` }, who) : h("span", {}, "no client"),
-      badge(decision === "block" ? "critical" : "low", { block: "blocked", monitor: "watched", none: "noted" }[decision] ?? decision),
-      h("a", { href: `/case/${encodeURIComponent(finding.case_id || who || "")}` }, "why")),
+      badge(decision === "block" ? "critical" : "low", { block: "to block", monitor: "to watch", none: "noted" }[decision] ?? decision),
+      h("a", { href: `/case/${encodeURIComponent(finding.case_id || who || "")}` }, "why"), h(".actions", {}, actions(finding, context, done))),
     h("code.uri", {}, `${finding.method} ${finding.uri}`.trim(), finding.status ? h("small", {}, ` → ${finding.status}`) : null),
-    h("p.reason", {}, finding.rule_ids.join(", "), finding.reasoning ? ` – ${finding.reasoning}` : "", ` (${words(finding.decided_by)})`),
-    h(".actions", {}, actions(finding, context, done)));
+    h("p.reason", {}, finding.reasoning || finding.rule_ids.join(", "), ` (${words(finding.decided_by)})`));
 }
 
 export async function live(main, context) {

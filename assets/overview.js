@@ -1,8 +1,8 @@
 // What happens now and what happened in a day.
 
-import { h, replace, card, figure, badge, number, words, when, button, tell } from "/assets/dom.js";
+import { h, replace, card, figure, badge, number, words, button, tell } from "/assets/dom.js";
 import { columns, bars } from "/assets/chart.js";
-import { get, post, watch } from "/assets/api.js";
+import { get, post } from "/assets/api.js";
 
 const client = (row) => h("a", { href: `/history?client=${encodeURIComponent(row.key)}` }, row.key);
 const ranked = (rows, node) => rows.filter((row) => row.key).map((row) => ({ name: words(row.key), value: row.findings, node: node?.(row) }));
@@ -11,7 +11,7 @@ export async function overview(main, { may }) {
   let ended = false;
   let before = null;
   const draw = async () => {
-    const [status, stats] = await Promise.all([get("/api/v1/status"), get("/api/v1/stats", { since: "-24h", top: 8 })]);
+    const [status, stats] = await Promise.all([get("/api/v1/status"), get("/api/v1/stats", { since: "24h", top: 8 })]);
     if (ended) return;
     const now = Date.now();
     const rate = before ? Math.max(0, (status.lines - before.lines) / ((now - before.at) / 1000)) : null;
@@ -26,7 +26,7 @@ export async function overview(main, { may }) {
         figure("Mode", status.mode === "enforce" ? "enforcing" : "dry run", status.mode === "enforce" ? null : "nobody is blocked"),
         figure("Lines a second", rate === null ? "…" : number(Math.round(rate)), `${number(status.lines)} read`),
         figure("Findings, a day", number(totals.findings), totals.previous?.findings ? `${number(totals.previous.findings)} the day before` : null),
-        figure("Shut out now", h("a", { href: "/decisions?state=active" }, number(status.active)), `${number(status.blocks)} since the start`),
+        figure(status.mode === "enforce" ? "Shut out now" : "Would be shut out", h("a", { href: "/decisions?state=active" }, number(status.active)), `${number(status.blocks)} since the start`),
         figure("Held back", number(status.held), status.held && may("analyst") ? button("Let go", async () => { await post("/api/v1/release"); tell("Let go."); }, { sure: "Really?" }) : "by the gate")),
       h(".grid", {},
         card("Findings by the hour", columns("Findings by the hour", stats.trend.map((step) => ({
@@ -44,11 +44,9 @@ export async function overview(main, { may }) {
   };
   await draw();
   const again = setInterval(() => draw().catch(() => {}), 5000);
-  const close = watch(() => {}, () => {});
   return () => {
     ended = true;
     clearInterval(again);
-    close();
   };
 }
 

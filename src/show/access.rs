@@ -55,7 +55,11 @@ pub(super) struct Caller {
 pub(super) struct Origin(pub String);
 
 /// Over the socket: whoever its permissions let in may everything.
-pub(super) async fn of_socket(ConnectInfo(Peer(name)): ConnectInfo<Peer>, mut request: Request, next: Next) -> Response {
+pub(super) async fn of_socket(
+    ConnectInfo(Peer(name)): ConnectInfo<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let address = "socket".to_owned();
     request.extensions_mut().insert(Origin(address.clone()));
     request.extensions_mut().insert(Caller { name, role: Role::Admin, address, key: None });

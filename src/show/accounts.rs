@@ -104,7 +104,10 @@ pub(super) async fn change_password(
     session(&backend, &caller.name, &headers, now).await
 }
 
-pub(super) async fn logout(State(backend): State<Backend>, Extension(caller): Extension<Caller>) -> Result<Response, Problem> {
+pub(super) async fn logout(
+    State(backend): State<Backend>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Problem> {
     if let Some(key) = &caller.key {
         backend.store.key_remove(&key.id, None).await?;
     }
@@ -130,7 +133,10 @@ pub(super) struct UserRequest {
 }
 
 /// Takes up a user and gives the link by which they choose a password.
-pub(super) async fn add_user(State(backend): State<Backend>, Json(UserRequest { name, role }): Json<UserRequest>) -> Answer {
+pub(super) async fn add_user(
+    State(backend): State<Backend>,
+    Json(UserRequest { name, role }): Json<UserRequest>,
+) -> Answer {
     let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-@+".contains(c);
     if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(is_plain) {
         let why = format!("a name is at most {MAX_NAME} small letters, digits and . _ - @ +");

@@ -5,8 +5,8 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, patch, post};
 use serde_json::{Value, json};
 
-use super::{Backend, Problem, access, accounts, api, history, live, metrics, tunes};
 use super::crowdsec::keys;
+use super::{Backend, Problem, access, accounts, api, history, live, metrics, tunes};
 use crate::event::Role::{self, Admin, Analyst, Viewer};
 
 /// One way to ask.
@@ -20,7 +20,12 @@ pub struct Endpoint {
     serve: fn() -> MethodRouter<Backend>,
 }
 
-const fn open(method: &'static str, path: &'static str, summary: &'static str, serve: fn() -> MethodRouter<Backend>) -> Endpoint {
+const fn open(
+    method: &'static str,
+    path: &'static str,
+    summary: &'static str,
+    serve: fn() -> MethodRouter<Backend>,
+) -> Endpoint {
     Endpoint { method, path, role: None, summary, serve }
 }
 

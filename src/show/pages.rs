@@ -46,6 +46,8 @@ assets! {
     "case.js": "text/javascript; charset=utf-8",
     "lists.js": "text/javascript; charset=utf-8",
     "history.js": "text/javascript; charset=utf-8",
+    "analyze.js": "text/javascript; charset=utf-8",
+    "ask.js": "text/javascript; charset=utf-8",
     "admin.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
@@ -100,7 +102,8 @@ async fn guarded(request: Request, next: Next) -> Response {
     let is_api = request.uri().path().starts_with("/api/");
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    let mut set = |name: header::HeaderName, value: &'static str| headers.insert(name, header::HeaderValue::from_static(value));
+    let mut set =
+        |name: header::HeaderName, value: &'static str| headers.insert(name, header::HeaderValue::from_static(value));
     set(header::CONTENT_SECURITY_POLICY, POLICY);
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(header::X_FRAME_OPTIONS, "DENY");

@@ -73,7 +73,8 @@ impl Sqlite {
 
     /// The hash of an active user's password.
     pub async fn password(&self, name: &str) -> Result<Option<String>, StoreError> {
-        let mut query = QueryBuilder::new("SELECT password FROM users WHERE is_active = 1 AND password IS NOT NULL AND name = ");
+        let mut query =
+            QueryBuilder::new("SELECT password FROM users WHERE is_active = 1 AND password IS NOT NULL AND name = ");
         query.push_bind(name);
         Ok(self.read(query, |row: SqliteRow| row.try_get(0)).await?.into_iter().next())
     }
@@ -92,7 +93,10 @@ impl Sqlite {
                 let query = sqlx::query("UPDATE users SET last_login = ? WHERE name = ?");
                 query.bind(key.created_at.0).bind(&key.user).execute(&mut *connection).await?;
             }
-            sqlx::query("DELETE FROM access_keys WHERE expires_at <= ?").bind(key.created_at.0).execute(connection).await?;
+            sqlx::query("DELETE FROM access_keys WHERE expires_at <= ?")
+                .bind(key.created_at.0)
+                .execute(connection)
+                .await?;
             Ok(())
         })
         .await
@@ -100,7 +104,12 @@ impl Sqlite {
 
     /// The key with this SHA-256, of an active user, as long as it holds. What it may is what both it and its
     /// user may.
-    pub async fn key_with(&self, kind: AccessKind, hash: &[u8], now: Timestamp) -> Result<Option<AccessKey>, StoreError> {
+    pub async fn key_with(
+        &self,
+        kind: AccessKind,
+        hash: &[u8],
+        now: Timestamp,
+    ) -> Result<Option<AccessKey>, StoreError> {
         let mut query = QueryBuilder::new(
             "SELECT access_keys.*, users.role AS user_role FROM access_keys JOIN users ON users.name = access_keys.user \
              WHERE users.is_active = 1 AND access_keys.hash = ",
