@@ -4,7 +4,7 @@ import { h, replace, card, figure, badge, number, words, when, table, tell, butt
 import { bars } from "/assets/chart.js";
 import { get, upload, download } from "/assets/api.js";
 
-const SAMPLES = ["brute_force", "sql_injection", "ransomware", "insider", "flood", "privilege_escalation", "c2_beacon", "phishing", "mining", "slow_intrusion", "clean"];
+const SAMPLES = ["brute-force", "sql-injection", "ransomware", "insider", "flood", "privilege-escalation", "c2-beacon", "phishing", "mining", "slow-intrusion", "clean"];
 const FORMATS = { pdf: "PDF", "pdf-summary": "PDF, one page", html: "HTML", xlsx: "Excel", csv: "CSV", json: "JSON", stix: "STIX 2.1", ecs: "ECS", ocsf: "OCSF" };
 
 export async function analyze(main, context) {
