@@ -54,8 +54,8 @@ pub fn request(address: &str, method: &str, path: &str, headers: &[(&str, &str)]
     loop {
         line.clear();
         body.read_line(&mut line).unwrap();
-        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
-        headers.push((name.to_lowercase(), value.to_owned()));
+        let Some((name, value)) = line.split_once(':') else { break };
+        headers.push((name.to_lowercase(), value.trim().to_owned()));
     }
     Answer { status, headers, body }
 }
