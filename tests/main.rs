@@ -9,6 +9,7 @@ mod azure;
 mod compose;
 mod crowdsec;
 mod daemon;
+mod dashboard;
 mod docker;
 mod docs;
 mod fleet;

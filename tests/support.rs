@@ -2,9 +2,11 @@
 
 #[cfg(feature = "azure")]
 pub mod arm;
+pub mod browser;
 pub mod cloudflare;
 pub mod daemon;
 pub mod docker;
+pub mod http;
 pub mod log;
 #[allow(dead_code, reason = "unit tests include it too and use the rest")]
 pub mod postgres;

@@ -28,6 +28,7 @@ mod scan_page;
 mod set;
 mod stats;
 mod triage;
+mod user;
 mod why;
 
 use std::io::{self, Write};
@@ -126,6 +127,9 @@ enum Verb {
     /// CrowdSec's bouncers that enforce our decisions, and their keys.
     #[command(subcommand)]
     Bouncer(bouncer::Verb),
+    /// Who may use the dashboard.
+    #[command(subcommand)]
+    User(user::Verb),
     /// Say that a finding is benign or malicious: holds for all that looks like it, over rules and models.
     Verdict(triage::Verdict),
     /// Models: what they cost, whether they are there.
@@ -207,6 +211,7 @@ pub fn main() -> ExitCode {
         Verb::Allow(verb) => operate::allow(verb, &config, output),
         Verb::Forget(arguments) => forget::run(arguments, &config, output),
         Verb::Bouncer(verb) => bouncer::run(verb, &config, output),
+        Verb::User(verb) => user::run(verb, &config, output),
         Verb::Verdict(arguments) => triage::verdict(arguments, &config, output),
         Verb::Triage(verb) => triage::run(verb, &config, output),
         Verb::Calibrate(arguments) => triage::calibrate(arguments, &config, output),

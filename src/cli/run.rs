@@ -87,13 +87,15 @@ fn demo_in(
     runtime: &tokio::runtime::Runtime,
 ) -> anyhow::Result<ExitCode> {
     let log = directory.join("access.log");
-    let config = Config {
+    let mut config = Config {
         mode: Mode::DryRun,
         state_dir: directory.join("state"),
         socket: directory.join("palisade.sock"),
         source: vec![live::whole_file(&log)],
         ..config
     };
+    // It ends before anybody could look at it.
+    config.dashboard.listen.clear();
     let socket = config.socket.clone();
     writeln!(stdout(), "A web server's log is being written; Palisade follows it in dry run.\n")?;
     let writer = {

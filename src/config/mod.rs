@@ -66,6 +66,7 @@ pub struct Config {
     pub respond: respond::RespondConfig,
     pub crowdsec_api: crate::show::CrowdsecApiConfig,
     pub http: crate::show::HttpConfig,
+    pub dashboard: crate::show::DashboardConfig,
     pub triage: triage::TriageConfig,
     /// Models that doubtful findings are shown to, in this order; two at most. None: rules decide alone.
     pub tier: Vec<triage::TierConfig>,
@@ -105,6 +106,7 @@ impl Default for Config {
             respond: Default::default(),
             crowdsec_api: Default::default(),
             http: Default::default(),
+            dashboard: Default::default(),
             triage: Default::default(),
             tier: vec![],
             reputation: Default::default(),

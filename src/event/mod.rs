@@ -1,5 +1,6 @@
 //! The types that pass between rooms: plain data, no I/O, no clock in any computation.
 
+mod account;
 mod advice;
 pub mod analysis;
 mod category;
@@ -15,6 +16,7 @@ mod source;
 mod status;
 mod time;
 
+pub use account::{AccessKey, AccessKind, Audited, Role, User};
 pub use category::Category;
 pub use client::{ClientKey, canonical, shown};
 pub use decision::{Decision, DecisionState, Ground, Outcome, Proposal, Proposer};

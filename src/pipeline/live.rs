@@ -13,7 +13,7 @@ use axum::Router;
 use ipnet::IpNet;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::crawlers::{Crawlers, SystemResolver};
@@ -36,7 +36,7 @@ use crate::record::Sqlite;
 #[cfg(feature = "azure")]
 pub use crate::respond::azure::{Azure, Level};
 use crate::respond::{self, Responder};
-use crate::show::{self, Backend, Request};
+use crate::show::{self, Backend, Live, Request};
 use crate::tail::{Limits, SourceConfig, Sources, Start};
 use crate::triage::reputation::Reporter;
 use crate::triage::{self, Sureness, Today, Triage, View};
@@ -208,8 +208,20 @@ pub async fn run(
         tokio::spawn(async move { supervisor.attend(status_seen, commands).await })
     };
     let v6_prefix = config.client.v6_prefix;
-    let backend = Backend { commands, tunes, store: store.clone(), services: services_seen, v6_prefix };
+    let backend = Backend {
+        commands,
+        tunes,
+        store: store.clone(),
+        services: services_seen,
+        v6_prefix,
+        dashboard: Arc::new(config.dashboard.clone()),
+        live: Live::default(),
+        throttle: Arc::default(),
+        hashing: Arc::new(Semaphore::new(1)),
+    };
     let monitored = monitoring(&config, backend.clone()).await?;
+    beside.spawn(backend.live.clone().run(store.clone()));
+    beside.spawn(dashboard(backend.clone()));
     let serving = tokio::spawn(async move { axum::serve(listener, show::service(backend)).await });
     // Dropped when the reader has ended, if that is by itself.
     let (ending, ended) = oneshot::channel::<()>();
@@ -262,6 +274,36 @@ pub async fn run(
 
 pub(super) fn sureness(config: &Config) -> Sureness {
     Sureness { act: config.thresholds.act, monitor: config.thresholds.monitor }
+}
+
+/// Serves the dashboard, if that is wanted. Where it cannot be served, clients are shut out all the same.
+async fn dashboard(backend: Backend) {
+    let config = backend.dashboard.clone();
+    let address = match config.address() {
+        Ok(None) => return,
+        Ok(Some(address)) => address,
+        Err(error) => return tracing::error!("dashboard.listen: {error}"),
+    };
+    let listener = match TcpListener::bind(address).await {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%address, "no dashboard: {error}; set `listen` under [dashboard]"),
+    };
+    if !address.ip().is_loopback() && !config.public_url.starts_with("https://") {
+        tracing::warn!(
+            %address,
+            "the dashboard is served over plain HTTP to other hosts: whoever sees the traffic can sign in as they do"
+        );
+    }
+    match show::first_link(&backend).await {
+        Ok(None) => tracing::info!(url = config.public_url(), "the dashboard is served"),
+        Ok(Some(link)) => {
+            tracing::info!(link, "the dashboard waits for its administrator to choose a password, within a day");
+        }
+        Err(error) => tracing::error!("nobody can sign in at the dashboard: {error}"),
+    }
+    if let Err(error) = axum::serve(listener, show::dashboard(backend)).await {
+        tracing::error!("no more dashboard: {error}");
+    }
 }
 
 /// Serves what monitoring asks, if it asks anywhere.

@@ -4,7 +4,7 @@ use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::MethodRouter;
 use axum::{Json, Router};
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -27,38 +27,17 @@ const MAX_IMPORT_BYTES: usize = 16 << 20;
 const MAX_REASON_BYTES: usize = 500;
 
 /// The API, to be served on a Unix socket.
-pub fn service(backend: Backend) -> IntoMakeServiceWithConnectInfo<Router, super::tunes::Peer> {
-    router(backend).into_make_service_with_connect_info()
+pub fn service(backend: Backend) -> IntoMakeServiceWithConnectInfo<Router, super::access::Peer> {
+    super::endpoints::on_socket(backend).into_make_service_with_connect_info()
 }
 
-fn router(backend: Backend) -> Router {
-    Router::new()
-        .route("/api/v1/ping", get(async |State(backend): State<Backend>| tell(&backend, Command::Ping).await))
-        .route("/api/v1/status", get(status))
-        .route("/api/v1/decisions", get(decisions).post(ban).delete(unban_all))
-        .route("/api/v1/decisions/import", axum::routing::post(import).layer(DefaultBodyLimit::max(MAX_IMPORT_BYTES)))
-        .route("/api/v1/decisions/{*target}", axum::routing::delete(unban))
-        .route("/api/v1/why/{*what}", get(why))
-        .route("/api/v1/mode", axum::routing::post(mode))
-        .route("/api/v1/release", axum::routing::post(release))
-        .route("/api/v1/findings", get(findings))
-        .route("/api/v1/history", get(super::history::past))
-        .route("/api/v1/stats", get(super::history::report))
-        .route("/api/v1/ask", get(super::ask::asked))
-        .route("/api/v1/findings/{id}/verdict", axum::routing::post(verdict))
-        .route("/api/v1/ledger", get(ledger))
-        .route("/api/v1/corrections", get(corrections))
-        .route("/api/v1/verdicts", axum::routing::delete(forget_verdicts))
-        .route("/api/v1/clients/{address}", get(client))
-        .route("/api/v1/allow", get(allow_list).post(allow))
-        .route("/api/v1/allow/{*network}", axum::routing::delete(disallow))
-        .route("/api/v1/changes", get(changes))
-        .route("/api/v1/forget", axum::routing::post(forget))
-        .merge(super::tunes::router())
-        .merge(super::crowdsec::keys::router())
-        .merge(super::metrics::routes())
-        .fallback(async || Problem::NotFound("no such path; the API is under /api/v1".into()))
-        .with_state(backend)
+pub(super) async fn ping(State(backend): State<Backend>) -> Answer {
+    tell(&backend, Command::Ping).await
+}
+
+/// Takes more than other requests may bring.
+pub(super) fn import_route() -> MethodRouter<Backend> {
+    axum::routing::post(import).layer(DefaultBodyLimit::max(MAX_IMPORT_BYTES))
 }
 
 pub(super) type Answer = Result<Json<Value>, Problem>;
@@ -71,7 +50,7 @@ async fn tell(backend: &Backend, command: Command) -> Answer {
 }
 
 /// What the decider knows, and what works beside it.
-async fn status(State(backend): State<Backend>) -> Answer {
+pub(super) async fn status(State(backend): State<Backend>) -> Answer {
     status_now(&backend).await.map(Json)
 }
 
@@ -89,14 +68,14 @@ pub(super) async fn status_now(backend: &Backend) -> Result<Value, Problem> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ListQuery {
+pub(super) struct ListQuery {
     state: Option<String>,
     target: Option<String>,
     limit: Option<u32>,
 }
 
 /// The newest decisions first; `state=active` for bans in force.
-async fn decisions(State(backend): State<Backend>, Query(query): Query<ListQuery>) -> Answer {
+pub(super) async fn decisions(State(backend): State<Backend>, Query(query): Query<ListQuery>) -> Answer {
     let state = match query.state.as_deref() {
         None => None,
         Some(name) => Some(
@@ -112,7 +91,7 @@ async fn decisions(State(backend): State<Backend>, Query(query): Query<ListQuery
 
 /// A decision with all that led to it. `what` is its id, or an address or network: then the newest of its
 /// decisions.
-async fn why(State(backend): State<Backend>, Path(what): Path<String>) -> Answer {
+pub(super) async fn why(State(backend): State<Backend>, Path(what): Path<String>) -> Answer {
     let store = &backend.store;
     let found = match network(&what) {
         Ok(target) => {
@@ -149,7 +128,7 @@ async fn why(State(backend): State<Backend>, Path(what): Path<String>) -> Answer
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BanRequest {
+pub(super) struct BanRequest {
     target: String,
     duration_secs: Option<u64>,
     /// Until somebody lifts it.
@@ -159,7 +138,7 @@ struct BanRequest {
     reason: String,
 }
 
-async fn ban(State(backend): State<Backend>, Json(request): Json<BanRequest>) -> Answer {
+pub(super) async fn ban(State(backend): State<Backend>, Json(request): Json<BanRequest>) -> Answer {
     let target = network(&request.target)?;
     if request.duration_secs == Some(0) {
         return Err(Problem::Invalid("duration_secs must be at least 1".into()));
@@ -172,7 +151,7 @@ async fn ban(State(backend): State<Backend>, Json(request): Json<BanRequest>) ->
     tell(&backend, Command::Ban { target, duration_secs, reason: request.reason }).await
 }
 
-async fn release(State(backend): State<Backend>) -> Answer {
+pub(super) async fn release(State(backend): State<Backend>) -> Answer {
     tell(&backend, Command::Release).await
 }
 
@@ -208,17 +187,17 @@ async fn import(State(backend): State<Backend>, Json(request): Json<ImportReques
     tell(&backend, Command::Import { bans, reason: request.reason }).await
 }
 
-async fn unban(State(backend): State<Backend>, Path(target): Path<String>) -> Answer {
+pub(super) async fn unban(State(backend): State<Backend>, Path(target): Path<String>) -> Answer {
     tell(&backend, Command::Unban { target: Some(network(&target)?) }).await
 }
 
-async fn unban_all(State(backend): State<Backend>) -> Answer {
+pub(super) async fn unban_all(State(backend): State<Backend>) -> Answer {
     tell(&backend, Command::Unban { target: None }).await
 }
 
 #[derive(Deserialize)]
 #[serde(tag = "mode", rename_all = "snake_case", deny_unknown_fields)]
-enum ModeRequest {
+pub(super) enum ModeRequest {
     /// For good is what the configuration file says.
     Enforce {
         for_secs: u64,
@@ -227,7 +206,7 @@ enum ModeRequest {
 }
 
 /// Enforces for a while, or ends that.
-async fn mode(State(backend): State<Backend>, Json(request): Json<ModeRequest>) -> Answer {
+pub(super) async fn mode(State(backend): State<Backend>, Json(request): Json<ModeRequest>) -> Answer {
     match request {
         ModeRequest::Enforce { for_secs: 0 } => Err(Problem::Invalid("for_secs must be at least 1".into())),
         ModeRequest::Enforce { for_secs: secs } => tell(&backend, Command::TryEnforcing { secs }).await,
@@ -237,23 +216,23 @@ async fn mode(State(backend): State<Backend>, Json(request): Json<ModeRequest>) 
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FindingsQuery {
+pub(super) struct FindingsQuery {
     client: Option<IpAddr>,
     limit: Option<u32>,
 }
 
-async fn findings(State(backend): State<Backend>, Query(query): Query<FindingsQuery>) -> Answer {
+pub(super) async fn findings(State(backend): State<Backend>, Query(query): Query<FindingsQuery>) -> Answer {
     let client = query.client.map(|address| ClientKey::of(address, backend.v6_prefix));
     Ok(Json(json!(backend.store.findings(client, rows(query.limit)).await?)))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct VerdictRequest {
+pub(super) struct VerdictRequest {
     verdict: String,
 }
 
-async fn verdict(
+pub(super) async fn verdict(
     State(backend): State<Backend>,
     Path(finding_id): Path<String>,
     Json(request): Json<VerdictRequest>,
@@ -264,73 +243,73 @@ async fn verdict(
 }
 
 /// What operators said of findings, with what models were shown of them.
-async fn corrections(State(backend): State<Backend>) -> Answer {
+pub(super) async fn corrections(State(backend): State<Backend>) -> Answer {
     Ok(Json(json!(backend.store.corrections().await?)))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ForgetRequest {
+pub(super) struct ForgetRequest {
     network: String,
 }
 
-async fn forget(State(backend): State<Backend>, Json(request): Json<ForgetRequest>) -> Answer {
+pub(super) async fn forget(State(backend): State<Backend>, Json(request): Json<ForgetRequest>) -> Answer {
     tell(&backend, Command::Forget { network: network(&request.network)? }).await
 }
 
-async fn forget_verdicts(State(backend): State<Backend>) -> Answer {
+pub(super) async fn forget_verdicts(State(backend): State<Backend>) -> Answer {
     tell(&backend, Command::ForgetVerdicts).await
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct LedgerQuery {
+pub(super) struct LedgerQuery {
     limit: Option<u32>,
 }
 
 /// What models and reputation services were asked and cost: all that is kept, and the newest calls.
-async fn ledger(State(backend): State<Backend>, Query(query): Query<LedgerQuery>) -> Answer {
+pub(super) async fn ledger(State(backend): State<Backend>, Query(query): Query<LedgerQuery>) -> Answer {
     let spent = backend.store.spent(Timestamp(0)).await?;
     let calls = backend.store.model_calls(rows(query.limit)).await?;
     Ok(Json(json!({ "services": spent, "calls": calls })))
 }
 
-async fn client(State(backend): State<Backend>, Path(address): Path<String>) -> Answer {
+pub(super) async fn client(State(backend): State<Backend>, Path(address): Path<String>) -> Answer {
     let address = address.parse().map_err(|_| Problem::Invalid(format!("{address:?} is no IP address")))?;
     tell(&backend, Command::Client { address }).await
 }
 
-async fn allow_list(State(backend): State<Backend>) -> Answer {
+pub(super) async fn allow_list(State(backend): State<Backend>) -> Answer {
     let entry = |entry: &AllowEntry| json!({ "network": shown(entry.network), "note": entry.note, "created_at": entry.created_at });
     Ok(Json(backend.store.allow_list().await?.iter().map(entry).collect()))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct AllowRequest {
+pub(super) struct AllowRequest {
     network: String,
     #[serde(default)]
     note: String,
 }
 
-async fn allow(State(backend): State<Backend>, Json(request): Json<AllowRequest>) -> Answer {
+pub(super) async fn allow(State(backend): State<Backend>, Json(request): Json<AllowRequest>) -> Answer {
     tell(&backend, Command::Allow { network: network(&request.network)?, note: request.note }).await
 }
 
-async fn disallow(State(backend): State<Backend>, Path(text): Path<String>) -> Answer {
+pub(super) async fn disallow(State(backend): State<Backend>, Path(text): Path<String>) -> Answer {
     tell(&backend, Command::Disallow { network: network(&text)? }).await
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ChangesQuery {
+pub(super) struct ChangesQuery {
     #[serde(default)]
     after: i64,
     limit: Option<u32>,
 }
 
 /// What was recorded after a cursor, oldest first.
-async fn changes(State(backend): State<Backend>, Query(query): Query<ChangesQuery>) -> Answer {
+pub(super) async fn changes(State(backend): State<Backend>, Query(query): Query<ChangesQuery>) -> Answer {
     Ok(Json(json!(backend.store.changes(query.after, rows(query.limit)).await?)))
 }
 
@@ -372,6 +351,9 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let code = match &self {
             Problem::Invalid(_) => StatusCode::BAD_REQUEST,
+            Problem::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Problem::Forbidden(_) => StatusCode::FORBIDDEN,
+            Problem::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Problem::NotFound(_) => StatusCode::NOT_FOUND,
             Problem::Refused(_) => StatusCode::CONFLICT,
             Problem::Failed(_) => StatusCode::SERVICE_UNAVAILABLE,

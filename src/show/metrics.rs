@@ -17,24 +17,21 @@ const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What monitoring asks and nothing else, for a listener that everyone may reach.
 pub fn router(backend: Backend) -> Router {
-    routes().with_state(backend)
+    let routes = Router::new().route("/metrics", get(metrics));
+    routes.route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(backend)
 }
 
-pub(super) fn routes() -> Router<Backend> {
-    Router::new().route("/metrics", get(metrics)).route("/healthz", get(healthz)).route("/readyz", get(readyz))
-}
-
-async fn metrics(State(backend): State<Backend>) -> Result<Response, Problem> {
+pub(super) async fn metrics(State(backend): State<Backend>) -> Result<Response, Problem> {
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text(&api::status_now(&backend).await?)).into_response())
 }
 
 /// Whether the daemon answers at all: who restarts it asks this.
-async fn healthz(State(backend): State<Backend>) -> Result<&'static str, Problem> {
+pub(super) async fn healthz(State(backend): State<Backend>) -> Result<&'static str, Problem> {
     api::status_now(&backend).await.map(|_| "ok\n")
 }
 
 /// Whether nothing is wrong; what is, in words.
-async fn readyz(State(backend): State<Backend>) -> Result<Response, Problem> {
+pub(super) async fn readyz(State(backend): State<Backend>) -> Result<Response, Problem> {
     let status = api::status_now(&backend).await?;
     let problems: Vec<&str> = status["problems"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     Ok(match problems.is_empty() {

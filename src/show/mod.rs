@@ -2,31 +2,42 @@
 //! decides and never touches a responder: a command goes to the one decider. `crowdsec` gives
 //! decisions to bouncers.
 
+mod access;
+mod accounts;
 mod api;
 mod ask;
 mod config;
 pub mod crowdsec;
+mod endpoints;
 mod history;
+mod live;
 mod metrics;
+mod pages;
+mod password;
 mod tunes;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::event::{Decision, VerdictClass};
 use crate::record::{Sqlite, StoreError};
 
+pub use accounts::first_link;
 pub use api::{MAX_IMPORT, decision, service};
 pub use ask::{Answer, Answered, ClientStory, Clients, Counted, answer, told};
-pub use config::{CrowdsecApiConfig, HttpConfig};
+pub use config::{CrowdsecApiConfig, DashboardConfig, HttpConfig};
+pub use endpoints::{ENDPOINTS, Endpoint};
 pub use history::{HistoryQuery, StatsQuery, history, stats};
+pub use live::Live;
 pub use metrics::router as monitoring;
+pub use pages::dashboard;
+pub use password::Throttle;
 
 /// What an operator tells the daemon.
 #[derive(Clone, Debug)]
@@ -131,6 +142,13 @@ pub struct Request {
 pub enum Problem {
     #[error("{0}")]
     Invalid(String),
+    /// Nobody knows who asks.
+    #[error("{0}")]
+    Unauthorized(String),
+    #[error("{0}")]
+    Forbidden(String),
+    #[error("{0}")]
+    TooMany(String),
     #[error("{0}")]
     NotFound(String),
     /// The gate's answer.
@@ -155,4 +173,10 @@ pub struct Backend {
     pub services: watch::Receiver<Services>,
     /// Length of the IPv6 network that counts as one client.
     pub v6_prefix: u8,
+    pub dashboard: Arc<DashboardConfig>,
+    pub live: Live,
+    /// Who guesses passwords.
+    pub throttle: Arc<Mutex<Throttle>>,
+    /// Turns at hashing passwords.
+    pub hashing: Arc<Semaphore>,
 }

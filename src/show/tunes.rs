@@ -1,37 +1,14 @@
 //! Keys that are set while the daemon runs: `/api/v1/settings`.
 
-use axum::extract::connect_info::{ConnectInfo, Connected};
-use axum::extract::{Path, State};
-use axum::routing::get;
-use axum::serve::IncomingStream;
-use axum::{Json, Router};
+use axum::Json;
+use axum::extract::{Extension, Path, State};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 
+use super::access::Caller;
 use super::api::Answer;
 use super::{Backend, Problem, Tune, TuneRequest};
-use crate::event::printable;
-
-pub fn router() -> Router<Backend> {
-    Router::new()
-        .route("/api/v1/settings", get(list).post(set))
-        .route("/api/v1/settings/{key}", axum::routing::delete(reset))
-}
-
-/// Who speaks on the other end of the socket, as the kernel says.
-#[derive(Clone, Debug)]
-pub struct Peer(String);
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Peer {
-        let Ok(credentials) = stream.io().peer_cred() else { return Peer("unknown".into()) };
-        let uid = credentials.uid();
-        let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten();
-        Peer(user.map_or_else(|| format!("uid {uid}"), |user| printable(user.name.as_bytes(), 64)))
-    }
-}
 
 async fn tell(backend: &Backend, tune: Tune) -> Answer {
     let stopping = || Problem::Failed("the daemon is stopping".into());
@@ -40,22 +17,22 @@ async fn tell(backend: &Backend, tune: Tune) -> Answer {
     answer.await.map_err(|_| stopping())?.map(Json)
 }
 
-async fn list(State(backend): State<Backend>) -> Answer {
+pub(super) async fn list(State(backend): State<Backend>) -> Answer {
     tell(&backend, Tune::List).await
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SetRequest {
+pub(super) struct SetRequest {
     key: String,
     /// A string, number or boolean, as in the file.
     value: Value,
     for_secs: Option<u64>,
 }
 
-async fn set(
+pub(super) async fn set(
     State(backend): State<Backend>,
-    ConnectInfo(Peer(by)): ConnectInfo<Peer>,
+    Extension(Caller { name: by, .. }): Extension<Caller>,
     Json(request): Json<SetRequest>,
 ) -> Answer {
     let SetRequest { key, value, for_secs: secs } = request;
@@ -66,9 +43,9 @@ async fn set(
     tell(&backend, Tune::Set { key, value, secs, by }).await
 }
 
-async fn reset(
+pub(super) async fn reset(
     State(backend): State<Backend>,
-    ConnectInfo(Peer(by)): ConnectInfo<Peer>,
+    Extension(Caller { name: by, .. }): Extension<Caller>,
     Path(key): Path<String>,
 ) -> Answer {
     tell(&backend, Tune::Reset { key, by }).await

@@ -54,7 +54,11 @@ impl Home {
         let home = Home {
             dir: tempfile::Builder::new().prefix("palisade-test-").tempdir().unwrap(),
             prefix: vec![],
-            environment: vec![("PALISADE__LOG__FORMAT".into(), "human".into())],
+            environment: vec![
+                ("PALISADE__LOG__FORMAT".into(), "human".into()),
+                // Many daemons run beside each other, and each would want the same port.
+                ("PALISADE__DASHBOARD__LISTEN".into(), String::new()),
+            ],
         };
         home.configure("");
         home

@@ -1,5 +1,6 @@
 //! The local database: always there, and what the daemon acts by.
 
+mod accounts;
 mod bouncers;
 mod cases;
 mod fleet;

@@ -3,9 +3,8 @@
 use std::fs::File;
 use std::io::Read;
 
+use axum::Json;
 use axum::extract::{Path, State};
-use axum::routing::{delete, get};
-use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -16,11 +15,6 @@ use crate::show::{Backend, Problem};
 /// Letters of a bouncer's name at most.
 const MAX_NAME: usize = 64;
 
-/// `/api/v1/bouncers`, a part of the API on the socket.
-pub fn router() -> Router<Backend> {
-    Router::new().route("/api/v1/bouncers", get(list).post(add)).route("/api/v1/bouncers/{name}", delete(remove))
-}
-
 /// What is kept of a key, and what it is looked up by.
 ///
 /// A fast hash is right: a key is 256 random bits, so there is no dictionary that a slow hash would have to
@@ -30,18 +24,18 @@ pub fn hash(key: &[u8]) -> [u8; 32] {
     Sha256::digest(key).into()
 }
 
-async fn list(State(backend): State<Backend>) -> Result<Json<Value>, Problem> {
+pub async fn list(State(backend): State<Backend>) -> Result<Json<Value>, Problem> {
     Ok(Json(json!(backend.store.bouncers().await?)))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct AddRequest {
+pub struct AddRequest {
     name: String,
 }
 
 /// Gives a bouncer its key, which nobody can ask for again.
-async fn add(State(backend): State<Backend>, Json(request): Json<AddRequest>) -> Result<Json<Value>, Problem> {
+pub async fn add(State(backend): State<Backend>, Json(request): Json<AddRequest>) -> Result<Json<Value>, Problem> {
     let name = request.name;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     // It stands in paths, where "." and ".." are something else.
@@ -57,7 +51,7 @@ async fn add(State(backend): State<Backend>, Json(request): Json<AddRequest>) ->
     Ok(Json(json!({ "name": name, "key": key })))
 }
 
-async fn remove(State(backend): State<Backend>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
+pub async fn remove(State(backend): State<Backend>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
     if !backend.store.bouncer_remove(&name).await? {
         return Err(Problem::NotFound(format!("there is no bouncer {name:?}")));
     }
@@ -66,7 +60,7 @@ async fn remove(State(backend): State<Backend>, Path(name): Path<String>) -> Res
 }
 
 /// 32 random bytes of the kernel's, in hexadecimal.
-fn random_key() -> std::io::Result<String> {
+pub fn random_key() -> std::io::Result<String> {
     let mut bytes = [0; 32];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())

@@ -1,0 +1,87 @@
+// A log on demand: paste or drop it, and read what it tells. Nothing of it is kept unless that is asked for.
+
+import { h, replace, card, figure, badge, number, words, when, table, tell, button } from "/assets/dom.js";
+import { bars } from "/assets/chart.js";
+import { get, upload, download } from "/assets/api.js";
+
+const SAMPLES = ["brute-force", "sql-injection", "ransomware", "insider", "flood", "privilege-escalation", "c2-beacon", "phishing", "mining", "slow-intrusion", "clean"];
+const FORMATS = { pdf: "PDF", "pdf-summary": "PDF, one page", html: "HTML", xlsx: "Excel", csv: "CSV", json: "JSON", stix: "STIX 2.1", ecs: "ECS", ocsf: "OCSF" };
+
+export async function analyze(main, context) {
+  const text = h("textarea", { rows: 10, "aria-label": "Log", placeholder: "Paste lines of any log, or drop a file here" });
+  let file = null;
+  const named = h("p.hint", {}, "Text, JSON, CSV, also gzip or zstd.");
+  const take = (chosen) => {
+    file = chosen;
+    named.textContent = file ? `${file.name}, ${number(file.size)} bytes` : "";
+  };
+  const choose = h("input", { type: "file", "aria-label": "A file", onchange: (event) => take(event.target.files[0] ?? null) });
+  const options = (names, first) => [h("option", { value: "" }, first), names.map((name) => h("option", { value: name }, words(name)))];
+  const sample = h("select", { "aria-label": "A sample" }, options(SAMPLES, "no sample"));
+  const sensitivity = h("select", { "aria-label": "Sensitivity" }, ["medium", "low", "high"].map((name) => h("option", { value: name }, `${name} sensitivity`)));
+  const keep = h("input", { type: "checkbox", id: "keep" });
+  const progress = h("progress", { max: 1, value: 0, hidden: true, "aria-label": "Progress" });
+  const result = h(".result", { "aria-live": "polite" });
+  const go = button("Analyze", async () => {
+    const body = file ?? text.value;
+    if (!sample.value && !(file ? file.size : body.trim())) throw new Error("paste a log, choose a file or a sample first");
+    progress.hidden = false;
+    progress.removeAttribute("value");
+    try {
+      const query = { sensitivity: sensitivity.value, sample: sample.value, name: file?.name ?? "", keep: keep.checked };
+      const analysis = await upload("/api/v1/analyze/stream", query, sample.value ? "" : body, ({ lines, lines_in_all }) => {
+        if (lines_in_all) progress.value = lines / lines_in_all;
+      });
+      replace(result, report(analysis));
+      result.scrollIntoView({ block: "start" });
+    } finally {
+      progress.hidden = true;
+    }
+  }, { kind: "primary" });
+  const place = card("A log", text, named, h(".bar", {}, choose, sample, sensitivity, h("label", { for: "keep" }, keep, " keep what comes of it"), go), progress);
+  place.addEventListener("dragover", (event) => { event.preventDefault(); place.classList.add("over"); });
+  place.addEventListener("dragleave", () => place.classList.remove("over"));
+  place.addEventListener("drop", (event) => {
+    event.preventDefault();
+    place.classList.remove("over");
+    take(event.dataTransfer.files[0] ?? null);
+  });
+  replace(main, h("h1", {}, "Analyze"), context.may("analyst") ? place : h("p.empty", {}, "Analysts and administrators may analyse logs."), result);
+}
+
+function report(analysis) {
+  const { input, risk, threats, compression, narrative, addresses, compliance } = analysis;
+  const save = h("select", { "aria-label": "Save as", onchange: async (event) => {
+    const format = event.target.value;
+    event.target.value = "";
+    try { await download(`/api/v1/report/${format}`, analysis, `palisade-${analysis.id.slice(0, 8)}`); } catch (error) { tell(error.message, "error"); }
+  } }, h("option", { value: "" }, "Save as …"), Object.entries(FORMATS).map(([value, name]) => h("option", { value }, name)));
+  return [
+    h(".bar", {}, h("h2", {}, "What it tells"), save),
+    h(".figures", {},
+      figure("Threat level", analysis.threat_level ? badge(analysis.threat_level) : badge("ok", "none found")),
+      figure("Risk", `${risk.score} of 100`, risk.health),
+      figure("Security score", `${risk.security_score}`),
+      figure("Lines", number(input.lines), `${number(input.unparsed)} read as text, ${number(input.took_ms)} ms`),
+      compression ? figure("Tokens", `${number(compression.compressed_tokens)}`, `instead of ${number(compression.original_tokens)}: ${compression.saved_percent.toFixed(1)} % less`) : null,
+      compression?.cost_saved_usd ? figure("Saved", `$${compression.cost_saved_usd.toFixed(4)}`) : null),
+    narrative.summary.length ? card("Summary", h("p", {}, narrative.summary.map((claim) => `${claim.text} `)), h("p.hint", {}, `Written by ${narrative.written_by}.`)) : null,
+    h(".grid", {},
+      card("Severities", bars("Severities", risk.distribution.map((one) => ({ name: one.name, value: one.count })), "Nothing was found.")),
+      card("What makes the risk", h("ul.plain", {}, risk.factors.map((factor) => h("li", {}, h("strong", {}, `${words(factor.name)} ${factor.points > 0 ? "+" : ""}${factor.points}`), ` ${factor.reason}`)))),
+      card("Formats", bars("Formats", input.formats.map((one) => ({ name: one.name, value: one.count })), "No line was understood."))),
+    threats.length ? threats.map(threat) : card("Threats", h("p.empty", {}, "Nothing in these lines threatens anybody.")),
+    narrative.plan.length ? card("What to do", h("ol", {}, narrative.plan.map((step) => h("li", {}, step.text)))) : null,
+    addresses.length ? card("Addresses", table("Addresses", ["Address", "Lines", "Threats", "Country", "Network"], addresses.map((one) => [one.address, number(one.lines), one.threats.join(", "), one.country ?? "–", one.network ?? "–"]), "")) : null,
+    compliance.users.length ? card("Who did what", table("Users", ["User", "Logins", "Refused", "Changes", "Lines"], compliance.users.map((one) => [one.user, number(one.logins), number(one.failed_logins), number(one.changes), number(one.lines)]), "")) : null,
+    compression?.text ? h("details.card", {}, h("summary", {}, "What a model would be shown"), h("pre", {}, h("code", {}, compression.text))) : null,
+  ];
+}
+
+function threat(one) {
+  return h("section.card", {},
+    h(".row-head", {}, badge(one.severity), h("h3", {}, `${one.id} ${words(one.kind)}`), h("span", {}, one.actor ?? ""), h("small", {}, `risk ${one.risk}, confidence ${one.confidence} of 10, ${words(one.outcome)}`)),
+    h("p", {}, one.description), h("p", {}, h("strong", {}, "Do: "), one.recommendation),
+    h("p.hint", {}, `${number(one.events)} lines`, one.first_time ? [", from ", when(one.first_time), " to ", when(one.last_time)] : null, one.techniques.length ? `, ATT&CK ${one.techniques.join(", ")}` : ""),
+    h("ul.plain", {}, one.samples.map((line) => h("li", {}, h("small", {}, `${line.line} `), h("code", {}, line.text)))));
+}
