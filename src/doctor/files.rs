@@ -19,7 +19,8 @@ pub fn files(files: &[OwnFile], uid: u32) -> Vec<Ailment> {
 
 fn changeable(file: &OwnFile, uid: u32) -> Option<Ailment> {
     let OwnFile { path, mode, .. } = file;
-    let (problem, advice) = if mode & 0o002 != 0 {
+    // Whoever may write to a sticky directory, such as /tmp, cannot replace others' files there.
+    let (problem, advice) = if mode & 0o1002 == 0o002 {
         (format!("everybody on this host may change it (mode {mode:03o})"), format!("chmod o-w {path}"))
     } else if file.uid != 0 && file.uid != uid {
         (format!("it belongs to user {}, who may change it", file.uid), format!("chown root {path}"))
@@ -58,6 +59,7 @@ mod tests {
             (0o644, 0, false, vec![]),
             (0o644, 1000, false, vec![]),
             (0o640, 0, true, vec![]),
+            (0o1777, 0, false, vec![]),
             (0o666, 0, false, vec![(Level::Error, "config_changeable")]),
             (0o644, 33, false, vec![(Level::Error, "config_changeable")]),
             (0o644, 0, true, vec![(Level::Warning, "key_readable_by_all")]),

@@ -75,8 +75,14 @@ mod tests {
         for (facts, expected) in [
             (of(true, &["nftables"]), vec![]),
             (Firewall { may_change: Some(true), ..of(true, &["iptables"]) }, vec![]),
-            (without(of(true, &["nftables"])), vec![(Level::Error, "firewall_missing"), (Level::Error, "no_capability")]),
-            (without(of(false, &["nftables"])), vec![(Level::Note, "firewall_missing"), (Level::Note, "no_capability")]),
+            (
+                without(of(true, &["nftables"])),
+                vec![(Level::Error, "firewall_missing"), (Level::Error, "no_capability")],
+            ),
+            (
+                without(of(false, &["nftables"])),
+                vec![(Level::Note, "firewall_missing"), (Level::Note, "no_capability")],
+            ),
             (Firewall { may_change: Some(false), ..of(true, &["webhook"]) }, vec![]),
             (of(true, &["dry_run"]), vec![(Level::Error, "nobody_blocks")]),
             (of(false, &["dry_run"]), vec![]),

@@ -71,7 +71,8 @@ pub fn stored(facts: &Stored) -> Vec<Ailment> {
         found.push(ailment(Level::Warning, "database_log_grows", path, problem, advice));
     }
     if *bytes > LARGE_BYTES || *bytes > *free_bytes && *bytes > LOW_BYTES {
-        let problem = format!("it has {}, with {} free; rows are kept {keep_days} days", size(*bytes), size(*free_bytes));
+        let problem =
+            format!("it has {}, with {} free; rows are kept {keep_days} days", size(*bytes), size(*free_bytes));
         let advice = "keep less: store.keep_days, or store.record = \"nothing\"; pruned space is used again, not \
                       given back";
         found.push(ailment(Level::Warning, "database_large", path, problem, advice));
@@ -118,8 +119,7 @@ mod tests {
     #[test]
     fn disks_without_space_are_told() {
         let of = |free_bytes, total_bytes, free_files, total_files, is_read_only| {
-            let disk =
-                Disk { subject: "/s".into(), free_bytes, total_bytes, free_files, total_files, is_read_only };
+            let disk = Disk { subject: "/s".into(), free_bytes, total_bytes, free_files, total_files, is_read_only };
             told(&disks(&[disk])).first().copied()
         };
         const GB: u64 = 1_000_000_000;

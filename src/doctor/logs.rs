@@ -95,7 +95,8 @@ fn log(log: &Log) -> Option<Ailment> {
         _ => return None,
     };
     let formats = if tail.formats.is_empty() { "any known format".into() } else { tail.formats.join(", ") };
-    let problem = format!("{} of its last {lines} lines are not understood as {formats}: {}", lines - parsed, tail.sample);
+    let problem =
+        format!("{} of its last {lines} lines are not understood as {formats}: {}", lines - parsed, tail.sample);
     let advice = format!(
         "`palisade parse {}` shows each line; set the source's `format`, a name of `palisade config formats` or the \
          server's own format string",

@@ -21,7 +21,7 @@ pub use files::{OwnFile, files, renamed};
 pub use firewall::{Firewall, firewall};
 pub use host::{Disk, Limits, Stored, disks, limits, stored};
 pub use keys::{Key, KeyFile, Shape, keys};
-pub use lockout::{Guard, Guarded, Lockout, lockout};
+pub use lockout::{Lockout, lockout};
 pub use logs::{Followed, Log, Refused, Tail, logs};
 pub use proxies::proxies;
 pub use services::{Database, Said, Service, database, services};

@@ -32,7 +32,8 @@ fn unknown_proxy(path: &str, tail: &Tail, cdns: &[IpNet]) -> Option<Ailment> {
     let few_send_most = share(&|peer| most.iter().any(|(one, _)| *one == peer)) >= 90;
     let few = few.join(", ");
     if tail.forwarded * 2 >= tail.lines && few_send_most {
-        let problem = format!("nearly all requests come from {few} and name others in X-Forwarded-For: they are proxies");
+        let problem =
+            format!("nearly all requests come from {few} and name others in X-Forwarded-For: they are proxies");
         let advice = format!("put their networks into client.trusted_proxies, such as [\"{}\"]", most.first()?.0);
         return Some(ailment(Level::Error, "proxy_not_trusted", path, problem, advice));
     }
