@@ -9,6 +9,7 @@ mod compose;
 mod crowdsec;
 mod daemon;
 mod docker;
+mod doctor;
 mod fleet;
 mod import;
 mod memory;

@@ -45,7 +45,7 @@ pub fn follow(config: &Config) -> Vec<Followed> {
 
 fn files(source: &SourceConfig, servers: &ServerLogs, reading: &Reading) -> Vec<Log> {
     let paths = glob::glob(&source.path).into_iter().flatten().filter_map(Result::ok);
-    let paths: Vec<PathBuf> = paths.filter(|path| !path.is_dir()).take(FILES).collect();
+    let paths: Vec<PathBuf> = paths.filter(|path| path.is_file()).take(FILES).collect();
     let log = |path: &PathBuf| {
         let tail = read(path, source, servers, reading);
         Log { path: path.display().to_string(), tail: tail.map_err(|error| refused(path, &error)) }

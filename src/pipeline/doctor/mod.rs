@@ -28,7 +28,7 @@ use services::Asked;
 /// So long name servers may take.
 const NAMES_WAIT: Duration = Duration::from_secs(4);
 /// So long the host's own files may take: a network file system may hang.
-const HOST_WAIT: Duration = Duration::from_secs(20);
+const HOST_WAIT: Duration = Duration::from_secs(10);
 
 /// What the running daemon says.
 pub struct Told {
@@ -65,7 +65,7 @@ pub async fn examine(loaded: &Loaded, place: &Place, told: Told) -> anyhow::Resu
     judge_services(&asked, &mut found);
     found.findings.extend(doctor::lockout(&lockout(&loaded.config, &around)));
     match host {
-        Ok(Ok(host)) => judge_host(&loaded.config, &host, &asked, &told, now, &mut found),
+        Ok(Ok(host)) => judge_host(&loaded.config, &host, &asked, &told, &around, &mut found),
         Ok(Err(_)) | Err(_) => found.findings.push(Ailment {
             level: Level::Error,
             check: "host_silent",
@@ -92,12 +92,18 @@ fn judge_services(asked: &Asked, found: &mut Examination) {
     }
 }
 
-fn judge_host(config: &Config, host: &Host, asked: &Asked, told: &Told, now: Timestamp, found: &mut Examination) {
+fn judge_host(
+    config: &Config,
+    host: &Host,
+    asked: &Asked,
+    told: &Told,
+    around: &Surroundings,
+    found: &mut Examination,
+) {
     let is_alone = told.status.is_err();
-    let cdns = crate::decide::cdns();
     found.findings.extend(doctor::logs(&host.followed));
-    found.findings.extend(doctor::proxies(&host.followed, cdns));
-    found.findings.extend(doctor::clock(now, host.keeper, &asked.clocks, &host.followed));
+    found.findings.extend(doctor::proxies(&host.followed, &around.cdns));
+    found.findings.extend(doctor::clock(around.taken_at, host.keeper, &asked.clocks, &host.followed));
     found.findings.extend(doctor::firewall(&Firewall {
         is_enforcing: config.mode == Mode::Enforce,
         responders: config.respond.names.clone(),
