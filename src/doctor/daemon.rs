@@ -51,7 +51,7 @@ pub fn daemon(facts: &Daemons) -> Vec<Ailment> {
                 found.push(ailment(Level::Warning, "other_version", socket, problem, advice));
             }
             found.extend(problems.iter().map(|problem| {
-                let advice = "`palisade status` says how it goes on; docs/doctor.md has the way out of each";
+                let advice = "the sentence names the way out; `palisade status` says it until it is done";
                 ailment(Level::Error, "daemon_complains", "the daemon", problem, advice)
             }));
         }

@@ -114,3 +114,15 @@ fn files_that_do_not_answer_are_told_and_nobody_waits_for_them() {
     follow(&home, &visits(100), &config);
     finds(&home, "error", "host_silent", "do not answer", "network file system");
 }
+
+#[test]
+fn a_database_that_outgrows_its_disk_or_its_log_is_told() {
+    let home = home("");
+    std::fs::create_dir(home.path("state")).unwrap();
+    // Files with holes: they only say that they are so long.
+    for (name, bytes) in [("palisade.db", 11_000_000_000), ("palisade.db-wal", 600_000_000)] {
+        std::fs::File::create(home.path("state").join(name)).unwrap().set_len(bytes).unwrap();
+    }
+    finds(&home, "warning", "database_large", "it has 11.0 GB", "store.keep_days");
+    finds(&home, "warning", "database_log_grows", "has 600 MB", "fuser");
+}
