@@ -11,7 +11,8 @@ use crate::config::Config;
 use crate::doctor::{Database, Said, Service};
 use crate::event::{Timestamp, printable};
 use crate::memory;
-use crate::pipeline::{databases, models};
+use crate::pipeline::databases::{self, Examined};
+use crate::pipeline::models;
 use crate::triage::provider::is_near;
 
 /// Who has not answered by then is told so.
@@ -49,7 +50,7 @@ pub async fn ask(config: &Config) -> Asked {
     }
     if config.store.is_shared() {
         let config = config.clone();
-        asking.spawn(patiently("postgres".into(), async move { postgres(&config).await }));
+        asking.spawn(async move { postgres(&config).await });
     }
     for (name, url) in urls(config) {
         let shown = name.clone();
@@ -126,30 +127,31 @@ async fn redis(config: &Config) -> Asked {
 }
 
 async fn postgres(config: &Config) -> Asked {
-    match databases::examine(config).await {
-        None => Asked::default(),
-        Some(Ok(found)) => {
-            let state = if found.schema.pending.is_empty() { ", up to date" } else { "" };
-            let said =
-                format!("{}: version {}, schema {}{state}", found.place, found.server_version, found.schema.known);
-            Asked {
-                clocks: vec![("postgres".into(), found.clock_millis)],
-                database: Some(Database {
-                    place: found.place,
-                    lacking: found.lacking,
-                    hints: found.advice,
-                    pending: found.schema.pending.len(),
-                }),
-                ..Asked::of("postgres", Said::Well(said))
-            }
-        }
-        Some(Err((error, hints))) => {
-            let advice = match hints.is_empty() {
-                true => "start it, or correct store.database_url; what is recorded waits here meanwhile".into(),
-                false => hints.join("; "),
-            };
-            Asked::of("postgres", ill(error.to_string(), advice))
-        }
+    let problem = match timeout(PATIENCE, databases::examine(config)).await {
+        Ok(None) => return Asked::default(),
+        Ok(Some(Ok(found))) => return database(found),
+        Ok(Some(Err(error))) => error.to_string(),
+        Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
+    };
+    let advice = match &*databases::hints(config) {
+        [] => "start it, or correct store.database_url; what is recorded waits here meanwhile".to_owned(),
+        hints => hints.join("; "),
+    };
+    Asked::of("postgres", ill(problem, advice))
+}
+
+fn database(found: Examined) -> Asked {
+    let state = if found.schema.pending.is_empty() { ", up to date" } else { "" };
+    let said = format!("{}: version {}, schema {}{state}", found.place, found.server_version, found.schema.known);
+    Asked {
+        clocks: vec![("postgres".into(), found.clock_millis)],
+        database: Some(Database {
+            place: found.place,
+            lacking: found.lacking,
+            hints: found.advice,
+            pending: found.schema.pending.len(),
+        }),
+        ..Asked::of("postgres", Said::Well(said))
     }
 }
 
