@@ -10,6 +10,7 @@ mod crowdsec;
 mod daemon;
 mod docker;
 mod doctor;
+mod docs;
 mod fleet;
 mod import;
 mod memory;
