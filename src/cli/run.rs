@@ -28,13 +28,14 @@ pub fn run(arguments: &Arguments, loaded: Loaded, place: &Place) -> anyhow::Resu
     let Loaded { config, warnings, .. } = loaded;
     let rules = load_rules(&config)?;
     let demo_log = LogConfig { level: LogLevel::Warn, format: LogFormat::Human, ..LogConfig::default() };
+    // Before there are threads: each has capabilities of its own.
+    let passed_on = capability::pass_on();
     let _log = own_log::start(if arguments.demo { &demo_log } else { &config.log }, journal_from_system())?;
+    if let Err(error) = passed_on {
+        tracing::warn!("cannot pass this program's capabilities on to nft: {error}");
+    }
     for warning in &warnings {
         tracing::warn!("{warning}");
-    }
-    // Before there are threads: each has capabilities of its own.
-    if let Err(error) = capability::pass_on() {
-        tracing::warn!("cannot pass this program's capabilities on to nft: {error}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     if arguments.demo {

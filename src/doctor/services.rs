@@ -16,7 +16,7 @@ pub enum Said {
         problem: String,
         advice: String,
     },
-    /// It works, and this is to know.
+    /// It works or is not asked, and somebody may not expect that.
     Hint(String),
 }
 
@@ -26,7 +26,7 @@ pub fn services(services: &[Service]) -> Vec<Ailment> {
         Said::Well(_) => None,
         Said::Ill { problem, advice } => Some(ailment(Level::Error, "service_unusable", name, problem, advice)),
         Said::Hint(hint) => {
-            let advice = "nothing needs to be done";
+            let advice = "nothing needs to be done if it is meant so";
             Some(ailment(Level::Note, "service_hint", name, hint, advice))
         }
     };
