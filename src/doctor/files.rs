@@ -66,7 +66,7 @@ mod tests {
             (0o646, 0, true, vec![(Level::Error, "config_changeable"), (Level::Warning, "key_readable_by_all")]),
         ] {
             let file = OwnFile { path: "/etc/palisade/palisade.toml".into(), mode, uid: owner, has_secret };
-            assert_eq!(told(&files(&[file.clone()], 1000)), expected, "{file:?}");
+            assert_eq!(told(&files(std::slice::from_ref(&file), 1000)), expected, "{file:?}");
         }
     }
 
