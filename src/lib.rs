@@ -17,6 +17,8 @@ pub mod detect;
 pub mod ask;
 // Many lines → few tokens, no evidence lost.
 pub mod compress;
+// Facts of a host → what is wrong with it, and what to do.
+pub mod doctor;
 // What agents tell each other of their bans.
 pub mod fleet;
 // The lines of an input → threats, risk, who did what.

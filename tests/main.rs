@@ -12,6 +12,7 @@ mod daemon;
 mod dashboard;
 mod docker;
 mod docs;
+mod doctor;
 mod fleet;
 mod import;
 mod memory;

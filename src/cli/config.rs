@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::{BAD_CONFIG, Output, load_config, load_rules, print_json, stdout, with_allow_files};
-use crate::config::Place;
+use crate::config::{Loaded, Place};
 use crate::pipeline::replay;
 
 #[derive(clap::Subcommand)]
@@ -52,7 +52,8 @@ pub fn run(verb: &Verb, place: &Place, output: Output) -> ExitCode {
                         return ExitCode::from(BAD_CONFIG);
                     }
                     (Verb::Check, Ok(rules), Output::Human) => format!(
-                        "The configuration holds: {}, {} rules, {} windows.\n",
+                        "{}The configuration holds: {}, {} rules, {} windows.\n",
+                        warned(&loaded),
                         match loaded.files.as_slice() {
                             [] => "no file, defaults alone".to_owned(),
                             files => files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", "),
@@ -60,7 +61,9 @@ pub fn run(verb: &Verb, place: &Place, output: Output) -> ExitCode {
                         rules.rules.len(),
                         rules.windows.len()
                     ),
-                    (Verb::Check, Ok(_), _) => "{\"mistakes\":[]}\n".into(),
+                    (Verb::Check, Ok(_), _) => {
+                        format!("{}\n", json!({ "mistakes": [], "warnings": warnings(&loaded) }))
+                    }
                     (_, _, Output::Human) => crate::config::show(&loaded),
                     _ => format!("{}\n", json!(loaded.config)),
                 };
@@ -76,6 +79,14 @@ pub fn run(verb: &Verb, place: &Place, output: Output) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn warnings(loaded: &Loaded) -> Vec<String> {
+    loaded.warnings.iter().map(ToString::to_string).collect()
+}
+
+fn warned(loaded: &Loaded) -> String {
+    warnings(loaded).iter().map(|warning| format!("warning: {warning}\n")).collect()
 }
 
 fn formats(output: Output) -> String {

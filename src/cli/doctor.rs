@@ -1,4 +1,4 @@
-//! `palisade doctor`: tries on this host what is promised: the firewall, or the models and the database.
+//! `palisade doctor`: what is wrong, with what, and what to do; or the proof that the firewall holds.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,17 +9,18 @@ use anyhow::bail;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::daemon::ask;
-use super::{FAILED, Output, print_json, stdout, triage};
-use crate::config::{Config, Mode};
-use crate::pipeline::databases::{self, Examined};
+use super::daemon::{ask, ask_within};
+use super::triage::runtime;
+use super::{FAILED, Output, print_json, stdout};
+use crate::config::{Config, Loaded, Mode, Place};
+use crate::event::printable;
+use crate::pipeline::doctor::{self, Ailment, Examination, Told};
 use crate::pipeline::selfproof::{self, Blocker, Outcome, Own};
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// From a network namespace of its own, try that a banned address is dropped on ports of this host and
-    /// of containers behind it, and that others pass. Needs root. Without it: whether the models of every
-    /// `[[tier]]` are there, as `triage check` says it, and the Postgres of `[store]`.
+    /// Instead: from a network namespace of its own, try that a banned address is dropped on ports of this
+    /// host and of containers behind it, and that others pass. Needs root.
     #[arg(long)]
     firewall: bool,
 }
@@ -32,8 +33,8 @@ struct Daemon {
 /// Should nobody be left to lift a ban, it ends by itself.
 const BAN_SECS: u64 = 60;
 
-/// Clocks that differ by more are told.
-const CLOCK_MILLIS: i64 = 2000;
+/// Bytes of a sentence that are shown.
+const SHOWN_BYTES: usize = 1000;
 
 /// The daemon looks around every second.
 const FOLLOWS: Duration = Duration::from_millis(1500);
@@ -66,10 +67,57 @@ impl Blocker for Daemon {
     }
 }
 
-pub fn run(arguments: &Arguments, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
-    if !arguments.firewall {
-        return services(config, output);
+pub fn run(arguments: &Arguments, loaded: &Loaded, place: &Place, output: Output) -> anyhow::Result<ExitCode> {
+    match arguments.firewall {
+        true => prove(&loaded.config, output),
+        false => examine(loaded, place, output),
     }
+}
+
+/// So long the daemon may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn examine(loaded: &Loaded, place: &Place, output: Output) -> anyhow::Result<ExitCode> {
+    let socket = &loaded.config.socket;
+    let status = ask_within(PATIENCE, socket, "/api/v1/status").map_err(|error| format!("{error:#}"));
+    let allowed = ask_within(PATIENCE, socket, "/api/v1/allow").unwrap_or_default();
+    let network = |entry: &Value| entry["network"].as_str()?.parse().ok();
+    let allowed = allowed.as_array().into_iter().flatten().filter_map(network).collect();
+    let runtime = runtime()?;
+    let found = runtime.block_on(doctor::examine(loaded, place, Told { status, allowed }));
+    // A file system that hangs would keep us here.
+    runtime.shutdown_background();
+    let Examination { findings, seen } = found?;
+    let to_do = findings.iter().filter(|one| one.is_to_do()).count();
+    let mut out = stdout();
+    match output {
+        Output::Human => {
+            for well in &seen {
+                writeln!(out, "ok       {}", printable(well.as_bytes(), SHOWN_BYTES))?;
+            }
+            for Ailment { level, subject, problem, advice, .. } in &findings {
+                let line = printable(format!("{subject}: {problem}").as_bytes(), SHOWN_BYTES);
+                writeln!(
+                    out,
+                    "{:<8} {line}\n         → {}",
+                    level.as_str(),
+                    printable(advice.as_bytes(), SHOWN_BYTES)
+                )?;
+            }
+            match to_do {
+                0 => writeln!(out, "Nothing needs to be done.")?,
+                1 => writeln!(out, "One thing needs to be done.")?,
+                n => writeln!(out, "{n} things need to be done.")?,
+            }
+        }
+        Output::Jsonl => findings.iter().try_for_each(|one| print_json(&mut out, one))?,
+        _ => print_json(&mut out, &json!({ "healthy": to_do == 0, "findings": findings, "seen": seen }))?,
+    }
+    out.flush()?;
+    Ok(if to_do == 0 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+fn prove(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
     selfproof::needs_root()?;
     // A daemon in dry run blocks nobody: then what would block is tried without it.
     let status = ask(&config.socket, "GET", "/api/v1/status", None);
@@ -97,52 +145,4 @@ pub fn run(arguments: &Arguments, config: &Config, output: Output) -> anyhow::Re
     }
     out.flush()?;
     Ok(if proven && !failed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
-}
-
-/// The models, and the database.
-fn services(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
-    let models = match config.tier.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => triage::run(&triage::Verb::Check, config, output)?,
-    };
-    let Some(examined) = triage::runtime()?.block_on(databases::examine(config)) else {
-        if config.tier.is_empty() {
-            let what = "No model and no Postgres is configured, so none is missing";
-            writeln!(stdout(), "{what}; `doctor --firewall` tries the firewall.")?;
-        }
-        return Ok(models);
-    };
-    let mut out = stdout();
-    let is_well = match &examined {
-        Ok(found) => found.lacking.is_empty() && found.clock_millis.abs() < CLOCK_MILLIS,
-        Err(_) => false,
-    };
-    match (output, &examined) {
-        (Output::Human, Ok(found)) => database(&mut out, found)?,
-        (Output::Human, Err((error, advice))) => {
-            writeln!(out, "{error}")?;
-            advice.iter().try_for_each(|line| writeln!(out, "  {line}"))?;
-        }
-        (_, Ok(found)) => print_json(&mut out, &json!({ "postgres": found }))?,
-        (_, Err((error, advice))) => {
-            print_json(&mut out, &json!({ "postgres": { "problem": error.to_string(), "advice": advice } }))?;
-        }
-    }
-    out.flush()?;
-    Ok(if is_well { models } else { ExitCode::from(FAILED) })
-}
-
-fn database(out: &mut impl Write, found: &Examined) -> std::io::Result<()> {
-    writeln!(out, "{}: version {}", found.place, found.server_version)?;
-    match found.schema.pending.len() {
-        0 => writeln!(out, "  schema {}, up to date", found.schema.known)?,
-        n => {
-            writeln!(out, "  {n} migrations are pending: the daemon applies them at its start, or `palisade migrate`")?
-        }
-    }
-    let seconds = Duration::from_millis(found.clock_millis.unsigned_abs()).as_secs_f32();
-    if found.clock_millis.abs() >= CLOCK_MILLIS {
-        writeln!(out, "  its clock differs from ours by {seconds:.1} s: agents that share need one time, as by NTP")?;
-    }
-    found.lacking.iter().chain(&found.advice).try_for_each(|line| writeln!(out, "  {line}"))
 }

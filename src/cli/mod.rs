@@ -140,7 +140,8 @@ enum Verb {
     /// Try what is configured.
     #[command(subcommand)]
     Bench(bench::Verb),
-    /// Prove that blocking works on this host, or that the configured models and the database are there.
+    /// Say what is wrong with logs, clock, firewall, keys, services and disk, and what to do. Exits 1 if
+    /// somebody should do something.
     Doctor(doctor::Arguments),
     /// Bring the databases to this version's schema, with an administrator's URL if need be.
     Migrate(migrate::Arguments),
@@ -179,22 +180,23 @@ pub fn main() -> ExitCode {
     if let Verb::Generate(arguments) = &arguments.verb {
         return generate::run(arguments);
     }
-    let (config, is_bad) = match (load_config(&place), &arguments.verb) {
-        (Ok(loaded), _) => (loaded.config, false),
+    let (loaded, is_bad) = match (load_config(&place), &arguments.verb) {
+        (Ok(loaded), _) => (loaded, false),
         (Err(mistakes), verb) => {
             eprintln!("{mistakes}");
             match salvage(&place).filter(|_| verb.asks_the_daemon_alone()) {
-                Some(config) => (config, true),
+                Some(loaded) => (loaded, true),
                 None => return ExitCode::from(BAD_CONFIG),
             }
         }
     };
+    let config = loaded.config.clone();
     let done = match &arguments.verb {
         Verb::Parse(arguments) => parse::run(arguments, &config, output),
         Verb::Scan(arguments) => scan::run(arguments, &config, output),
         Verb::Explain(arguments) => explain::run(arguments, &config, output),
         Verb::Rules(verb) => rules::run(verb, &config, output),
-        Verb::Run(arguments) => run::run(arguments, config, &place),
+        Verb::Run(arguments) => run::run(arguments, loaded, &place),
         Verb::Status => operate::status(&config, output),
         Verb::Ping => operate::ping(&config, output),
         Verb::Enforce(arguments) => operate::enforce(arguments, &config, output),
@@ -216,7 +218,7 @@ pub fn main() -> ExitCode {
         Verb::Triage(verb) => triage::run(verb, &config, output),
         Verb::Calibrate(arguments) => triage::calibrate(arguments, &config, output),
         Verb::Bench(verb) => bench::run(verb, &config, output),
-        Verb::Doctor(arguments) => doctor::run(arguments, &config, output),
+        Verb::Doctor(arguments) => doctor::run(arguments, &loaded, &place, output),
         Verb::Migrate(arguments) => migrate::run(arguments, &config, output),
         Verb::Azure(verb) => azure::run(verb, &config, output),
         Verb::Config(_) | Verb::Generate(_) => Ok(ExitCode::SUCCESS),
@@ -256,7 +258,7 @@ fn load_config(place: &Place) -> Result<Loaded, crate::config::Mistakes> {
 }
 
 /// What is left of one with mistakes.
-fn salvage(place: &Place) -> Option<crate::config::Config> {
+fn salvage(place: &Place) -> Option<Loaded> {
     reload::with_known(|known| Text::read_from_system(place).salvage(known))
 }
 

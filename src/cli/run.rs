@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::{capability, load_rules, own_log, stdout};
-use crate::config::{Config, LogConfig, LogFormat, LogLevel, Mode, Place, supervision_from_system};
+use crate::config::{
+    Config, Loaded, LogConfig, LogFormat, LogLevel, Mode, Place, journal_from_system, supervision_from_system,
+};
 use crate::event::Timestamp;
 use crate::pipeline::discover::ServerLogs;
 use crate::pipeline::live;
@@ -22,13 +24,18 @@ pub struct Arguments {
 /// The log of the demonstration.
 const SAMPLE: &str = include_str!("../../config/sample-access.log");
 
-pub fn run(arguments: &Arguments, config: Config, place: &Place) -> anyhow::Result<ExitCode> {
+pub fn run(arguments: &Arguments, loaded: Loaded, place: &Place) -> anyhow::Result<ExitCode> {
+    let Loaded { config, warnings, .. } = loaded;
     let rules = load_rules(&config)?;
     let demo_log = LogConfig { level: LogLevel::Warn, format: LogFormat::Human, ..LogConfig::default() };
-    own_log::start(if arguments.demo { &demo_log } else { &config.log })?;
     // Before there are threads: each has capabilities of its own.
-    if let Err(error) = capability::pass_on() {
+    let passed_on = capability::pass_on();
+    let _log = own_log::start(if arguments.demo { &demo_log } else { &config.log }, journal_from_system())?;
+    if let Err(error) = passed_on {
         tracing::warn!("cannot pass this program's capabilities on to nft: {error}");
+    }
+    for warning in &warnings {
+        tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     if arguments.demo {

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::mistake::{Mistake, Mistakes, Origin};
+use super::profile::Profile;
+use super::renamed::{Renamed, accept};
 use super::tree::{self, Node, Value, join};
 use super::{Config, Known, Loaded, check, relations, schema, services};
 
@@ -34,6 +36,8 @@ pub(super) struct Input<'a> {
     pub uid: u32,
     /// Keys that are set over everything, and their values.
     pub set: &'a [(String, String)],
+    /// Old names that are accepted.
+    pub renamed: &'a [Renamed],
 }
 
 pub(super) fn compose(input: Input<'_>, known: &Known<'_>) -> Result<Loaded, Mistakes> {
@@ -46,11 +50,12 @@ pub(super) fn compose(input: Input<'_>, known: &Known<'_>) -> Result<Loaded, Mis
 /// What is left when everything wrong is taken out, and what that is.
 pub(super) fn understand(input: Input<'_>, known: &Known<'_>) -> (Option<Loaded>, Vec<Mistake>) {
     let schema = schema();
-    let mut mistakes = input.mistakes;
+    let (mut mistakes, mut warnings) = (input.mistakes, vec![]);
     let mut set = Node::table(Origin::Default);
     for (path, bytes) in &input.files {
         let (mut node, errors) = tree::parse(path, bytes);
         let mut wrong = vec![];
+        accept(&mut node, input.renamed, &mut warnings, &mut wrong);
         check::check(&mut node, &schema, &mut wrong);
         mistakes.extend(believable(wrong, &errors, bytes));
         mistakes.extend(errors);
@@ -62,6 +67,7 @@ pub(super) fn understand(input: Input<'_>, known: &Known<'_>) -> (Option<Loaded>
     for (name, value) in variables {
         match variable(&name, value, &schema) {
             Ok(mut node) => {
+                accept(&mut node, input.renamed, &mut warnings, &mut mistakes);
                 check::check(&mut node, &schema, &mut mistakes);
                 set.merge(node, "", ADD_UP);
             }
@@ -71,14 +77,21 @@ pub(super) fn understand(input: Input<'_>, known: &Known<'_>) -> (Option<Loaded>
     for (key, value) in input.set {
         let path = key.splitn(8, '.').map(str::to_owned).collect();
         let mut node = stands_for(path, value, Origin::Set, &schema);
+        accept(&mut node, input.renamed, &mut warnings, &mut mistakes);
         check::check(&mut node, &schema, &mut mistakes);
         set.merge(node, "", ADD_UP);
     }
 
+    // What is no profile was a mistake, and is taken out.
+    let profile = set.entry("profile").and_then(|node| Profile::deserialize(node.clone().into_json()).ok());
+    let mut all = profile.unwrap_or_default().defaults();
+    all.merge(set, "", ADD_UP);
+    let set = all;
+
     let files: Vec<PathBuf> = input.files.into_iter().map(|(path, _)| path).collect();
     let loaded = Config::deserialize(set.clone().into_json()).map_err(anyhow::Error::from).and_then(|mut config| {
         settle(&mut config, &set, input.rules_dir, input.surroundings, input.uid);
-        Ok(Loaded { origins: origins(&config, &set)?, config, files: files.clone() })
+        Ok(Loaded { origins: origins(&config, &set)?, config, files: files.clone(), warnings })
     });
     let loaded = match loaded {
         Ok(loaded) => {

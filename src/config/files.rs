@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::compose::{Input, compose, understand};
 use super::mistake::{Mistake, Mistakes, Origin};
-use super::{Config, Known, Loaded};
+use super::renamed::RENAMED;
+use super::{Known, Loaded};
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/palisade/palisade.toml";
@@ -78,8 +79,8 @@ impl Text {
 
     /// What is left of the configuration when everything wrong is taken out: enough to find the daemon that
     /// runs with an earlier one.
-    pub fn salvage(&self, known: &Known<'_>) -> Option<Config> {
-        understand(self.input(&[]), known).0.map(|loaded| loaded.config)
+    pub fn salvage(&self, known: &Known<'_>) -> Option<Loaded> {
+        understand(self.input(&[]), known).0
     }
 
     fn input<'a>(&'a self, set: &'a [(String, String)]) -> Input<'a> {
@@ -91,6 +92,7 @@ impl Text {
             surroundings: &self.environment,
             uid: self.uid,
             set,
+            renamed: RENAMED,
         }
     }
 

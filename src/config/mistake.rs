@@ -10,6 +10,8 @@ use crate::event::printable;
 pub enum Origin {
     /// Built in.
     Default,
+    /// Built in for hosts of this size.
+    Profile(&'static str),
     /// A file. Line and column (in bytes) count from 1; 0 means the file as a whole.
     File { path: String, line: usize, column: usize },
     /// The environment variable of this name.
@@ -33,7 +35,7 @@ impl Origin {
     /// The file or the variable, and the line in it.
     pub(super) fn place(&self) -> (String, usize) {
         match self {
-            Origin::Default => (String::new(), 0),
+            Origin::Default | Origin::Profile(_) => (String::new(), 0),
             Origin::File { path, line, .. } => (path.clone(), *line),
             Origin::Environment(name) => (name.clone(), 0),
             Origin::Set => (SET.to_owned(), 0),
@@ -49,6 +51,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Default => f.write_str("default"),
+            Origin::Profile(name) => write!(f, "profile {name}"),
             Origin::File { path, line: 0, .. } => f.write_str(path),
             Origin::File { path, line, .. } => write!(f, "{path}:{line}"),
             Origin::Environment(name) => f.write_str(name),

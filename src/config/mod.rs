@@ -6,8 +6,10 @@ mod check;
 mod compose;
 mod files;
 mod mistake;
+mod profile;
 mod relations;
 mod reload;
+mod renamed;
 #[cfg(test)]
 mod schema_tests;
 mod services;
@@ -20,9 +22,10 @@ mod tree;
 pub use check::network;
 pub use files::{DEFAULT_FILE, Place, Text, fragments, terminal_is_utf8};
 pub use mistake::{Mistake, Mistakes, Origin, did_you_mean};
+pub use profile::Profile;
 pub use reload::{TUNABLE, differences, taken};
 pub use show::show;
-pub use supervision::{Supervision, supervision_from_system};
+pub use supervision::{Supervision, journal_from_system, supervision_from_system};
 
 use std::path::PathBuf;
 
@@ -38,6 +41,8 @@ use crate::{decide, detect, fleet, memory, record, respond, tail, triage};
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     pub mode: Mode,
+    /// How large this host is: defaults for what takes memory and disk, beneath all files.
+    pub profile: Profile,
     /// The name of this agent where several share a Postgres or a Redis. Empty: the host's.
     pub agent: String,
     /// Directory of `palisade.db`. Not root: `$XDG_STATE_HOME/palisade`, else
@@ -81,6 +86,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             mode: Mode::default(),
+            profile: Profile::default(),
             agent: String::new(),
             state_dir: "/var/lib/palisade".into(),
             socket: "/run/palisade/palisade.sock".into(),
@@ -235,7 +241,7 @@ pub enum LogLevel {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
-    /// `human` on a terminal, `json` otherwise.
+    /// `human` on a terminal and in the journal, `json` otherwise.
     #[default]
     Auto,
     Human,
@@ -251,6 +257,8 @@ pub struct Loaded {
     pub origins: Vec<(String, Origin)>,
     /// The files that were read, in the order in which they apply.
     pub files: Vec<PathBuf>,
+    /// What holds for now and not for long: old names of keys.
+    pub warnings: Vec<Mistake>,
 }
 
 /// The names that other rooms register, which a configuration may use.

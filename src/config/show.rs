@@ -2,7 +2,7 @@ use super::compose::{effective, lines};
 use super::{Loaded, Origin, check, schema};
 
 /// The configuration in effect as TOML, which reads back as the same one. Each value says where
-/// it comes from: `# default`, `# from FILE:LINE` or `# from PALISADE__…`.
+/// it comes from: `# default`, `# profile small`, `# from FILE:LINE` or `# from PALISADE__…`.
 pub fn show(loaded: &Loaded) -> String {
     let text = match effective(&loaded.config) {
         Ok(text) => text,
@@ -30,6 +30,10 @@ pub fn show(loaded: &Loaded) -> String {
 }
 
 fn origin(loaded: &Loaded, key: &str) -> String {
+    let of_key = |(other, _): &&(String, Origin)| other == key;
+    if let Some((_, origin @ Origin::Profile(_))) = loaded.origins.iter().find(of_key) {
+        return origin.to_string();
+    }
     let origins = loaded.origins.iter().filter(|(other, origin)| other == key && *origin != Origin::Default);
     let origins: Vec<String> = origins.map(|(_, origin)| origin.to_string()).collect();
     if origins.is_empty() { "default".to_owned() } else { format!("from {}", origins.join(", ")) }

@@ -17,6 +17,17 @@ pub fn supervision_from_system() -> Supervision {
     supervision(|name| std::env::var_os(name), std::process::id())
 }
 
+/// Device and inode of the stream that goes to the service manager's journal, as `JOURNAL_STREAM` names it.
+#[expect(clippy::disallowed_methods, reason = "part of `config`, which alone reads the environment")]
+pub fn journal_from_system() -> Option<(u64, u64)> {
+    journal(&std::env::var("JOURNAL_STREAM").ok()?)
+}
+
+fn journal(stream: &str) -> Option<(u64, u64)> {
+    let (device, inode) = stream.split_once(':')?;
+    Some((device.parse().ok()?, inode.parse().ok()?))
+}
+
 fn supervision(variable: impl Fn(&str) -> Option<OsString>, own_id: u32) -> Supervision {
     let number = |name| variable(name).as_deref().and_then(OsStr::to_str).and_then(|text| text.parse::<u64>().ok());
     // Where another process is watched, its variables came down to us by mistake.
@@ -28,6 +39,12 @@ fn supervision(variable: impl Fn(&str) -> Option<OsString>, own_id: u32) -> Supe
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_journals_stream_is_two_numbers() {
+        assert_eq!(journal("8:12345"), Some((8, 12_345)));
+        assert_eq!(journal("8"), None);
+    }
 
     #[test]
     fn a_watchdog_is_this_processs_own() {

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::compose::{Input, compose};
 use super::files::{Absent, read};
+use super::renamed::{RENAMED, Renamed};
 use super::*;
 
 const KNOWN: Known<'_> =
@@ -696,6 +697,7 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
     assert_eq!(file(&shown).expect("no mistake").config, loaded.config);
     let expected = expect![[r#"
         mode = "enforce"  # from a.toml:1
+        profile = "medium"  # default
         agent = ""  # default
         state_dir = "/var/lib/palisade"  # default
         socket = "/run/palisade/palisade.sock"  # default
@@ -860,6 +862,73 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         # not set: detect.rules_dir, fleet.key_file, log.file, memory.redis_ca_file, memory.redis_url_file, reputation.abuseipdb_key_file, reputation.virustotal_key_file, respond.azure.batch_secs, respond.azure.client_secret_file, respond.cloudflare.token_file, respond.webhook.dead_letter, respond.webhook.key_file, store.database_ca_file, store.database_url_file
     "#]];
     expected.assert_eq(&shown);
+}
+
+#[test]
+fn a_profile_lies_beneath_files_and_is_shown_as_the_origin() {
+    let loaded = root(&[("a.toml", "profile = 'small'\n[memory]\nmax_clients = 7")], &[]).expect("no mistake");
+    let config = &loaded.config;
+    assert_eq!((config.detect.max_clients, config.memory.max_clients), (16_384, 7));
+    assert_eq!(origin(&loaded, "detect.max_clients"), "profile small");
+    assert_eq!(origin(&loaded, "memory.max_clients"), "a.toml:3");
+    let shown = show(&loaded);
+    assert!(shown.contains("max_clients = 16384  # profile small"), "{shown}");
+    let large = root(&[], &[("PALISADE__PROFILE", "large")]).expect("no mistake");
+    assert_eq!(large.config.detect.max_clients, 1_048_576, "a variable may name it too");
+    let medium = file("profile = 'medium'").expect("no mistake");
+    assert_eq!(medium.config, Config::default());
+    assert!(taken(&medium.config, config).detect == medium.config.detect, "it needs a restart");
+    assert!(differences(&medium.config, config).contains(&"profile".to_owned()));
+    mistakes(
+        "profile = 'smal'",
+        expect![[
+            r#"palisade.toml:1: profile: expected "small" or "medium" or "large", found "smal"; did you mean "small"?"#
+        ]],
+    );
+}
+
+#[test]
+fn an_old_name_is_accepted_with_a_warning_wherever_it_stands() {
+    const OLD: &[Renamed] = &[
+        Renamed { old: "log.verbosity", new: "log.level" },
+        Renamed { old: "threshold", new: "thresholds.block" },
+        Renamed { old: "tier[].model_name", new: "tier[].model" },
+    ];
+    let compose = |files: &[(&str, &str)], environment: &[(&str, &str)]| {
+        let files = files.iter().map(|(path, text)| (PathBuf::from(path), text.as_bytes().to_vec())).collect();
+        let settings = variables(environment);
+        compose(Input { files, settings: &settings, renamed: OLD, ..Input::default() }, &KNOWN)
+    };
+    let tier = "[[tier]]\nname = 't'\nprovider = 'ollama'\nmodel_name = 'm'";
+    let files = [("palisade.toml", "[log]\nverbosity = 'debug'"), ("conf.d/a.toml", tier)];
+    let loaded = compose(&files, &[("PALISADE__THRESHOLD", "9")]).expect("no mistake");
+    let config = &loaded.config;
+    assert_eq!((config.log.level, config.thresholds.block, &*config.tier[0].model), (LogLevel::Debug, 9, "m"));
+    let warned: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    let expected = expect![[r#"
+        palisade.toml:2: log.verbosity: is called log.level now; the next release does not know the old name any more
+        conf.d/a.toml:4: tier[].model_name: is called tier[].model now; the next release does not know the old name any more
+        PALISADE__THRESHOLD: threshold: is called thresholds.block now; the next release does not know the old name any more"#]];
+    expected.assert_eq(&warned.join("\n"));
+    assert_eq!(origin(&loaded, "log.level"), "palisade.toml:2");
+    let both =
+        compose(&[("palisade.toml", "[log]\nverbosity = 'debug'\nlevel = 'info'")], &[]).unwrap_err().to_string();
+    assert_eq!(
+        both,
+        "palisade.toml:2: log.verbosity: is the old name of log.level, which is set too; remove one of the two"
+    );
+    let wrong = compose(&[("palisade.toml", "[log]\nverbosity = 'loud'")], &[]).unwrap_err().to_string();
+    assert!(wrong.starts_with("palisade.toml:2: log.level: expected"), "{wrong}");
+    let known = file("[log]\nverbosity = 'debug'").unwrap_err().to_string();
+    assert!(known.contains("unknown key"), "without the table it is none: {known}");
+}
+
+#[test]
+fn every_key_that_was_renamed_has_a_new_name_that_exists() {
+    let keys = check::keys(&schema());
+    for Renamed { old, new } in RENAMED {
+        assert!(keys.iter().any(|key| key == new) && !keys.iter().any(|key| key == old), "{old} → {new}");
+    }
 }
 
 #[test]

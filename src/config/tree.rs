@@ -36,6 +36,47 @@ impl Node {
         }
     }
 
+    /// The value at a key path through tables.
+    pub fn at(&self, path: &str) -> Option<&Node> {
+        path.split('.').try_fold(self, |node, name| node.entry(name))
+    }
+
+    /// Takes the value at a key path out.
+    pub fn take(&mut self, path: &str) -> Option<Node> {
+        let Value::Table(entries) = &mut self.value else { return None };
+        match path.split_once('.') {
+            None => entries.remove(path),
+            Some((table, rest)) => entries.get_mut(table)?.take(rest),
+        }
+    }
+
+    /// Puts `value` at a key path, with the tables on the way to it.
+    pub fn put(&mut self, path: &str, value: Node) {
+        let Value::Table(entries) = &mut self.value else { return };
+        match path.split_once('.') {
+            None => {
+                entries.insert(path.to_owned(), value);
+            }
+            Some((table, rest)) => {
+                let origin = value.origin.clone();
+                entries.entry(table.to_owned()).or_insert_with(|| Node::table(origin)).put(rest, value);
+            }
+        }
+    }
+
+    /// The items of the list under `name`.
+    pub fn items_mut(&mut self, name: &str) -> impl Iterator<Item = &mut Node> {
+        let list = match &mut self.value {
+            Value::Table(entries) => entries.get_mut(name),
+            _ => None,
+        };
+        let items = list.and_then(|list| match &mut list.value {
+            Value::List(items) => Some(items.iter_mut()),
+            _ => None,
+        });
+        items.into_iter().flatten()
+    }
+
     /// Every value that is no table or list of tables, by its key path.
     pub fn leaves(&self) -> BTreeMap<String, &Node> {
         fn collect<'a>(node: &'a Node, key: String, leaves: &mut BTreeMap<String, &'a Node>) {

@@ -32,12 +32,17 @@ pub async fn migrate(config: &Config, check: bool) -> Result<Vec<Schema>, StoreE
     Ok(schemas)
 }
 
-/// What Postgres is, if one is configured; or why it is not there, and what might help.
-pub async fn examine(config: &Config) -> Option<Result<Examined, (StoreError, Vec<String>)>> {
+/// What Postgres is, if one is configured; or why it is not there.
+pub async fn examine(config: &Config) -> Option<Result<Examined, StoreError>> {
     let examined = match Postgres::connect(&config.store).await {
         Ok(None) => return None,
         Ok(Some(postgres)) => postgres.examine().await,
         Err(error) => Err(error),
     };
-    Some(examined.map_err(|error| (error, advice_for(&config.store))))
+    Some(examined)
+}
+
+/// What is to know of the place of Postgres, as its URL names it.
+pub fn hints(config: &Config) -> Vec<String> {
+    advice_for(&config.store)
 }

@@ -12,6 +12,7 @@ pub mod crawlers;
 pub mod databases;
 pub mod decider;
 pub mod discover;
+pub mod doctor;
 pub mod erase;
 mod explain;
 pub mod fail2ban;

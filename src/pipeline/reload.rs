@@ -214,6 +214,9 @@ impl Keeper {
             Err(_) if !set.is_empty() => (compose(&text, &[])?, true),
             Err(mistakes) => return Err(mistakes.into()),
         };
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
         let config = loaded.config.clone();
         let rules = tokio::task::spawn_blocking(move || replay::load_rules(&config)).await??;
         let changed = self.apply(&loaded, Some(Arc::new(rules))).await?;

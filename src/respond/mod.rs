@@ -137,6 +137,11 @@ pub struct Dropped {
     pub bytes: u64,
 }
 
+/// Whether `program`, such as nft, is where responders look for it.
+pub fn is_installed(program: &str) -> bool {
+    child::find(program).is_some()
+}
+
 /// No target is held longer than this at one go, in seconds: a year, nft's limit for a timeout
 /// ("value too large" beyond, nft 1.0.6).
 const MAX_SECS: u64 = 365 * 86_400;

@@ -101,7 +101,7 @@ fn the_file_confirms_a_trial_and_takes_enforcing_back() {
     daemon.signal(Signal::SIGHUP);
     daemon.says("the configuration and the rules are read again");
     eventually("it is let go", || (!holds(&server, "198.51.100.7")).then_some(()));
-    assert_eq!(states(&home, "198.51.100.7"), ["lifted"]);
+    eventually("that is recorded", || (states(&home, "198.51.100.7") == ["lifted"]).then_some(()));
     assert_eq!(home.palisade(&["enforce"]).code, 2, "a trial has a length");
     assert_eq!(daemon.stop(), 0);
 }

@@ -86,5 +86,4 @@ fn without_root_it_says_what_it_needs() {
     let ran = home.palisade(&["doctor", "--firewall"]);
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("run as root: sudo palisade doctor --firewall"), "{}", ran.stderr);
-    assert_eq!(home.palisade(&["doctor"]).code, 0, "no model is configured, so none is missing");
 }

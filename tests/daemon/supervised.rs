@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
@@ -48,5 +49,23 @@ fn the_service_manager_hears_of_the_daemon_while_it_does_its_work() {
     heard(&socket, "WATCHDOG=1");
     daemon.signal(Signal::SIGTERM);
     heard(&socket, "STOPPING=1");
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[test]
+fn the_journal_is_told_levels_and_others_are_not() {
+    let mut home = Home::new();
+    home.configure("[[source]]\npath = \"/nonexistent/access.log\"\n");
+    let own = fs::File::create(home.path("palisade.log")).unwrap().metadata().unwrap();
+    home.set("PALISADE__LOG__FORMAT", "auto");
+    home.set("JOURNAL_STREAM", format!("{}:{}", own.dev(), own.ino()));
+    let mut daemon = home.start();
+    daemon.says("<6>palisade runs mode=\"dry_run\"");
+    daemon.says("<4>nothing to follow yet");
+    assert_eq!(daemon.stop(), 0);
+    // A shell that the service started, whose standard error goes elsewhere.
+    home.set("JOURNAL_STREAM", format!("{}:{}", own.dev(), own.ino() + 1));
+    let mut daemon = home.start();
+    daemon.says("\"message\":\"palisade runs\"");
     assert_eq!(daemon.stop(), 0);
 }

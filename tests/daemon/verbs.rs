@@ -240,7 +240,7 @@ fn rules_and_configuration_describe_themselves() {
     assert_eq!(home.palisade(&["rules", "list"]).stdout.lines().count(), count);
 
     assert!(home.palisade(&["config", "check"]).stdout.starts_with("The configuration holds: "));
-    assert_eq!(home.json(&["config", "check"]), json!({ "mistakes": [] }));
+    assert_eq!(home.json(&["config", "check"]), json!({ "mistakes": [], "warnings": [] }));
     let shown = home.json(&["config", "show"]);
     assert_eq!((&shown["mode"], &shown["thresholds"]["block"]), (&json!("dry_run"), &json!(8)));
     assert!(home.palisade(&["config", "show"]).stdout.contains("palisade.toml"), "values come with their origin");

@@ -411,7 +411,7 @@ fn a_missing_model_is_said_with_the_way_out() {
     daemon.says("has no model qwen-3-32b; it has gpt-oss-120b, qwen-3.8-27b");
     let checked = home.palisade(&["triage", "check"]);
     let doctored = home.palisade(&["doctor"]);
-    assert_eq!((doctored.code, &doctored.stdout), (checked.code, &checked.stdout));
+    assert!(doctored.code == 1 && doctored.stdout.contains(checked.stdout.trim()), "{}", doctored.stdout);
     assert!(checked.code == 1 && checked.stdout.contains("set `model`"), "{}{}", checked.stdout, checked.stderr);
     stop(daemon);
 }

@@ -1,57 +1,11 @@
-//! Where Palisade's own messages go: standard error, or files that are rotated by size.
-
 use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-
-use anyhow::Context;
-use tracing::Level;
-use tracing_subscriber::fmt::MakeWriter;
-
-use crate::config::{LogConfig, LogFormat, LogLevel};
-
-/// Starts writing messages as `config` says.
-///
-/// # Errors
-/// The file cannot be opened; the message names it.
-pub fn start(config: &LogConfig) -> anyhow::Result<()> {
-    match &config.file {
-        None => subscribe(config, io::stderr, io::stderr().is_terminal()),
-        Some(path) => {
-            let file = RotatedFile::open(path, u64::from(config.max_size_mb) * 1_000_000, config.max_files);
-            let file = file.with_context(|| format!("cannot write the log file {} (log.file)", path.display()))?;
-            subscribe(config, Mutex::new(file), false);
-        }
-    }
-    Ok(())
-}
-
-fn subscribe(config: &LogConfig, writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static, terminal: bool) {
-    let level = match config.level {
-        LogLevel::Error => Level::ERROR,
-        LogLevel::Warn => Level::WARN,
-        LogLevel::Info => Level::INFO,
-        LogLevel::Debug => Level::DEBUG,
-    };
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(writer)
-        // It would say them on standard error, and panic when nobody reads that any more.
-        .log_internal_errors(false)
-        .with_target(false);
-    // A second start in one process (tests) keeps the first.
-    let _ = match config.format {
-        LogFormat::Json => builder.json().try_init(),
-        LogFormat::Auto if !terminal => builder.json().try_init(),
-        LogFormat::Auto | LogFormat::Human => builder.with_ansi(terminal).try_init(),
-    };
-}
 
 /// A file that is renamed to `PATH.1` when it has grown to its size, the older ones to `PATH.2`
 /// and so on; `files` of them are kept in all.
-struct RotatedFile {
+pub struct RotatedFile {
     path: PathBuf,
     file: File,
     written: u64,
@@ -60,7 +14,9 @@ struct RotatedFile {
 }
 
 impl RotatedFile {
-    fn open(path: &Path, max_bytes: u64, files: u32) -> io::Result<RotatedFile> {
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(path: &Path, max_bytes: u64, files: u32) -> io::Result<RotatedFile> {
         let file = append_to(path)?;
         let written = file.metadata()?.len();
         Ok(RotatedFile { path: path.to_owned(), file, written, max_bytes, files })
@@ -123,12 +79,5 @@ mod tests {
         let expected: String = (29..40).map(|n| format!("message number {n:02}\n")).collect();
         assert_eq!(kept, expected, "the newest, in order");
         assert!(read("palisade.log.1").len() <= 100);
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_opened_is_named() {
-        let config = LogConfig { file: Some("/nowhere/at/all.log".into()), ..LogConfig::default() };
-        let error = format!("{:#}", start(&config).unwrap_err());
-        assert!(error.contains("/nowhere/at/all.log") && error.contains("log.file"), "{error}");
     }
 }
