@@ -9,6 +9,7 @@ mod hide;
 mod history;
 mod insert;
 mod ledger;
+mod live;
 mod open;
 mod outbox;
 mod prune;
