@@ -177,10 +177,15 @@ fn takes_proof(name: &[u8]) -> bool {
 /// The traits of a path, which is as the log shows it.
 pub fn traits(path: &[u8]) -> Traits {
     let path = &path[path.len().saturating_sub(LOOKED_AT)..];
+    let segments = || path.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty());
+    let (stem, extension) = split_extension(segments().next_back().unwrap_or_default());
+    // Of assets, which are many, nothing else matters.
+    if is_asset(extension) {
+        return Traits::ASSET;
+    }
     let mut found = Traits::default();
-    let mut last: &[u8] = b"";
     let mut programs = false;
-    for segment in path.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty()) {
+    for segment in segments() {
         let (stem, extension) = split_extension(segment);
         programs |= is_for_programs(segment);
         if names_login(segment) {
@@ -189,11 +194,6 @@ pub fn traits(path: &[u8]) -> Traits {
         if takes_proof(if is_page(extension) { stem } else { segment }) {
             found = found.with(Traits::CREDENTIALS);
         }
-        last = segment;
-    }
-    let (stem, extension) = split_extension(last);
-    if is_asset(extension) {
-        return Traits::ASSET;
     }
     let for_people = !programs && (extension.is_empty() || is_page(extension));
     if for_people && is_random(stem) {
