@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Takes arguments, prints, and exits 0 (ok), 1 (found or
 //! failed), 2 (usage) or 78 (bad configuration).
 
+mod alert;
 mod azure;
 mod bench;
 mod bouncer;
@@ -120,6 +121,9 @@ enum Verb {
     Allow(operate::Allow),
     /// Erase what is kept of a client or network, as whom it is about may ask. Its bans stay until they end.
     Forget(forget::Arguments),
+    /// Alerts: whether they arrive.
+    #[command(subcommand)]
+    Alert(alert::Verb),
     /// CrowdSec's bouncers that enforce our decisions, and their keys.
     #[command(subcommand)]
     Bouncer(bouncer::Verb),
@@ -202,6 +206,7 @@ pub fn main() -> ExitCode {
         Verb::Import(verb) => import::run(verb, &config, output),
         Verb::Allow(verb) => operate::allow(verb, &config, output),
         Verb::Forget(arguments) => forget::run(arguments, &config, output),
+        Verb::Alert(verb) => alert::run(verb, &config, output),
         Verb::Bouncer(verb) => bouncer::run(verb, &config, output),
         Verb::Verdict(arguments) => triage::verdict(arguments, &config, output),
         Verb::Triage(verb) => triage::run(verb, &config, output),

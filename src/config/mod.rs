@@ -30,7 +30,7 @@ use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{decide, detect, fleet, memory, record, respond, tail, triage};
+use crate::{decide, detect, fleet, memory, notify, record, respond, tail, triage};
 
 /// Everything that can be set, each room's part under its own table. `Default` is what root gets
 /// without any file.
@@ -60,6 +60,12 @@ pub struct Config {
     pub crawler: Vec<decide::CrawlerConfig>,
     /// Lists of others that are fetched and banned. None: nothing is fetched.
     pub blocklist: Vec<BlocklistConfig>,
+    /// Where this host's pages are seen, such as `https://palisade.example.com`: messages lead there. Empty: nowhere.
+    pub public_url: String,
+    /// Whom to tell of what. None: nobody is told.
+    pub alert: Vec<notify::AlertConfig>,
+    /// Where records go, for a SIEM. None: nowhere.
+    pub export: Vec<notify::ExportConfig>,
     pub client: decide::ClientConfig,
     pub thresholds: decide::Thresholds,
     pub detect: detect::DetectConfig,
@@ -99,6 +105,9 @@ impl Default for Config {
             exclusion: vec![],
             crawler: vec![],
             blocklist: vec![],
+            public_url: String::new(),
+            alert: vec![],
+            export: vec![],
             client: Default::default(),
             thresholds: Default::default(),
             detect: Default::default(),

@@ -613,6 +613,13 @@ fn the_example_is_true() {
         (blocklist.name.as_str(), blocklist.refresh_secs, blocklist.duration_secs),
         ("drop", 86_400, Some(172_800))
     );
+    let alert = whole.alert.pop().expect("the example of an alert");
+    assert_eq!(alert.mistakes(), []);
+    let default = notify::AlertConfig::default();
+    assert_eq!((&alert.kinds, alert.group_secs, alert.daily_cap), (&default.kinds, default.group_secs, 100));
+    assert_eq!((&*alert.title, &*alert.text, alert.retries), (&*default.title, &*default.text, default.retries));
+    let export = whole.export.pop().expect("the example of an export");
+    assert_eq!((export.mistakes(), export.format()), (vec![], notify::Format::Rfc5424));
     let tier = whole.tier.pop().expect("the example of a tier");
     let written = "name = 'local'\nprovider = 'ollama'\nurl = 'http://127.0.0.1:11434'\nmodel = 'phi3.5:3.8b'";
     let default: triage::TierConfig = toml::from_str(written).unwrap();
@@ -965,7 +972,7 @@ proptest! {
         let keys = check::keys(&schema());
         let mut chosen = std::collections::BTreeMap::new();
         for (key, value) in settings {
-            let key = key.get(&keys).replace("source[].path", "source").replace("source[].", "log.").replace("exclusion[].", "log.").replace("crawler[].", "log.").replace("blocklist[].", "log.").replace("tier[].", "log.");
+            let key = key.get(&keys).replace("source[].path", "source").replace("source[].", "log.").replace("exclusion[].", "log.").replace("crawler[].", "log.").replace("blocklist[].", "log.").replace("tier[].", "log.").replace("alert[].", "log.").replace("export[].", "log.");
             chosen.insert(key, *value.get(VALUES));
         }
         let text: String = chosen.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();

@@ -102,7 +102,8 @@ pub static KINDS: &[Kind<Make>] = &[
 /// # Errors
 /// A sentence: a file cannot be read, or what is set makes no sense.
 pub fn open(config: &AlertConfig) -> Result<Box<dyn Channel>, String> {
-    let kind = plugin::find(KINDS, &config.channel).ok_or_else(|| format!("no channel is called {:?}", config.channel))?;
+    let kind =
+        plugin::find(KINDS, &config.channel).ok_or_else(|| format!("no channel is called {:?}", config.channel))?;
     let optional = |set: &Secret, file: Option<&std::path::Path>, name: &str| match (set.is_empty(), file) {
         (true, None) => Ok(Secret::default()),
         _ => wire::secret(set, file, name),

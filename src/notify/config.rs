@@ -104,7 +104,10 @@ impl AlertConfig {
         match plugin::find(KINDS, &self.channel) {
             None => {
                 let known: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
-                found.push(("channel", format!("no channel is called {:?} (known: {})", self.channel, known.join(", "))));
+                found.push((
+                    "channel",
+                    format!("no channel is called {:?} (known: {})", self.channel, known.join(", ")),
+                ));
             }
             Some(kind) => {
                 let has = |key: &str| match key {

@@ -159,7 +159,11 @@ struct Sent {
 pub enum Due {
     Deliver(Message),
     /// The figures of this time are to be [told](Desk::digest).
-    Digest { what: What, from: Timestamp, to: Timestamp },
+    Digest {
+        what: What,
+        from: Timestamp,
+        to: Timestamp,
+    },
 }
 
 impl Desk {

@@ -17,7 +17,7 @@ use crate::event::Secret;
 use crate::wire;
 
 /// A place where records go.
-pub trait Sink: Send {
+pub trait Sink: Send + Sync {
     /// Sends all of `batch`, within its own deadline.
     ///
     /// # Errors

@@ -50,9 +50,7 @@ fn taken(heard: Result<Heard, wire::Failure>) -> Result<Heard, Failure> {
     let heard = heard.map_err(|wire::Failure(why)| Failure::passing(why))?;
     match heard.status {
         200..300 => Ok(heard),
-        408 | 425 | 429 | 500.. => {
-            Err(Failure { why: heard.told(), retry_after: heard.retry_after, is_final: false })
-        }
+        408 | 425 | 429 | 500.. => Err(Failure { why: heard.told(), retry_after: heard.retry_after, is_final: false }),
         _ => Err(Failure::last(heard.told())),
     }
 }

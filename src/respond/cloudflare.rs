@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::shared;
 use super::{Answer, MAX_SECS, Manner, RespondError, Responder, done};
 use crate::decide::Permit;
-use crate::wire;
 use crate::event::{Outcome, Secret, Timestamp};
+use crate::wire;
 use api::{Api, Item};
 
 /// `[respond.cloudflare]`: an IP list of an account.

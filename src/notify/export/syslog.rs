@@ -90,8 +90,7 @@ impl Syslog {
             Target::Udp(place) => {
                 let to = tokio::net::lookup_host(place).await?.next();
                 let to = to.ok_or_else(|| std::io::Error::other("the name has no address"))?;
-                let any: SocketAddr =
-                    if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
+                let any: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
                 let socket = UdpSocket::bind(any).await?;
                 socket.connect(to).await?;
                 for news in batch {
