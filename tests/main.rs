@@ -12,6 +12,7 @@ mod docker;
 mod fleet;
 mod import;
 mod memory;
+mod notify;
 mod package;
 mod postgres;
 mod respond;
