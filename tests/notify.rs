@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::Path;
 
 use palisade::event::{Secret, Severity, Timestamp};
-use palisade::notify::{AlertConfig, Message, News, Sums};
+use palisade::notify::{AlertConfig, FIELDS, KINDS, Message, News, Sums};
 
 /// Whether Debian's rsyslog and aiosmtpd are here. If not, says so on the real stderr, or fails when
 /// `PALISADE_REQUIRE_NOTIFY=1`.
@@ -78,5 +78,16 @@ fn finding(id: &str) -> News {
         by: "rules".into(),
         reason: "args: union select".into(),
         ..News::default()
+    }
+}
+
+#[test]
+fn the_page_about_alerts_names_every_channel_and_field() {
+    let page = include_str!("../docs/alerts.md");
+    for (field, _) in FIELDS {
+        assert!(page.contains(&format!("`{{{field}}}`")), "docs/alerts.md does not say what {{{field}}} is");
+    }
+    for kind in KINDS {
+        assert!(page.contains(&format!("| `{}` |", kind.name)), "docs/alerts.md does not speak of {}", kind.name);
     }
 }

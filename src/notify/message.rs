@@ -38,10 +38,6 @@ impl Sums {
     /// Clients that are told apart: bounds the memory, and what is kept over a restart.
     const MAX_CLIENTS: usize = 2000;
 
-    pub fn is_empty(&self) -> bool {
-        self.total() == 0
-    }
-
     pub fn total(&self) -> u64 {
         self.findings + self.bans + self.held
     }

@@ -8,6 +8,7 @@ mod channel;
 mod config;
 mod desk;
 mod export;
+mod mask;
 mod message;
 mod news;
 mod template;
@@ -15,12 +16,14 @@ mod template;
 use std::time::Duration;
 
 pub use channel::{Channel, KINDS, Make, open};
-pub use config::{AlertConfig, ExportConfig, Format, Quiet, Via};
+use config::Quiet;
+pub use config::{AlertConfig, ExportConfig, Format, Via};
 pub use desk::{Desk, Due, Route};
 pub use export::{Refused, Sink, open as open_sink};
+pub use mask::mask;
 pub use message::{Message, Sums};
 pub use news::{News, What};
-pub use template::{FIELDS, Template};
+pub use template::FIELDS;
 
 use crate::wire::{self, Heard};
 

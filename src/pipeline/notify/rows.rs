@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use crate::event::{Decision, DecisionState, Proposer, Severity, shown};
-use crate::notify::{News, What};
+use crate::notify::{News, What, mask};
 use crate::record::{FindingRow, Rows, Sqlite, StoreError};
 
 /// Findings and bans that were told: a row changes more than once.
@@ -37,6 +37,10 @@ impl Told {
 /// What people are told of `rows`: findings, and what rules made of them, each once.
 pub async fn for_people(store: &Sqlite, rows: &Rows, told: &mut Told) -> Result<Vec<News>, StoreError> {
     let mut news: Vec<News> = rows.findings.iter().filter(|row| row.flagged).map(finding).collect();
+    for one in &mut news {
+        // Messages go to services of others.
+        (one.uri, one.reason) = (mask(&one.uri), mask(&one.reason));
+    }
     let by_rules = rows.decisions.iter().filter(|one| one.proposer == Proposer::Rules);
     let decisions: HashMap<&str, &Decision> = by_rules.map(|one| (one.id.as_str(), one)).collect();
     for step in &rows.changes {
