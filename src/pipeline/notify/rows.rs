@@ -116,7 +116,7 @@ fn of_decision(decision: &Decision, state: DecisionState) -> News {
         action: state.as_str().to_owned(),
         by: decision.proposer.as_str().to_owned(),
         reason: decision.ground.reason.clone(),
-        until: Some(decision.expires_at),
+        until: matches!(state, DecisionState::Pending | DecisionState::Active).then_some(decision.expires_at),
         simulated: decision.simulated,
         ..News::default()
     }
