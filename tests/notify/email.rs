@@ -36,7 +36,7 @@ class Handler:
         os.rename(f'{directory}/mail-{count}.tmp', f'{directory}/mail-{count}.json')
         return '250 taken'
 def check(server, session, envelope, mechanism, data):
-    return AuthResult(success=data.password == b's3cret')
+    return AuthResult(success=data.password == b's3cret', handled=False, auth_data=data)
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(directory + '/server.pem', directory + '/server.key')
 def session():

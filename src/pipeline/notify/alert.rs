@@ -118,7 +118,7 @@ impl Alert {
             }
             due => due,
         };
-        self.save(unsent.changes > 0 || due.is_some()).await?;
+        self.save(unsent.changes > 0 || due.is_some() || stops).await?;
         if let Some(Due::Deliver(message)) = due {
             self.deliver(&message).await;
             self.save(true).await?;
