@@ -52,6 +52,8 @@ pub struct Config {
     /// Main configuration files of nginx and Apache, paths or globs. Where they can be read, the
     /// formats of the logs named there are known; without a `[[source]]` these logs are followed.
     pub server_configs: Vec<PathBuf>,
+    /// Where this host's pages are seen, such as `https://palisade.example.com`: messages lead there. Empty: nowhere.
+    pub public_url: String,
     /// What is followed. None: nginx and Apache logs are found.
     pub source: Vec<tail::SourceConfig>,
     /// What is known good though rules take it for an attack.
@@ -60,8 +62,6 @@ pub struct Config {
     pub crawler: Vec<decide::CrawlerConfig>,
     /// Lists of others that are fetched and banned. None: nothing is fetched.
     pub blocklist: Vec<BlocklistConfig>,
-    /// Where this host's pages are seen, such as `https://palisade.example.com`: messages lead there. Empty: nowhere.
-    pub public_url: String,
     /// Whom to tell of what. None: nobody is told.
     pub alert: Vec<notify::AlertConfig>,
     /// Where records go, for a SIEM. None: nowhere.
@@ -101,11 +101,11 @@ impl Default for Config {
             ]
             .map(PathBuf::from)
             .into(),
+            public_url: String::new(),
             source: vec![],
             exclusion: vec![],
             crawler: vec![],
             blocklist: vec![],
-            public_url: String::new(),
             alert: vec![],
             export: vec![],
             client: Default::default(),

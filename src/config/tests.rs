@@ -708,9 +708,12 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         socket = "/run/palisade/palisade.sock"  # default
         timezone = "local"  # default
         server_configs = ["/etc/nginx/nginx.conf", "/usr/local/nginx/conf/nginx.conf", "/usr/local/openresty/nginx/conf/nginx.conf", "/etc/apache2/apache2.conf", "/etc/httpd/conf/httpd.conf", "/usr/local/apache2/conf/httpd.conf"]  # default
+        public_url = ""  # default
         exclusion = []  # default
         crawler = []  # default
         blocklist = []  # default
+        alert = []  # default
+        export = []  # default
         tier = []  # default
 
         [[source]]
