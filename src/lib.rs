@@ -8,6 +8,8 @@
 pub mod event;
 // How an implementation registers itself in its room.
 pub mod plugin;
+// How services of others are spoken to.
+pub mod wire;
 
 // Findings and verdicts → proposals; proposals → permits at the gate.
 pub mod decide;
@@ -25,6 +27,8 @@ pub mod fleet;
 pub mod investigate;
 // What is remembered of a client for an hour.
 pub mod memory;
+// Findings and decisions → messages to people, records to SIEMs.
+pub mod notify;
 // A line → an event that borrows from it.
 pub mod parse;
 // What is remembered for good: SQLite.

@@ -16,6 +16,7 @@ mod doctor;
 mod fleet;
 mod import;
 mod memory;
+mod notify;
 mod package;
 mod postgres;
 mod respond;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use palisade::{detect, respond};
+use palisade::{detect, notify, respond};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -13,12 +13,13 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("event", &[]),
     ("plugin", &[]),
+    ("wire", &["event"]),
     ("tail", &["event", "plugin"]),
     ("parse", &["event", "plugin"]),
     ("detect", &["event", "plugin"]),
     ("triage", &["event", "plugin", "memory", "detect::PlainUri"]),
     ("decide", &["event", "plugin"]),
-    ("respond", &["event", "plugin", "decide::Permit"]),
+    ("respond", &["event", "plugin", "wire", "decide::Permit"]),
     ("memory", &["event", "plugin"]),
     ("record", &["event", "plugin"]),
     ("compress", &["event", "plugin"]),
@@ -26,6 +27,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("report", &["event", "plugin"]),
     ("ask", &["event", "plugin"]),
     ("doctor", &["event"]),
+    ("notify", &["event", "plugin", "wire"]),
     ("fleet", &["event", "memory", "record"]),
     ("show", &["event", "plugin", "record", "ask"]),
     (
@@ -42,6 +44,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "record",
             "show",
             "fleet",
+            "notify",
             "compress",
             "investigate",
             "report",
@@ -64,6 +67,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "record",
             "show",
             "fleet",
+            "notify",
             "config",
             "compress",
             "investigate",
@@ -155,6 +159,8 @@ fn every_responder_and_every_rule_file_is_registered() {
     let mut files = stems("src/respond", "rs");
     files.retain(|name| !["mod", "config"].contains(&name.as_str()));
     assert_eq!(files, registered, "one file for each of respond::KINDS");
+    let channels: BTreeSet<String> = notify::KINDS.iter().map(|kind| kind.name.to_owned()).collect();
+    assert_eq!(stems("src/notify/channel", "rs"), channels, "one file for each of notify::KINDS");
     let built_in = detect::BUILT_IN.iter().map(|(name, _)| name.trim_end_matches(".toml").to_owned()).collect();
     assert_eq!(stems("rules", "toml"), built_in, "one file for each of detect::BUILT_IN");
 }

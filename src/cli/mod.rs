@@ -2,6 +2,7 @@
 //! failed), 2 (usage) or 78 (bad configuration).
 
 mod ask;
+mod alert;
 mod azure;
 mod bench;
 mod bouncer;
@@ -124,6 +125,9 @@ enum Verb {
     Allow(operate::Allow),
     /// Erase what is kept of a client or network, as whom it is about may ask. Its bans stay until they end.
     Forget(forget::Arguments),
+    /// Alerts: whether they arrive.
+    #[command(subcommand)]
+    Alert(alert::Verb),
     /// CrowdSec's bouncers that enforce our decisions, and their keys.
     #[command(subcommand)]
     Bouncer(bouncer::Verb),
@@ -212,6 +216,7 @@ pub fn main() -> ExitCode {
         Verb::Import(verb) => import::run(verb, &config, output),
         Verb::Allow(verb) => operate::allow(verb, &config, output),
         Verb::Forget(arguments) => forget::run(arguments, &config, output),
+        Verb::Alert(verb) => alert::run(verb, &config, output),
         Verb::Bouncer(verb) => bouncer::run(verb, &config, output),
         Verb::User(verb) => user::run(verb, &config, output),
         Verb::Verdict(arguments) => triage::verdict(arguments, &config, output),

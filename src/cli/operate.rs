@@ -189,12 +189,30 @@ pub fn status(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
                     text(&service["fetched_at"])
                 )?;
             }
+            if service["sent_today"].is_number() {
+                writeln!(
+                    out,
+                    "  {}: {} messages today, {} in all; {} news wait, {} messages undelivered",
+                    printable(name.as_bytes(), 100),
+                    service["sent_today"],
+                    service["sent"],
+                    service["waiting"],
+                    service["undelivered"]
+                )?;
+                for dead in service["dead_letters"].as_array().into_iter().flatten() {
+                    let (at, title, why) = (text(&dead["at"]), text(&dead["title"]), text(&dead["why"]));
+                    writeln!(out, "      undelivered {at}: {title}: {why}")?;
+                }
+            }
             if service["lag_secs"].is_number() {
                 let well = if service["healthy"] == true { "well" } else { "away" };
                 writeln!(
                     out,
-                    "  {name}: {well}, {} changes wait, {} s behind, {} went unsent",
-                    service["waiting"], service["lag_secs"], service["dropped"]
+                    "  {}: {well}, {} changes wait, {} s behind, {} went unsent",
+                    printable(name.as_bytes(), 100),
+                    service["waiting"],
+                    service["lag_secs"],
+                    service["dropped"]
                 )?;
             }
         }

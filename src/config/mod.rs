@@ -33,7 +33,7 @@ use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{decide, detect, fleet, memory, record, respond, tail, triage};
+use crate::{decide, detect, fleet, memory, notify, record, respond, tail, triage};
 
 /// Everything that can be set, each room's part under its own table. `Default` is what root gets
 /// without any file.
@@ -57,6 +57,8 @@ pub struct Config {
     /// Main configuration files of nginx and Apache, paths or globs. Where they can be read, the
     /// formats of the logs named there are known; without a `[[source]]` these logs are followed.
     pub server_configs: Vec<PathBuf>,
+    /// Where this host's pages are seen, such as `https://palisade.example.com`: messages lead there. Empty: nowhere.
+    pub public_url: String,
     /// What is followed. None: nginx and Apache logs are found.
     pub source: Vec<tail::SourceConfig>,
     /// What is known good though rules take it for an attack.
@@ -65,6 +67,10 @@ pub struct Config {
     pub crawler: Vec<decide::CrawlerConfig>,
     /// Lists of others that are fetched and banned. None: nothing is fetched.
     pub blocklist: Vec<BlocklistConfig>,
+    /// Whom to tell of what. None: nobody is told.
+    pub alert: Vec<notify::AlertConfig>,
+    /// Where records go, for a SIEM. None: nowhere.
+    pub export: Vec<notify::ExportConfig>,
     pub client: decide::ClientConfig,
     pub thresholds: decide::Thresholds,
     pub detect: detect::DetectConfig,
@@ -102,10 +108,13 @@ impl Default for Config {
             ]
             .map(PathBuf::from)
             .into(),
+            public_url: String::new(),
             source: vec![],
             exclusion: vec![],
             crawler: vec![],
             blocklist: vec![],
+            alert: vec![],
+            export: vec![],
             client: Default::default(),
             thresholds: Default::default(),
             detect: Default::default(),

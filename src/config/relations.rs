@@ -157,6 +157,35 @@ pub(super) fn check(config: &Config, origins: &[(String, Origin)], known: &Known
             report.add("blocklist.url", &format!("blocklist[{index}].url"), why);
         }
     }
+    let alerts = config.alert.iter().map(|one| (&one.name, one.mistakes()));
+    let exports = config.export.iter().map(|one| (&one.name, one.mistakes()));
+    for (list, all) in [("alert", alerts.collect::<Vec<_>>()), ("export", exports.collect())] {
+        let mut names = HashSet::new();
+        for (index, (name, found)) in all.into_iter().enumerate() {
+            for (key, why) in found {
+                let told = format!("{list}.{key}");
+                // What is missing is told where the table's first key is.
+                let places = [key, "name", "channel", "via", "url"].map(|key| format!("{list}[{index}].{key}"));
+                let is_set = |place: &&String| report.origin(place) != Origin::Default;
+                let place = places.iter().find(is_set).unwrap_or(&places[0]).clone();
+                if !report.is_suspect(&told) {
+                    report.add(&told, &place, why);
+                }
+            }
+            if !name.is_empty() && !names.insert(name) {
+                report.add(
+                    &format!("{list}.name"),
+                    &format!("{list}[{index}].name"),
+                    format!("{name:?} is there twice"),
+                );
+            }
+        }
+    }
+    let is_web = |url: &str| ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme));
+    if !config.public_url.is_empty() && !is_web(&config.public_url) {
+        let url = quoted(&config.public_url);
+        report.add("public_url", "public_url", format!("{url} is no URL such as \"https://palisade.example.com\""));
+    }
     for (index, tier) in config.tier.iter().enumerate() {
         let at = |key: &str| format!("tier[{index}].{key}");
         if index >= MAX_TIERS {

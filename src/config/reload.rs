@@ -35,6 +35,9 @@ pub fn taken(running: &Config, new: &Config) -> Config {
         exclusion: new.exclusion,
         crawler: new.crawler,
         blocklist: new.blocklist,
+        public_url: new.public_url,
+        alert: new.alert,
+        export: new.export,
         client: ClientConfig { v6_prefix: old.client.v6_prefix, ..new.client },
         thresholds: new.thresholds,
         detect: DetectConfig {
@@ -100,6 +103,11 @@ fn compare(key: &str, a: &Json, b: &Json, keys: &mut Vec<String>) {
 fn secrets(config: &Config) -> Vec<(String, &Secret)> {
     let Config { respond, reputation, memory, store, .. } = config;
     let tiers = config.tier.iter().enumerate().map(|(index, tier)| (format!("tier[{index}].api_key"), &tier.api_key));
+    let keyed = |list: &str, index: usize, url, key| {
+        [(format!("{list}[{index}].url"), url), (format!("{list}[{index}].key"), key)]
+    };
+    let alerts = config.alert.iter().enumerate().flat_map(|(index, one)| keyed("alert", index, &one.url, &one.key));
+    let exports = config.export.iter().enumerate().flat_map(|(index, one)| keyed("export", index, &one.url, &one.key));
     let others = [
         ("respond.cloudflare.token", &respond.cloudflare.token),
         ("respond.webhook.url", &respond.webhook.url),
@@ -112,5 +120,5 @@ fn secrets(config: &Config) -> Vec<(String, &Secret)> {
         ("fleet.key", &config.fleet.key),
     ];
     // Last: of lists of different lengths the others still stand side by side.
-    others.into_iter().map(|(key, secret)| (key.to_owned(), secret)).chain(tiers).collect()
+    others.into_iter().map(|(key, secret)| (key.to_owned(), secret)).chain(tiers).chain(alerts).chain(exports).collect()
 }

@@ -614,6 +614,13 @@ fn the_example_is_true() {
         (blocklist.name.as_str(), blocklist.refresh_secs, blocklist.duration_secs),
         ("drop", 86_400, Some(172_800))
     );
+    let alert = whole.alert.pop().expect("the example of an alert");
+    assert_eq!(alert.mistakes(), []);
+    let default = notify::AlertConfig::default();
+    assert_eq!((&alert.kinds, alert.group_secs, alert.daily_cap), (&default.kinds, default.group_secs, 100));
+    assert_eq!((&*alert.title, &*alert.text, alert.retries), (&*default.title, &*default.text, default.retries));
+    let export = whole.export.pop().expect("the example of an export");
+    assert_eq!((export.mistakes(), export.format()), (vec![], notify::Format::Rfc5424));
     let tier = whole.tier.pop().expect("the example of a tier");
     let written = "name = 'local'\nprovider = 'ollama'\nurl = 'http://127.0.0.1:11434'\nmodel = 'phi3.5:3.8b'";
     let default: triage::TierConfig = toml::from_str(written).unwrap();
@@ -703,9 +710,12 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         socket = "/run/palisade/palisade.sock"  # default
         timezone = "local"  # default
         server_configs = ["/etc/nginx/nginx.conf", "/usr/local/nginx/conf/nginx.conf", "/usr/local/openresty/nginx/conf/nginx.conf", "/etc/apache2/apache2.conf", "/etc/httpd/conf/httpd.conf", "/usr/local/apache2/conf/httpd.conf"]  # default
+        public_url = ""  # default
         exclusion = []  # default
         crawler = []  # default
         blocklist = []  # default
+        alert = []  # default
+        export = []  # default
         tier = []  # default
 
         [[source]]
@@ -1034,7 +1044,7 @@ proptest! {
         let keys = check::keys(&schema());
         let mut chosen = std::collections::BTreeMap::new();
         for (key, value) in settings {
-            let key = key.get(&keys).replace("source[].path", "source").replace("source[].", "log.").replace("exclusion[].", "log.").replace("crawler[].", "log.").replace("blocklist[].", "log.").replace("tier[].", "log.");
+            let key = key.get(&keys).replace("source[].path", "source").replace("source[].", "log.").replace("exclusion[].", "log.").replace("crawler[].", "log.").replace("blocklist[].", "log.").replace("tier[].", "log.").replace("alert[].", "log.").replace("export[].", "log.");
             chosen.insert(key, *value.get(VALUES));
         }
         let text: String = chosen.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();

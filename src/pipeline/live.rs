@@ -25,7 +25,7 @@ use super::names::{Names, Resolved};
 use super::reader::{Control, REPORTS, Reader, ReaderStatus};
 use super::reload::{Kept, Outlets};
 use super::supervisor::Supervisor;
-use super::{recovery, sender, surroundings};
+use super::{notify, recovery, sender, surroundings};
 use crate::config::{Config, Mode, Place};
 use crate::decide::Surroundings;
 use crate::detect::Ruleset;
@@ -183,6 +183,15 @@ pub async fn run(
     } else {
         fleet::alone(&config, &services);
     }
+    let (newest, newest_seen) = watch::channel(config.clone());
+    let (stopping, stopping_seen) = watch::channel(false);
+    let notifying = tokio::spawn(notify::run(notify::Given {
+        store: store.clone(),
+        services: services.clone(),
+        commands: commands.clone(),
+        config: newest_seen,
+        stopping: stopping_seen,
+    }));
     let look_again = Arc::new(Notify::new());
     let watching = watch_surroundings(settings.clone(), allowed_seen, names, surroundings, look_again.clone());
     let watching = tokio::spawn(watching);
@@ -200,6 +209,7 @@ pub async fn run(
         services,
         store: store.clone(),
         memory,
+        newest,
     };
     let keeping = tokio::spawn(kept.start(outlets).await?.run(hangup, tunes_taken));
     let supervisor = Arc::new(supervisor);
@@ -267,6 +277,9 @@ pub async fn run(
     if reading.join().is_err() {
         bail!("the reading thread failed");
     }
+    // Now that all is recorded.
+    stopping.send_replace(true);
+    let _ = notifying.await;
     store.close().await;
     tracing::info!("stopped; bans in force run out in the firewall");
     Ok(())

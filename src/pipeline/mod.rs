@@ -24,6 +24,7 @@ pub mod lists;
 pub mod live;
 pub mod models;
 pub mod names;
+pub mod notify;
 mod peers;
 pub mod reader;
 mod recovery;

@@ -53,6 +53,8 @@ pub struct Outlets {
     pub services: watch::Sender<Services>,
     pub store: Arc<Sqlite>,
     pub memory: Arc<dyn Memory>,
+    /// For who looks at what concerns him by himself.
+    pub newest: watch::Sender<Config>,
 }
 
 /// What is in force, and where it comes from.
@@ -290,6 +292,7 @@ impl Keeper {
         let _ = outlets.controls.send(Control::Reload(Box::new(config.clone()), rules.clone()));
         outlets.waker.wake();
         beside.apply(beside_change, outlets);
+        outlets.newest.send_replace(config.clone());
         (kept.config, kept.rules, kept.waiting) = (config, rules, waiting);
         Ok(changed)
     }

@@ -89,7 +89,7 @@ impl Supervisor {
     }
 }
 
-async fn ask(commands: &mpsc::Sender<Request>, command: Command) -> Result<Value, String> {
+pub(super) async fn ask(commands: &mpsc::Sender<Request>, command: Command) -> Result<Value, String> {
     let stopping = || "the decider has ended".to_owned();
     let (reply, answer) = oneshot::channel();
     commands.send(Request { command, reply }).await.map_err(|_| stopping())?;

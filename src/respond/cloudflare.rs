@@ -15,6 +15,7 @@ use super::shared;
 use super::{Answer, MAX_SECS, Manner, RespondError, Responder, done};
 use crate::decide::Permit;
 use crate::event::{Outcome, Secret, Timestamp};
+use crate::wire;
 use api::{Api, Item};
 
 /// `[respond.cloudflare]`: an IP list of an account.
@@ -83,8 +84,9 @@ impl Cloudflare {
         if config.mark.is_empty() || config.mark.len() > 64 || !config.mark.bytes().all(is_word) {
             return Err(RespondError::Settings("`mark` needs a word of at most 64 letters, digits, - _ .".into()));
         }
+        let token = wire::secret(&config.token, config.token_file.as_deref(), "token");
         Ok(Cloudflare {
-            api: Api::new(config, shared::key(&config.token, config.token_file.as_ref(), "token")?)?,
+            api: Api::new(config, token.map_err(RespondError::Settings)?)?,
             mark: config.mark.clone(),
             foreign: BTreeSet::new(),
             covered: BTreeMap::new(),

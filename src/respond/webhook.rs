@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use ring::hmac;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::shared::{self, Failure, Held, Http};
+use super::shared::{self, Held};
 use super::{Answer, Manner, RespondError, Responder, done};
 use crate::decide::Permit;
 use crate::event::{Outcome, Secret, Timestamp, shown};
+use crate::wire::{self, Failure, Http, Signer};
 
 /// `[respond.webhook]`: a server that is told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -56,8 +56,6 @@ impl Default for WebhookConfig {
 
 /// Decisions in one message: about 200 bytes each.
 const MAX_DECISIONS: usize = 1000;
-/// A key that can be guessed signs nothing.
-const MIN_KEY_BYTES: usize = 16;
 /// From one try to the next; twice as long each time, up to the second.
 const PAUSE: Duration = Duration::from_millis(500);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
@@ -66,7 +64,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 pub struct Webhook {
     config: WebhookConfig,
     http: Http,
-    key: hmac::Key,
+    signer: Signer,
     /// What the server was told: it cannot be asked.
     held: Held,
     /// The decisions that hold them, as they were told.
@@ -77,17 +75,14 @@ impl Webhook {
     /// # Errors
     /// What is missing in its settings.
     pub fn new(config: &WebhookConfig) -> Result<Webhook, RespondError> {
-        let key = shared::key(&config.key, config.key_file.as_ref(), "key")?;
-        if key.reveal().len() < MIN_KEY_BYTES {
-            let why = format!("`key` is shorter than {MIN_KEY_BYTES} bytes; make one by `openssl rand -hex 32`");
-            return Err(RespondError::Settings(why));
-        }
+        let key = wire::secret(&config.key, config.key_file.as_deref(), "key").map_err(RespondError::Settings)?;
         if let Some(file) = &config.dead_letter {
             shared::absolute(Path::new(file), "dead_letter")?;
         }
         Ok(Webhook {
-            http: Http::new(config.url.reveal(), "url", Duration::from_secs(config.timeout_secs))?,
-            key: hmac::Key::new(hmac::HMAC_SHA256, key.reveal().as_bytes()),
+            http: Http::new(config.url.reveal(), "url", Duration::from_secs(config.timeout_secs), None)
+                .map_err(RespondError::Settings)?,
+            signer: Signer::new(&key).map_err(RespondError::Settings)?,
             config: config.clone(),
             held: Held::default(),
             told: HashMap::new(),
@@ -168,7 +163,7 @@ impl Webhook {
             let request = self.http.client().post(self.config.url.reveal());
             let request = request.header("content-type", "application/json");
             // Signed anew for each try: the server refuses what is old.
-            let request = request.header("palisade-signature", self.signature(Timestamp::now(), &body));
+            let request = request.header("palisade-signature", self.signer.sign(Timestamp::now(), &body));
             let (why, wait) = match self.http.ask(request.body(body.clone())).await {
                 Ok(heard) => match heard.status {
                     200..300 => return Ok(()),
@@ -187,13 +182,6 @@ impl Webhook {
             pause = (pause * 2).min(MAX_PAUSE);
         }
         Ok(())
-    }
-
-    /// `t=UNIX,v1=HEX`: HMAC-SHA256 over `UNIX.BODY`.
-    fn signature(&self, now: Timestamp, body: &str) -> String {
-        let tag = hmac::sign(&self.key, format!("{}.{body}", now.secs()).as_bytes());
-        let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("t={},v1={hex}", now.secs())
     }
 
     async fn keep(&self, message: Value, why: &RespondError) -> Result<(), RespondError> {
@@ -246,24 +234,5 @@ impl Responder for Webhook {
 
     fn allow<'a>(&'a mut self, _networks: &'a [IpNet]) -> Answer<'a, ()> {
         done(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_signature_is_what_other_programs_compute() {
-        let config = WebhookConfig {
-            url: Secret::from("https://example.com".to_owned()),
-            key: Secret::from("0123456789abcdef0123456789abcdef".to_owned()),
-            ..WebhookConfig::default()
-        };
-        // printf '1767616245.{"version":1}' | openssl dgst -sha256 -hmac 0123456789abcdef0123456789abcdef
-        assert_eq!(
-            Webhook::new(&config).unwrap().signature(Timestamp(1_767_616_245_999), "{\"version\":1}"),
-            "t=1767616245,v1=35d91aceba145c9219b27e29b11596b28ea8a077403457e41693cdf68127b896"
-        );
     }
 }

@@ -317,13 +317,13 @@ fn give(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// An authority `ca.pem`, `server.pem` with `server.key`, which it signed, and `other.pem`, an authority
 /// that signed nothing.
-fn certificates(dir: &Path, name: &str) {
+pub fn certificates(dir: &Path, name: &str) {
     let openssl = |arguments: &str| {
         let output = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output().unwrap();
         assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));

@@ -143,6 +143,26 @@ impl Sqlite {
         .await
     }
 
+    /// As [`sent`](Self::sent), together with what the reader remembers of it.
+    pub async fn read_with(&self, reader: &str, upto: i64, state: &str) -> Result<(), StoreError> {
+        self.write_quietly(async |connection| {
+            let query = sqlx::query(
+                "INSERT INTO outbox_readers (name, seq, state) VALUES (?, ?, ?) \
+                 ON CONFLICT (name) DO UPDATE SET seq = max(seq, excluded.seq), state = excluded.state",
+            );
+            query.bind(reader).bind(upto).bind(state).execute(connection).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// How far each reader whose name begins with `prefix` has come, and what it remembers.
+    pub async fn readers(&self, prefix: &str) -> Result<Vec<(String, i64, String)>, StoreError> {
+        let mut query = QueryBuilder::new("SELECT name, seq, state FROM outbox_readers WHERE substr(name, 1, ");
+        query.push_bind(prefix.len() as i64).push(") = ").push_bind(prefix.to_owned());
+        self.read(query, |row| Ok((row.try_get("name")?, row.try_get("seq")?, row.try_get("state")?))).await
+    }
+
     /// So many changes that `reader` read cannot be sent: they count as dropped.
     pub async fn skipped(&self, reader: &str, changes: u64) -> Result<(), StoreError> {
         self.write_quietly(async |connection| {

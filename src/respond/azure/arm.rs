@@ -12,7 +12,7 @@ use super::tokens::Tokens;
 use super::{AzureConfig, AzureCredential};
 use crate::event::{Secret, printable};
 use crate::respond::RespondError;
-use crate::respond::shared::root_cause;
+use crate::wire::root_cause;
 
 /// No single request takes longer; a change may, by its operation.
 const PATIENCE: Duration = Duration::from_secs(60);

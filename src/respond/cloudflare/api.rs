@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::CloudflareConfig;
 use crate::event::{Secret, Timestamp, printable, shown};
 use crate::respond::RespondError;
-use crate::respond::shared::{Failure, Http};
+use crate::wire::{Failure, Http};
 
 /// As many as the API gives at once.
 const PAGE: &str = "500";
@@ -50,7 +50,7 @@ impl Api {
         let base = config.url.trim_end_matches('/');
         let deadline = Duration::from_secs(config.timeout_secs);
         let lists = format!("{base}/accounts/{}/rules/lists", config.account_id);
-        let http = Http::new(base, "url", deadline)?;
+        let http = Http::new(base, "url", deadline, None).map_err(RespondError::Settings)?;
         let list = format!("{lists}/{}", config.list_id);
         Ok(Api { http, token, list, lists, deadline, quiet_until: None })
     }

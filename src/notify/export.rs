@@ -1,0 +1,100 @@
+//! The sinks for SIEMs, and how records are written for them: one file each. A sink takes a batch or
+//! fails; whoever calls keeps what was not taken.
+
+mod cef;
+mod ecs;
+mod elasticsearch;
+mod file;
+mod ocsf;
+mod splunk;
+mod syslog;
+
+use std::path::Path;
+use std::pin::Pin;
+
+use super::{ExportConfig, Failure, Format, News, Via};
+use crate::event::Secret;
+use crate::wire;
+
+/// A place where records go.
+pub trait Sink: Send + Sync {
+    /// Sends all of `batch`, within its own deadline.
+    ///
+    /// # Errors
+    /// Not all of it was taken, or it is not known. A final failure is one of what is in the batch: the same
+    /// would be refused again, and half of it may not be.
+    fn send<'a>(&'a mut self, batch: &'a [News]) -> Sending<'a>;
+}
+
+/// What sending resolves to.
+pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<Refused, Failure>> + Send + 'a>>;
+
+/// What of a batch was refused for good while the rest was taken.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Refused {
+    pub count: u64,
+    /// Why the first was.
+    pub why: String,
+}
+
+/// The sink of one `[[export]]`; `host` is what records say where they come from.
+///
+/// # Errors
+/// A sentence: a file cannot be read, or what is set makes no sense.
+pub fn open(config: &ExportConfig, host: &str) -> Result<Box<dyn Sink>, String> {
+    let url = wire::secret(&config.url, config.url_file.as_deref(), "url")?;
+    let key = match (config.key.is_empty(), &config.key_file) {
+        (true, None) => Secret::default(),
+        (_, file) => wire::secret(&config.key, file.as_deref(), "key")?,
+    };
+    let write = Writer { format: config.format(), host: host.to_owned() };
+    Ok(match config.via {
+        Via::File => Box::new(file::File::new(url.reveal(), write)?),
+        Via::Syslog => Box::new(syslog::Syslog::new(url.reveal(), config, write)?),
+        Via::Splunk => Box::new(splunk::Splunk::new(url, key, config, write)?),
+        Via::Elasticsearch => Box::new(elasticsearch::Elasticsearch::new(url, key, config, write)?),
+    })
+}
+
+/// Writes records in one format.
+struct Writer {
+    format: Format,
+    host: String,
+}
+
+impl Writer {
+    /// One line without its end.
+    fn line(&self, news: &News) -> String {
+        match self.format {
+            Format::Cef => cef::line(news),
+            Format::Rfc5424 => syslog::text(news),
+            Format::Ecs | Format::Ocsf => self.json(news).to_string(),
+        }
+    }
+
+    fn json(&self, news: &News) -> serde_json::Value {
+        match self.format {
+            Format::Ocsf => ocsf::record(news, &self.host),
+            _ => ecs::record(news, &self.host),
+        }
+    }
+}
+
+/// The same for the same state of the same thing, so that what is sent twice is one.
+fn record_id(news: &News) -> String {
+    if news.what == super::What::Finding { news.id.clone() } else { format!("{}-{}", news.id, news.action) }
+}
+
+/// `client`, if it is one address: a field of that type takes nothing else.
+fn address(news: &News) -> Option<&str> {
+    news.client.parse::<std::net::IpAddr>().is_ok().then_some(news.client.as_str())
+}
+
+/// What is behind `scheme`, an absolute path.
+fn path_of<'a>(url: &'a str, scheme: &str) -> Result<&'a Path, String> {
+    let path = url.strip_prefix(scheme).map(Path::new).filter(|path| path.is_absolute());
+    path.ok_or_else(|| format!("`url`: expected {scheme}/PATH"))
+}
+
+#[cfg(test)]
+mod tests;
