@@ -14,6 +14,7 @@ mod import;
 mod memory;
 mod package;
 mod postgres;
+mod report;
 mod respond;
 mod store;
 mod story;
