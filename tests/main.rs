@@ -19,6 +19,7 @@ mod memory;
 mod notify;
 mod package;
 mod postgres;
+mod report;
 mod respond;
 mod store;
 mod story;

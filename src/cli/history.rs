@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::operate::text;
 use super::triage::runtime;
-use super::{Output, csv, print_json, stdout};
+use super::{Output, print_json, stdout};
 use crate::config::Config;
 use crate::event::printable;
+use crate::pipeline::csv;
 use crate::pipeline::history::{self, HistoryQuery, Told, Whom};
 
 const FINDING_COLUMNS: &str = "time agent id case_id decision_id client source_ip method uri status user_agent referer \

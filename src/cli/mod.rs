@@ -9,7 +9,6 @@ mod bouncer;
 mod capability;
 mod chart;
 mod config;
-mod csv;
 mod daemon;
 mod doctor;
 mod explain;

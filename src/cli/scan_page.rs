@@ -5,31 +5,14 @@ use std::fmt::Write;
 
 use super::scan::{Summary, WouldBlock, duration};
 use crate::config::Config;
-use crate::event::printable;
+use crate::pipeline::page::{self, escaped};
 use crate::pipeline::shadow::{Report, Step};
-
-const STYLE: &str = "
-:root { color-scheme: light dark; --ink: #1d2733; --soft: #5b6b7b; --line: #d6dde5; --page: #fff; --bar: #2f6fb2; --hot: #c2410c; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9aa8b5; --line: #30404f; --page: #10171f; --bar: #6ba8e5; --hot: #fb923c; } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }
-h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; } p.note { color: var(--soft); }
-dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: 1rem; } dt { color: var(--soft); } dd { margin: 0; font-size: 1.5rem; }
-div.wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line); }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; } svg { width: 100%; height: auto; } rect.a { fill: var(--bar); } rect.b { fill: var(--hot); } text { fill: var(--soft); font-size: 11px; }
-tr.now td { font-weight: 600; }";
 
 /// Rows of the table of blocks.
 const BLOCKS: usize = 500;
 
 pub fn page(summary: &Summary, config: &Config) -> String {
-    let mut out = String::with_capacity(64 * 1024);
-    let _ = write!(
-        out,
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>\
-         <meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src 'unsafe-inline'\">\
-         <title>Palisade: what enforcing would have done</title><style>{STYLE}</style>\
-         <h1>What enforcing would have done</h1>"
-    );
+    let mut out = page::open("What enforcing would have done", "");
     figures(&mut out, summary);
     if let Some(report) = &summary.report {
         plot(&mut out, &report.time_line);
@@ -191,10 +174,4 @@ fn blocks(out: &mut String, blocks: &[WouldBlock]) {
         );
     }
     out.push_str("</table></div>");
-}
-
-/// `text` as HTML shows it, whatever is in it.
-fn escaped(text: &str) -> String {
-    let text = printable(text.as_bytes(), 400);
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }

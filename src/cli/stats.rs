@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use super::chart::Canvas;
 use super::history::{Time, say_instead};
 use super::triage::runtime;
-use super::{Output, csv, print_json, stdout};
+use super::{Output, print_json, stdout};
 use crate::config::Config;
 use crate::event::{Timestamp, printable};
+use crate::pipeline::csv;
 use crate::pipeline::history::{self, Counts, Effect, Outlook, Ranked, Report, StatsQuery, Step, Teller};
 
 /// Days that are drawn one a line; more become one line together.

@@ -33,7 +33,7 @@ use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{decide, detect, fleet, memory, notify, record, respond, tail, triage};
+use crate::{decide, detect, fleet, memory, notify, record, report, respond, tail, triage};
 
 /// Everything that can be set, each room's part under its own table. `Default` is what root gets
 /// without any file.
@@ -85,6 +85,7 @@ pub struct Config {
     pub memory: memory::MemoryConfig,
     pub store: record::StoreConfig,
     pub fleet: fleet::FleetConfig,
+    pub report: report::ReportConfig,
     pub log: LogConfig,
 }
 
@@ -128,6 +129,7 @@ impl Default for Config {
             memory: Default::default(),
             store: Default::default(),
             fleet: Default::default(),
+            report: Default::default(),
             log: Default::default(),
         }
     }

@@ -40,3 +40,6 @@ pub mod surroundings;
 mod tests;
 mod tunings;
 pub mod why;
+
+// How records and pages are written, for whoever prints some: one way for reports and for verbs.
+pub use crate::report::{csv, page};

@@ -2,12 +2,51 @@
 
 use std::io::{self, Write};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::line_ranges;
+use crate::event::analysis::{Analysis, Threat};
 use crate::event::printable;
 
 /// Bytes of a value that are shown: all of a logged line.
 const LIMIT: usize = 1 << 20;
+
+/// What is told of each threat.
+type Column = (&'static str, fn(&Threat) -> Value);
+const COLUMNS: &[Column] = &[
+    ("id", |threat| json!(threat.id)),
+    ("kind", |threat| json!(threat.kind)),
+    ("severity", |threat| json!(threat.severity)),
+    ("confidence", |threat| json!(threat.confidence)),
+    ("risk", |threat| json!(threat.risk)),
+    ("outcome", |threat| json!(threat.outcome)),
+    ("category", |threat| json!(threat.category)),
+    ("actor", |threat| json!(threat.actor)),
+    ("addresses", |threat| json!(threat.addresses)),
+    ("users", |threat| json!(threat.users)),
+    ("first_time", |threat| json!(threat.first_time)),
+    ("last_time", |threat| json!(threat.last_time)),
+    ("events", |threat| json!(threat.events)),
+    ("lines", |threat| json!(line_ranges(&threat.lines, usize::MAX))),
+    ("indicators", |threat| threat.indicators.iter().map(|indicator| json!(indicator.value)).collect()),
+    ("rule_ids", |threat| json!(threat.rule_ids)),
+    ("techniques", |threat| json!(threat.techniques)),
+    ("description", |threat| json!(threat.description)),
+    ("recommendation", |threat| json!(threat.recommendation)),
+];
+
+/// The threats of `analysis`, a record each, after a header.
+///
+/// # Errors
+/// None that memory does not cause.
+pub fn threats(analysis: &Analysis) -> anyhow::Result<Vec<u8>> {
+    let mut out = vec![];
+    record(&mut out, &COLUMNS.iter().map(|(name, _)| json!(name)).collect::<Vec<_>>())?;
+    for threat in &analysis.threats {
+        record(&mut out, &COLUMNS.iter().map(|(_, value)| value(threat)).collect::<Vec<_>>())?;
+    }
+    Ok(out)
+}
 
 /// One record.
 pub fn record<'a>(out: &mut dyn Write, values: impl IntoIterator<Item = &'a Value>) -> io::Result<()> {
