@@ -225,6 +225,7 @@ pub async fn run(
         services: services_seen,
         v6_prefix,
         dashboard: Arc::new(config.dashboard.clone()),
+        public_url: public_url(&config).into(),
         live: Live::default(),
         throttle: Arc::default(),
         hashing: Arc::new(Semaphore::new(1)),
@@ -289,6 +290,14 @@ pub(super) fn sureness(config: &Config) -> Sureness {
     Sureness { act: config.thresholds.act, monitor: config.thresholds.monitor }
 }
 
+/// How people reach the dashboard: as configured, else where it is served.
+fn public_url(config: &Config) -> String {
+    match config.public_url.trim_end_matches('/') {
+        "" => format!("http://{}", config.dashboard.listen),
+        url => url.to_owned(),
+    }
+}
+
 /// Serves the dashboard, if that is wanted. Where it cannot be served, clients are shut out all the same.
 async fn dashboard(backend: Backend) {
     let config = backend.dashboard.clone();
@@ -301,14 +310,14 @@ async fn dashboard(backend: Backend) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%address, "no dashboard: {error}; set `listen` under [dashboard]"),
     };
-    if !address.ip().is_loopback() && !config.public_url.starts_with("https://") {
+    if !address.ip().is_loopback() && !backend.public_url.starts_with("https://") {
         tracing::warn!(
             %address,
             "the dashboard is served over plain HTTP to other hosts: whoever sees the traffic can sign in as they do"
         );
     }
     match show::first_link(&backend).await {
-        Ok(None) => tracing::info!(url = config.public_url(), "the dashboard is served"),
+        Ok(None) => tracing::info!(url = &*backend.public_url, "the dashboard is served"),
         Ok(Some(link)) => {
             tracing::info!(link, "the dashboard waits for its administrator to choose a password, within a day");
         }

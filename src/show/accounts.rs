@@ -261,7 +261,7 @@ async fn invite(backend: &Backend, name: &str, role: Role) -> Result<Value, Prob
     let (key, invitation) =
         new_key(backend, AccessKind::Invitation, name, role, String::new(), INVITATION_SECS).await?;
     // Behind the number sign: no server and no log sees it.
-    let link = format!("{}/welcome#{key}", backend.dashboard.public_url());
+    let link = format!("{}/welcome#{key}", backend.public_url);
     Ok(json!({ "name": name, "role": role, "link": link, "expires_at": invitation.expires_at }))
 }
 
@@ -270,7 +270,7 @@ async fn session(backend: &Backend, name: &str, headers: &HeaderMap, now: Timest
     let browser = headers.get(header::USER_AGENT).map_or(b"".as_slice(), |agent| agent.as_bytes());
     let note = printable(browser, MAX_NOTE);
     let (key, session) = new_key(backend, AccessKind::Session, name, user.role, note, SESSION_SECS).await?;
-    let secure = if backend.dashboard.public_url.starts_with("https://") { "; Secure" } else { "" };
+    let secure = if backend.public_url.starts_with("https://") { "; Secure" } else { "" };
     let cookie = format!("{COOKIE}={key}; Path=/; HttpOnly; SameSite=Strict{secure}");
     let body = json!({ "name": name, "role": user.role, "session_expires_at": session.expires_at, "time": now });
     Ok(([(header::SET_COOKIE, cookie)], Json(body)).into_response())

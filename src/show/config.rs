@@ -46,15 +46,13 @@ impl HttpConfig {
 pub struct DashboardConfig {
     /// Address and port to serve it on, over plain HTTP. Empty: it is not served.
     pub listen: String,
-    /// How people reach it, where that is not `http://` and `listen`: for links in messages and invitations.
-    pub public_url: String,
     /// The header in which a proxy on this host names who is signed in. Empty: passwords are asked for.
     pub user_header: String,
 }
 
 impl Default for DashboardConfig {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:9393".into(), public_url: String::new(), user_header: String::new() }
+        Self { listen: "127.0.0.1:9393".into(), user_header: String::new() }
     }
 }
 
@@ -65,14 +63,6 @@ impl DashboardConfig {
     /// What is wrong with `listen`.
     pub fn address(&self) -> Result<Option<SocketAddr>, &'static str> {
         address(&self.listen)
-    }
-
-    /// How people reach it, without a slash at the end.
-    pub fn public_url(&self) -> String {
-        match self.public_url.trim_end_matches('/') {
-            "" => format!("http://{}", self.listen),
-            url => url.to_owned(),
-        }
     }
 }
 

@@ -174,6 +174,8 @@ pub struct Backend {
     /// Length of the IPv6 network that counts as one client.
     pub v6_prefix: u8,
     pub dashboard: Arc<DashboardConfig>,
+    /// How people reach the dashboard, without a slash at the end.
+    pub public_url: Arc<str>,
     pub live: Live,
     /// Who guesses passwords.
     pub throttle: Arc<Mutex<Throttle>>,
