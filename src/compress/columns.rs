@@ -26,8 +26,7 @@ pub struct Folded {
 
 struct Column {
     counts: HashMap<Box<str>, u64, RandomState>,
-    /// Lines whose values found no room.
-    beyond: u64,
+    lines: u64,
     /// The least and the greatest, where all are numbers.
     range: Option<(u64, u64)>,
     /// All are times of day: the first and the last that came.
@@ -83,18 +82,23 @@ impl Folded {
         pattern
     }
 
-    /// The line that stands for those of `client`: in each column what is most frequent there.
-    pub fn typical(&self, constants: &[&str], client: Option<IpAddr>) -> String {
-        let mut line = String::new();
+    /// The line that stands for all: in each column what is most frequent there. In two parts, where the
+    /// client stands between them.
+    pub fn typical(&self, constants: &[&str]) -> (String, Option<String>) {
+        let (mut line, mut before) = (String::new(), None);
         for (column, constant) in self.columns.iter().zip(constants) {
             line.push_str(constant);
-            match client {
-                Some(client) if column.is_client => line.push_str(&client.to_string()),
-                _ => line.push_str(column.most_frequent()),
+            if column.is_client && before.is_none() {
+                before = Some(std::mem::take(&mut line));
+            } else {
+                line.push_str(column.most_frequent());
             }
         }
         line.push_str(constants.last().copied().unwrap_or_default());
-        line
+        match before {
+            Some(before) => (before, Some(line)),
+            None => (line, None),
+        }
     }
 }
 
@@ -130,7 +134,7 @@ impl Column {
     fn new(first: &str) -> Column {
         Column {
             counts: HashMap::default(),
-            beyond: 0,
+            lines: 0,
             range: number(first).map(|number| (number, number)),
             clock: is_clock(first).then(|| (first.into(), first.into())),
             is_client: true,
@@ -138,6 +142,7 @@ impl Column {
     }
 
     fn add(&mut self, value: &str, client: Option<IpAddr>) {
+        self.lines += 1;
         self.is_client = self.is_client && client.is_some() && value.parse().ok() == client;
         if self.is_client {
             // Counted with the clients; what was counted so far is, should another turn up, few.
@@ -162,16 +167,19 @@ impl Column {
             *count += 1;
         } else if self.counts.len() < MAX_VALUES {
             self.counts.insert(value.into(), 1);
-        } else {
-            self.beyond += 1;
         }
+    }
+
+    /// Lines whose values are not in the counts.
+    fn beyond(&self) -> u64 {
+        self.lines - self.counts.values().sum::<u64>()
     }
 
     /// The value, if it is always the same.
     fn only(&self) -> Option<&str> {
         let is_one = match &self.clock {
             Some((first, last)) => first == last,
-            None => self.counts.len() == 1 && self.beyond == 0,
+            None => self.counts.len() == 1 && self.beyond() == 0,
         };
         self.counts.keys().next().filter(|_| is_one).map(|value| &**value)
     }
@@ -204,11 +212,12 @@ impl Column {
         let mut text: Vec<String> =
             values[..shown].iter().map(|(value, count)| format!("{value}{}", times(*count))).collect();
         let rest = &values[shown..];
-        if rest.is_empty() && self.beyond == 0 {
+        let beyond = self.beyond();
+        if rest.is_empty() && beyond == 0 {
             return text.join("  ");
         }
-        let lines: u64 = rest.iter().map(|(_, count)| count).sum::<u64>() + self.beyond;
-        let more = if self.beyond > 0 { "more than " } else { "" };
+        let lines: u64 = rest.iter().map(|(_, count)| count).sum::<u64>() + beyond;
+        let more = if beyond > 0 { "more than " } else { "" };
         let range = match self.range {
             Some((low, high)) => format!(" from {low} to {high}"),
             None => groups(rest),
@@ -262,7 +271,7 @@ mod tests {
         let few = folded.text(&CONSTANTS, 0.0, &Tokens::default());
         assert!(few.contains("b: and 3 other values in 4 lines: /a/…×3"), "{few}");
         assert!(few.contains("c: and 2 other values in 4 lines from 7 to 19"), "{few}");
-        assert_eq!(folded.typical(&CONSTANTS, "192.0.2.9".parse().ok()), "192.0.2.9 [22:33:39] GET /a/x 7 end");
+        assert_eq!(folded.typical(&CONSTANTS), (String::new(), Some(" [22:33:39] GET /a/x 7 end".into())));
     }
 
     #[test]
