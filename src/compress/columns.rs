@@ -36,14 +36,18 @@ struct Column {
 }
 
 impl Folded {
-    pub fn add(&mut self, number: u64, tokens: f64, values: &[&str], client: Option<IpAddr>) {
+    /// None yet of lines that have so many tokens.
+    pub fn of(tokens: f64) -> Folded {
+        Folded { tokens, ..Folded::default() }
+    }
+
+    pub fn add(&mut self, number: u64, values: &[&str], client: Option<IpAddr>) {
         if self.lines == 0 {
             self.first = number;
             self.columns = values.iter().map(|value| Column::new(value)).collect();
         }
         self.lines += 1;
         self.last = number;
-        self.tokens += tokens;
         for (column, value) in self.columns.iter_mut().zip(values) {
             column.add(value, client);
         }
@@ -250,7 +254,7 @@ mod tests {
     fn folded(lines: &[[&str; 4]]) -> Folded {
         let mut folded = Folded::default();
         for (number, values) in lines.iter().enumerate() {
-            folded.add(number as u64 + 1, 20.0, values, values[0].parse().ok());
+            folded.add(number as u64 + 1, values, values[0].parse().ok());
         }
         folded
     }

@@ -64,6 +64,10 @@ fn named(line: &str, at: usize, is_evidence: bool) -> Option<Masked> {
     if !(2..40).contains(&length) {
         return None;
     }
+    // Most names end otherwise; of those nothing is copied.
+    if !b"dpentygshwr".contains(&bytes[end - 1].to_ascii_lowercase()) {
+        return None;
+    }
     let name: String = line[end - length..end].chars().filter(|c| c.is_ascii_alphanumeric()).collect();
     let name = name.to_ascii_lowercase();
     // With a colon people write too: "session: opened".

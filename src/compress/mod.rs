@@ -30,7 +30,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use crate::event::analysis::{Compression, IndicatorKind};
+use crate::event::analysis::{Compression, Indicator, IndicatorKind};
 use crate::event::{Timestamp, printable};
 
 use clients::Clients;
@@ -83,6 +83,8 @@ pub struct Compressed {
     pub stats: Compression,
     /// What the text is made of, in its order.
     pub pieces: Vec<Piece>,
+    /// What may be searched for elsewhere, of the flagged lines.
+    pub indicators: Vec<Indicator>,
     /// What was folded, by the template's number.
     background: HashMap<usize, restore::Background>,
 }
@@ -98,18 +100,23 @@ pub fn compress<'a>(
     let tokens = &options.tokens;
     let mut fields = Fields::default();
     // The first time through: what do lines have in common?
-    let (mut miner, mut templates, mut sizes) = (Miner::new(), vec![], vec![0; 1]);
+    let (mut miner, mut templates, mut sizes) = (Miner::new(), vec![], vec![]);
     let (mut original_bytes, mut original_tokens) = (0, 0.0);
     for line in lines.clone() {
         let is_evidence = evidence(line.number);
         let text = shown(&line, is_evidence);
         fields.split(&text);
         let template = miner.take(&text, &fields);
-        sizes.resize(miner.templates.len(), 0);
-        sizes[template] += u64::from(!is_evidence);
         templates.push(template as u32);
+        let cost = tokens.count(line.text) + tokens.count(b"\n");
         original_bytes += line.text.len() as u64 + 1;
-        original_tokens += tokens.count(line.text) + tokens.count(b"\n");
+        original_tokens += cost;
+        sizes.resize(miner.templates.len(), (0, 0.0));
+        if !is_evidence {
+            let (count, tokens) = &mut sizes[template];
+            *count += 1;
+            *tokens += cost;
+        }
     }
     // The second time: what is in the columns?
     let mut draft = Draft::default();
@@ -133,7 +140,7 @@ pub fn compress<'a>(
             flagged.entry(template).or_default().add(line.number, &values);
             continue;
         }
-        let is_rare = sizes[template] <= FEW;
+        let is_rare = sizes[template].0 <= FEW;
         if !line.user.is_empty() {
             others.add(IndicatorKind::User, &printable(line.user, MAX_LINE_BYTES), line.number);
         }
@@ -150,14 +157,14 @@ pub fn compress<'a>(
             });
         }
         clients.add(line.source_ip, template, line.number);
-        let cost = tokens.count(text.as_bytes());
-        folded.entry(template).or_default().add(line.number, cost, &values, line.source_ip);
+        let of = folded.entry(template).or_insert_with(|| Folded::of(sizes[template].1));
+        of.add(line.number, &values, line.source_ip);
     }
     for (rule, lines) in &options.rule_hits {
         let rule = printable(rule.as_bytes(), MAX_LINE_BYTES);
         lines.iter().for_each(|number| named.add(IndicatorKind::Rule, &rule, number));
     }
-    draft.indicators(&named, &others);
+    draft.indicators(&named, &others, options.budget);
     let constants = |template: usize| match template {
         miner::OTHER => vec!["", ""],
         _ => miner.templates[template].constants(),
@@ -188,7 +195,8 @@ pub fn compress<'a>(
         compressor: "own".into(),
         text: Some(text.clone()),
     };
-    Compressed { text, stats, pieces, background }
+    let indicators = named.ranked().into_iter().map(|(indicator, _)| indicator.clone()).collect();
+    Compressed { text, stats, pieces, indicators, background }
 }
 
 type Tables = HashMap<usize, Exact>;

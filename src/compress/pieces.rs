@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::event::Timestamp;
-use crate::event::analysis::{Counted, IndicatorKind};
+use crate::event::analysis::{Counted, Indicator, IndicatorKind};
 
 use super::clients::{Group, Share};
 use super::columns::Folded;
 use super::indicators::{Dictionary, Seen};
-use super::rows::{Exact, Table};
+use super::rows::{Exact, Table, Written};
 use super::tokens::Tokens;
 use super::{Budget, Line, Spans};
 
@@ -19,10 +19,13 @@ const INDICATORS: usize = 40;
 const COLUMNS_PART: f64 = 1.0 / 20.0;
 /// And so many tokens may all of them be in any case.
 const COLUMNS_TOKENS: f64 = 2000.0;
+/// More of a single template nobody reads.
+const COLUMNS_MOST: f64 = 6000.0;
 
 const LEGEND: &str = "Ln: number of a line; ×n: so many times; L9-30/7: every seventh of these lines. <a>, <b>, …: \
-columns, whose values follow below: in rows in their order, :35 being a later time of day and +2 a greater number \
-than the one before.";
+columns, whose values follow below. In rows they stand in their order: = is the same time as the one before, :35 \
+that time but for its end, +2 a number greater by two; b1=x calls x b1 from there on; a row without Ln is the line \
+after the one before.";
 
 /// A part of the text.
 pub struct Piece {
@@ -124,10 +127,13 @@ impl Draft {
     }
 
     /// What `flagged` has, and what only `others` have.
-    pub fn indicators(&mut self, flagged: &Dictionary, others: &Dictionary) {
+    pub fn indicators(&mut self, flagged: &Dictionary, others: &Dictionary, budget: Budget) {
         for (kind, dictionary) in [(PieceKind::Indicators, flagged), (PieceKind::Others, others)] {
             let mut ranked = dictionary.ranked();
             ranked.retain(|(of, _)| kind == PieceKind::Indicators || !flagged.has(of.kind, &of.value));
+            // Without a budget every flagged line is there, and with it a path that is in no other.
+            let is_told = |of: &Indicator, seen: Seen| of.kind == IndicatorKind::Path && seen.count == 1;
+            ranked.retain(|(of, seen)| budget != Budget::Auto || !is_told(of, *seen));
             for alike in ranked.chunk_by(|a, b| a.0.kind == b.0.kind) {
                 for chunk in alike.chunks(INDICATORS) {
                     let told = chunk.iter().map(|(of, seen)| told(&of.value, *seen));
@@ -160,7 +166,8 @@ impl Draft {
             let head = self.heads.len();
             self.heads.push(format!("×{count} {}", table.pattern));
             for (at, row) in table.rows.iter().enumerate() {
-                self.push(kind, row.lines.clone(), row.count(), row.text(), Content::Row(Arc::clone(&table), at));
+                let text = table.text(at, &mut Written::default());
+                self.push(kind, row.lines.clone(), row.count(), text, Content::Row(Arc::clone(&table), at));
                 if let Some(piece) = self.pieces.last_mut() {
                     (piece.head, piece.row) = (Some(head), at);
                 }
@@ -182,7 +189,7 @@ impl Draft {
         for (number, (template, folded)) in ranked.into_iter().enumerate() {
             let title = format!("T{}", number + 1);
             let Folded { lines, first, last, tokens: was, .. } = folded;
-            let columns = folded.text(&constants(*template), (was * COLUMNS_PART).max(least), tokens);
+            let columns = folded.text(&constants(*template), (was * COLUMNS_PART).min(COLUMNS_MOST).max(least), tokens);
             let text = format!("{title} ×{lines} L{first}-{last} {columns}");
             let span = [*first, *last].into_iter().collect();
             self.push(PieceKind::Template, span, 1, text, Content::Words);
@@ -226,12 +233,17 @@ impl Draft {
         let mut keep = is_in.iter();
         self.pieces.retain(|_| keep.next().copied().unwrap_or_default());
         let (mut kind, mut head) = (None, None);
-        for piece in &self.pieces {
+        let mut written = Written::default();
+        for piece in &mut self.pieces {
             if kind != Some(piece.kind) {
                 text.push_str(&format!("\n{}\n", piece.kind.title()));
             }
             if let Some(of) = piece.head.filter(|_| piece.head != head) {
                 text.push_str(&format!("{}\n", self.heads[of]));
+                written = Written::default();
+            }
+            if let (Some(_), Content::Row(table, row)) = (piece.head, &piece.content) {
+                piece.text = table.text(*row, &mut written);
             }
             (kind, head) = (Some(piece.kind), piece.head);
             let indent = if head.is_some() { " " } else { "" };

@@ -1,10 +1,15 @@
 //! Lines of a template that are kept word for word: what they have in common once, then a row for all
-//! lines that differ in times and numbers alone.
+//! lines that differ in times and numbers alone. A row says only what the one before it does not.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::columns::{is_clock, name, number};
 use super::spans::Spans;
+
+/// A value so long, in bytes, has a name where several rows have it.
+const LONG: usize = 24;
+/// Of rows whose lines follow each other, every so many says which line it is.
+const LABELLED: usize = 10;
 
 /// Lines of a template, with what stands in the fields that vary.
 #[derive(Default)]
@@ -19,6 +24,16 @@ pub struct Table {
     pub rows: Vec<Row>,
     /// Texts before, between and after the columns.
     constants: Vec<String>,
+    /// Names of long values that several rows have, by their column.
+    names: HashMap<(usize, Box<str>), String>,
+}
+
+/// What the rows above have said.
+#[derive(Default)]
+pub struct Written {
+    /// The row before, and how many there are since one said its line.
+    previous: Option<(usize, usize)>,
+    named: HashSet<String>,
 }
 
 /// Lines that differ in times and numbers alone.
@@ -58,7 +73,7 @@ impl Exact {
                 () => Kind::Key,
             });
         }
-        let mut table = Table { pattern: String::new(), rows: vec![], constants: vec![String::new()] };
+        let mut table = Table { pattern: String::new(), rows: vec![], constants: vec![String::new()], names: HashMap::new() };
         for column in 0..columns {
             table.grow(constants[column]);
             match kinds.get(column) {
@@ -91,6 +106,7 @@ impl Exact {
             });
             each.zip(of(Kind::Each)).for_each(|(values, (value, _))| values.push(value.clone()));
         }
+        table.give_names();
         table
     }
 }
@@ -111,6 +127,59 @@ impl Table {
         if let Some(last) = self.constants.last_mut() {
             last.push_str(text);
         }
+    }
+
+    fn give_names(&mut self) {
+        let mut seen: HashMap<(usize, Box<str>), u64> = HashMap::new();
+        let mut given = vec![0; self.constants.len()];
+        for row in &self.rows {
+            for (column, cell) in row.cells.iter().enumerate() {
+                let Cell::One(value) = cell else { continue };
+                if value.len() < LONG {
+                    continue;
+                }
+                let count = seen.entry((column, value.clone())).or_default();
+                *count += 1;
+                if *count == 2 {
+                    given[column] += 1;
+                    self.names.insert((column, value.clone()), format!("{}{}", name(column), given[column]));
+                }
+            }
+        }
+    }
+
+    /// What stands for the row, below those that are in `written`.
+    pub fn text(&self, at: usize, written: &mut Written) -> String {
+        let row = &self.rows[at];
+        let before = written.previous.map(|(before, _)| &self.rows[before]);
+        let unlabelled = match (before, written.previous) {
+            (Some(before), Some((_, since)))
+                if before.lines.last() + 1 == row.lines.first() && row.count() == 1 && since < LABELLED =>
+            {
+                since
+            }
+            _ => 0,
+        };
+        written.previous = Some((at, unlabelled + 1));
+        let mut parts = vec![];
+        for (column, cell) in row.cells.iter().enumerate() {
+            parts.push(match cell {
+                Cell::One(value) => match self.names.get(&(column, value.clone())) {
+                    Some(name) if !written.named.insert(name.clone()) => name.clone(),
+                    Some(name) => format!("{name}={value}"),
+                    None => value.to_string(),
+                },
+                Cell::Each(values) => {
+                    let before = before.and_then(|before| match &before.cells[column] {
+                        Cell::Each(values) => values.last(),
+                        Cell::One(_) => None,
+                    });
+                    series(before.map(|value| &**value), values)
+                }
+            });
+        }
+        let cells = parts.join(" | ");
+        if unlabelled > 0 { cells } else { format!("L{} {cells}", row.lines) }
     }
 
     /// The lines of `row`, as they were.
@@ -135,64 +204,41 @@ impl Row {
     pub fn count(&self) -> u64 {
         self.lines.iter().count() as u64
     }
-
-    pub fn text(&self) -> String {
-        let mut text = format!("L{}", self.lines);
-        for (number, cell) in self.cells.iter().enumerate() {
-            text.push_str(if number == 0 { " " } else { " | " });
-            match cell {
-                Cell::One(value) => text.push_str(value),
-                Cell::Each(values) => text.push_str(&series(values)),
-            }
-        }
-        text
-    }
 }
 
-/// Values of one line after the other. A time shows what is new against the one before; a number its
-/// growth, where that is shorter for all.
-fn series(values: &[Box<str>]) -> String {
+/// Values of one line after the other. A time shows what is new against the one before, which in the row
+/// above is `before`; a number its growth, where that is shorter for all.
+fn series(before: Option<&str>, values: &[Box<str>]) -> String {
     let numbers: Option<Vec<i64>> = values.iter().map(|value| number(value).map(|number| number as i64)).collect();
-    let plain = || values.windows(2).map(|pair| since(&pair[0], &pair[1])).collect::<Vec<_>>();
-    let rest = match numbers {
+    let told: Vec<String> = match numbers {
         Some(numbers) => {
-            let growth: Vec<String> = numbers.windows(2).map(|pair| format!("{:+}", pair[1] - pair[0])).collect();
-            let raw: Vec<String> = values[1..].iter().map(ToString::to_string).collect();
+            let growth = numbers.windows(2).map(|pair| format!("{:+}", pair[1] - pair[0]));
+            let growth: Vec<String> = std::iter::once(values[0].to_string()).chain(growth).collect();
+            let plain: Vec<String> = values.iter().map(ToString::to_string).collect();
             let length = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
-            if length(&growth) < length(&raw) { growth } else { raw }
+            if length(&growth) < length(&plain) { growth } else { plain }
         }
-        None => plain(),
+        None => {
+            let before = std::iter::once(before).chain(values.iter().map(|value| Some(&**value)));
+            before.zip(values).map(|(before, value)| since(before, value).to_owned()).collect()
+        }
     };
-    let mut text = values[0].to_string();
-    let mut at = 0;
-    // What is the same as before is counted with it.
-    let first = values.iter().take_while(|value| **value == values[0]).count();
-    if first > 1 {
-        text.push_str(&format!("×{first}"));
-        at = first - 1;
-    }
-    while at < rest.len() {
-        let same = rest[at..].iter().take_while(|other| **other == rest[at]).count();
-        // A time that repeats itself has nothing new; it is told with the one before.
-        let (shown, count) = if rest[at].is_empty() { ("=", same) } else { (rest[at].as_str(), same) };
-        text.push_str(&format!(" {shown}{}", if count > 1 { format!("×{count}") } else { String::new() }));
-        at += same;
-    }
-    text
+    let runs = told.chunk_by(|a, b| a == b).map(|run| match run.len() {
+        1 => run[0].clone(),
+        times => format!("{}×{times}", run[0]),
+    });
+    runs.collect::<Vec<_>>().join(" ")
 }
 
 /// The end of `next` from where it differs from `before`, back to a separator; all of it where they are
-/// not of one length, and nothing where they are the same.
-fn since(before: &str, next: &str) -> String {
+/// not of one length.
+fn since<'a>(before: Option<&str>, next: &'a str) -> &'a str {
+    let Some(before) = before.filter(|before| before.len() == next.len()) else { return next };
     if before == next {
-        return String::new();
+        return "=";
     }
     let same = before.bytes().zip(next.bytes()).take_while(|(a, b)| a == b).count();
-    let from = next.as_bytes()[..same].iter().rposition(|byte| matches!(byte, b':' | b'.' | b','));
-    match from {
-        Some(from) if before.len() == next.len() => next[from..].to_owned(),
-        _ => next.to_owned(),
-    }
+    next.as_bytes()[..same].iter().rposition(|byte| matches!(byte, b':' | b'.' | b',')).map_or(next, |from| &next[from..])
 }
 
 #[cfg(test)]
@@ -220,9 +266,22 @@ mod tests {
         ])
         .table(&CONSTANTS);
         assert_eq!(table.pattern, "at <a> user <b> port <c>!");
-        let rows: Vec<String> = table.rows.iter().map(Row::text).collect();
-        assert_eq!(rows, ["L3-4,9,20 22:33:34×2 :35 :34:01 | root | 5000 +2×3", "L7 22:33:35 | admin | 5002"]);
+        let mut written = Written::default();
+        let rows: Vec<String> = (0..table.rows.len()).map(|row| table.text(row, &mut written)).collect();
+        assert_eq!(rows, ["L3-4,9,20 22:33:34 = :35 :34:01 | root | 5000 +2×3", "L7 :33:35 | admin | 5002"]);
         assert_eq!(exact(&[["22:33:34", "root", "1"]]).table(&CONSTANTS).pattern, "at 22:33:34 user root port 1!");
+    }
+
+    #[test]
+    fn a_row_says_what_the_one_before_does_not() {
+        let agent = "Mozilla/5.0 (X11; Linux x86_64)";
+        let table = exact(&[["22:33:34", agent, "/a"], ["22:33:34", agent, "/b"], ["22:33:35", "curl", "/c"]]);
+        let table = table.table(&CONSTANTS);
+        let mut written = Written::default();
+        let rows: Vec<String> = (0..3).map(|row| table.text(row, &mut written)).collect();
+        assert_eq!(rows, [&*format!("L3 22:33:34 | b1={agent} | /a"), "= | b1 | /b", "L7 :35 | curl | /c"]);
+        let alone = table.text(1, &mut Written::default());
+        assert_eq!(alone, format!("L4 22:33:34 | b1={agent} | /b"), "alone it says all");
     }
 
     proptest! {
