@@ -9,11 +9,11 @@ use super::{Budget, Tokens};
 use crate::event::Secret;
 
 /// `[compress]`: what becomes of a log before a model reads it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CompressConfig {
-    /// "auto", or so many tokens as may come out.
-    pub rate: Rate,
+    /// So many tokens may come out. 0: as many as keep all evidence, every indicator, and of the rest a part.
+    pub max_tokens: u64,
     /// The model that reads it: how its tokens are counted.
     pub target_model: String,
     /// US dollars that a million tokens of it cost, for what is said to be saved; 0: not told.
@@ -23,43 +23,16 @@ pub struct CompressConfig {
     pub scaledown: ScaledownConfig,
 }
 
-impl Default for CompressConfig {
-    fn default() -> Self {
-        CompressConfig {
-            rate: Rate::Auto(Auto::Auto),
-            target_model: String::new(),
-            usd_per_million_tokens: 0.0,
-            scaledown: ScaledownConfig::default(),
-        }
-    }
-}
-
 impl CompressConfig {
+    /// How much may come out.
     pub fn budget(&self) -> Budget {
-        match self.rate {
-            Rate::Auto(Auto::Auto) => Budget::Auto,
-            Rate::Tokens(tokens) => Budget::Tokens(tokens),
-        }
+        if self.max_tokens == 0 { Budget::Auto } else { Budget::Tokens(self.max_tokens) }
     }
 
+    /// How tokens are counted.
     pub fn tokens(&self) -> Tokens {
         Tokens::of_model(&self.target_model)
     }
-}
-
-/// How much may come out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Rate {
-    Auto(Auto),
-    Tokens(#[schemars(range(min = 500))] u64),
-}
-
-/// The word `auto`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Auto {
-    Auto,
 }
 
 /// `[compress.scaledown]`: log text is sent there, without its secrets.

@@ -18,7 +18,7 @@ pub mod scaledown;
 mod spans;
 mod tokens;
 
-pub use config::{CompressConfig, Rate, ScaledownConfig};
+pub use config::{CompressConfig, ScaledownConfig};
 pub use mask::masked;
 pub use pieces::{Piece, PieceKind};
 pub use restore::Restored;

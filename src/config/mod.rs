@@ -30,7 +30,7 @@ use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{decide, detect, fleet, memory, record, respond, tail, triage};
+use crate::{compress, decide, detect, fleet, memory, record, respond, tail, triage};
 
 /// Everything that can be set, each room's part under its own table. `Default` is what root gets
 /// without any file.
@@ -70,6 +70,7 @@ pub struct Config {
     /// Models that doubtful findings are shown to, in this order; two at most. None: rules decide alone.
     pub tier: Vec<triage::TierConfig>,
     pub reputation: triage::ReputationConfig,
+    pub compress: compress::CompressConfig,
     pub memory: memory::MemoryConfig,
     pub store: record::StoreConfig,
     pub fleet: fleet::FleetConfig,
@@ -108,6 +109,7 @@ impl Default for Config {
             triage: Default::default(),
             tier: vec![],
             reputation: Default::default(),
+            compress: Default::default(),
             memory: Default::default(),
             store: Default::default(),
             fleet: Default::default(),

@@ -7,6 +7,7 @@ pub mod allow_files;
 #[cfg(test)]
 mod behaviour;
 pub mod blocklists;
+pub mod compression;
 pub mod crawlers;
 pub mod databases;
 pub mod decider;
