@@ -827,6 +827,17 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         ttl_secs = 1800  # default
         geoip_files = []  # default
 
+        [compress]
+        max_tokens = 0  # default
+        target_model = ""  # default
+        usd_per_million_tokens = 0.0  # default
+
+        [compress.scaledown]
+        enabled = false  # default
+        url = "https://api.scaledown.xyz/compress/raw/"  # default
+        key = ""  # default
+        timeout_secs = 30  # default
+
         [memory]
         ttl_secs = 3600  # default
         max_clients = 10000  # default
