@@ -57,7 +57,11 @@ pub fn run(verb: &Verb, config: &Config, output: Output) -> anyhow::Result<ExitC
                     let compression::Measured { file, lines, flagged, lost, stats } = &told;
                     let ratio = stats.ratio;
                     let (before, after, took) = (stats.original_tokens, stats.compressed_tokens, stats.took_ms);
-                    writeln!(out, "{file}: {lines} lines, {flagged} flagged, {before} → {after} tokens ({ratio:.1} ×) in {took} ms, {} indicators lost", lost.len())
+                    writeln!(
+                        out,
+                        "{file}: {lines} lines, {flagged} flagged, {before} → {after} tokens ({ratio:.1} ×) in {took} ms, {} indicators lost",
+                        lost.len()
+                    )
                 })?;
             }
             return Ok(ExitCode::SUCCESS);

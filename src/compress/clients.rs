@@ -64,7 +64,9 @@ impl Group {
         let all = || members.iter().flatten();
         let did: Vec<String> = members[0]
             .iter()
-            .map(|share| title(share.template) + &(if share.count > 1 { format!("×{}", share.count) } else { "".into() }))
+            .map(|share| {
+                title(share.template) + &(if share.count > 1 { format!("×{}", share.count) } else { "".into() })
+            })
             .collect();
         let addresses: Vec<IpAddr> = members.iter().filter_map(|shares| shares.first()?.client).collect();
         let lines = all().map(|share| share.count).sum();

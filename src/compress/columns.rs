@@ -131,7 +131,9 @@ fn times(count: u64) -> String {
 }
 
 fn cost((value, count): &(&str, u64), tokens: &Tokens) -> f64 {
-    tokens.count(value.as_bytes()) + 0.3 + if *count > 1 { 1.0 + tokens.count(count.to_string().as_bytes()) } else { 0.0 }
+    tokens.count(value.as_bytes())
+        + 0.3
+        + if *count > 1 { 1.0 + tokens.count(count.to_string().as_bytes()) } else { 0.0 }
 }
 
 impl Column {

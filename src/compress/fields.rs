@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn messages_and_members_are_split_where_values_begin() {
-        let (fields, failed) = split("Nov 21 22:33:34 web sshd[812]: Failed password for root from 203.0.113.7 port 22");
+        let (fields, failed) =
+            split("Nov 21 22:33:34 web sshd[812]: Failed password for root from 203.0.113.7 port 22");
         assert_eq!(fields.join("|"), "Nov|21|22:33:34|web|sshd|812|Failed|password|for|root|from|203.0.113.7|port|22");
         let (_, accepted) = split("Nov 21 22:33:34 web sshd[812]: Accepted password for root from 203.0.113.7 port 22");
         assert_ne!(failed, accepted, "the first word of a message decides what it is");

@@ -30,7 +30,11 @@ pub struct Dictionary(BTreeMap<Indicator, Seen>);
 
 impl Dictionary {
     pub fn add(&mut self, kind: IndicatorKind, value: &str, number: u64) {
-        let seen = self.0.entry(Indicator { kind, value: value.to_owned() }).or_insert(Seen { count: 0, first: number, last: number });
+        let seen = self.0.entry(Indicator { kind, value: value.to_owned() }).or_insert(Seen {
+            count: 0,
+            first: number,
+            last: number,
+        });
         seen.count += u64::from(seen.count == 0 || seen.last != number);
         seen.last = number;
     }
@@ -132,9 +136,7 @@ mod tests {
         );
         assert_eq!(
             found("outbound 192.0.2.5:40000 -> 198.51.100.77:4444, SRC=2001:db8::7 DPT=23"),
-            [
-                "Address 192.0.2.5", "Port 40000", "Address 198.51.100.77", "Port 4444", "Address 2001:db8::7", "Port 23"
-            ]
+            ["Address 192.0.2.5", "Port 40000", "Address 198.51.100.77", "Port 4444", "Address 2001:db8::7", "Port 23"]
         );
         assert_eq!(
             found(r#""GET /a/b?c=/etc/passwd HTTP/1.1" 200 7 "http://evil.example/x" query: c2.evil.top"#),

@@ -7,8 +7,19 @@ const SECRET: &str = "<secret>";
 
 /// Names whose values are secret, in lower case without `_` and `-`: the ends of names, and whole ones.
 const ENDS: &[&str] = &[
-    "password", "passwd", "passphrase", "secret", "token", "apikey", "accesskey", "privatekey", "sessionid",
-    "phpsessid", "authorization", "cookie", "signature",
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "apikey",
+    "accesskey",
+    "privatekey",
+    "sessionid",
+    "phpsessid",
+    "authorization",
+    "cookie",
+    "signature",
 ];
 const NAMES: &[&str] = &["pwd", "pass", "pw", "auth", "session", "sid", "sig", "jwt", "bearer"];
 

@@ -128,7 +128,8 @@ pub fn compress<'a>(
         let is_evidence = evidence(line.number);
         let text = shown(&line, is_evidence);
         fields.split(&text);
-        let values = if template == miner::OTHER { vec![&*text] } else { miner.templates[template].values(&text, &fields) };
+        let values =
+            if template == miner::OTHER { vec![&*text] } else { miner.templates[template].values(&text, &fields) };
         draft.saw(&line, is_evidence);
         if is_evidence {
             let mut take = |kind, value: &str| named.add(kind, value, line.number);
@@ -173,7 +174,8 @@ pub fn compress<'a>(
     draft.tables(PieceKind::Rare, in_order(rare), &constants);
     let titles = draft.templates(&folded, &constants, tokens);
     draft.clients(clients.groups(&|template| titles.get(&template).cloned().unwrap_or_default()));
-    let background = folded.iter().map(|(of, folded)| (*of, restore::Background::of(folded, &constants(*of)))).collect();
+    let background =
+        folded.iter().map(|(of, folded)| (*of, restore::Background::of(folded, &constants(*of)))).collect();
     let (text, pieces, left_out) = draft.finish(options.budget, tokens);
     let original_tokens = original_tokens.round() as u64;
     let compressed_tokens = tokens.count(text.as_bytes()).round() as u64;

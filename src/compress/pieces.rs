@@ -263,7 +263,8 @@ impl Draft {
         for is_last in [false, true] {
             for (kind, part) in PieceKind::BY_WEIGHT {
                 let part = if is_last { 1.0 } else { part };
-                let mut of_kind: Vec<usize> = (0..self.pieces.len()).filter(|&at| self.pieces[at].kind == kind).collect();
+                let mut of_kind: Vec<usize> =
+                    (0..self.pieces.len()).filter(|&at| self.pieces[at].kind == kind).collect();
                 // A row of each table before a second one of any.
                 of_kind.sort_by_key(|&at| self.pieces[at].row);
                 for at in of_kind {

@@ -47,12 +47,14 @@ impl Compressed {
         for piece in &self.pieces {
             match &piece.content {
                 Content::Words => {}
-                Content::Row(table, row) => lines.extend(table.lines(&table.rows[*row]).map(|(number, text)| Restored {
-                    number,
-                    text,
-                    source_ip: None,
-                    is_exact: true,
-                })),
+                Content::Row(table, row) => {
+                    lines.extend(table.lines(&table.rows[*row]).map(|(number, text)| Restored {
+                        number,
+                        text,
+                        source_ip: None,
+                        is_exact: true,
+                    }))
+                }
                 Content::Shares(shares) => {
                     for share in shares {
                         let Some(background) = self.background.get(&share.template) else { continue };

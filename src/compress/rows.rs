@@ -73,7 +73,8 @@ impl Exact {
                 () => Kind::Key,
             });
         }
-        let mut table = Table { pattern: String::new(), rows: vec![], constants: vec![String::new()], names: HashMap::new() };
+        let mut table =
+            Table { pattern: String::new(), rows: vec![], constants: vec![String::new()], names: HashMap::new() };
         for column in 0..columns {
             table.grow(constants[column]);
             match kinds.get(column) {
@@ -238,7 +239,10 @@ fn since<'a>(before: Option<&str>, next: &'a str) -> &'a str {
         return "=";
     }
     let same = before.bytes().zip(next.bytes()).take_while(|(a, b)| a == b).count();
-    next.as_bytes()[..same].iter().rposition(|byte| matches!(byte, b':' | b'.' | b',')).map_or(next, |from| &next[from..])
+    next.as_bytes()[..same]
+        .iter()
+        .rposition(|byte| matches!(byte, b':' | b'.' | b','))
+        .map_or(next, |from| &next[from..])
 }
 
 #[cfg(test)]

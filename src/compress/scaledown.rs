@@ -158,11 +158,9 @@ fn check(own: &Compressed, text: &str) -> Result<(), ScaledownError> {
     let lost: Vec<&str> = wanted.iter().copied().filter(|value| !stands_in(text, value)).collect();
     match lost.first() {
         None => Ok(()),
-        Some(example) => Err(ScaledownError::LostIndicators {
-            lost: lost.len(),
-            of: wanted.len(),
-            example: (*example).to_owned(),
-        }),
+        Some(example) => {
+            Err(ScaledownError::LostIndicators { lost: lost.len(), of: wanted.len(), example: (*example).to_owned() })
+        }
     }
 }
 
@@ -241,7 +239,8 @@ mod tests {
         assert_eq!(text.unwrap(), GOOD);
         assert!(heard.starts_with("POST /compress/raw/ HTTP/1.1\r\n") && heard.contains("x-api-key: a-key"), "{heard}");
         assert!(heard.contains(r#""scaledown":{"rate":"auto"}"#) && heard.contains("What happened?"), "{heard}");
-        let nested = json!({ "results": { "success": true, "compressed_prompt": GOOD }, "successful": true }).to_string();
+        let nested =
+            json!({ "results": { "success": true, "compressed_prompt": GOOD }, "successful": true }).to_string();
         assert_eq!(asked(answer("200 OK", &nested), "k").0.unwrap(), GOOD);
     }
 

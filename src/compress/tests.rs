@@ -22,7 +22,10 @@ fn first_field(texts: &[String]) -> impl Fn(u64) -> Option<IpAddr> + '_ {
 
 fn access(number: usize, client: &str, path: &str, status: u16) -> String {
     let second = 10 + number / 40 % 50;
-    format!(r#"{client} - - [05/Jan/2026:12:30:{second} +0000] "GET {path} HTTP/1.1" {status} {} "-" "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0""#, 100 + number % 7)
+    format!(
+        r#"{client} - - [05/Jan/2026:12:30:{second} +0000] "GET {path} HTTP/1.1" {status} {} "-" "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0""#,
+        100 + number % 7
+    )
 }
 
 /// A shop's log, of whose lines the ones in `attacks` are flagged.
@@ -32,7 +35,12 @@ fn shop(count: usize, attacks: &[usize]) -> Vec<String> {
             let client = format!("192.0.2.{}", number * 7 % 40);
             match attacks.contains(&number) {
                 true => access(number, "203.0.113.66", &format!("/products?id={number}%27%20or%201=1"), 200),
-                false => access(number, &client, &format!("/products/{}", number * 31 % 90), if number % 9 == 0 { 404 } else { 200 }),
+                false => access(
+                    number,
+                    &client,
+                    &format!("/products/{}", number * 31 % 90),
+                    if number % 9 == 0 { 404 } else { 200 },
+                ),
             }
         })
         .collect()
@@ -42,7 +50,11 @@ fn shop(count: usize, attacks: &[usize]) -> Vec<String> {
 fn a_log_becomes_a_tenth_and_keeps_its_evidence_word_for_word() {
     let attacks = [17, 402, 403, 404, 1999];
     let texts = shop(2000, &attacks);
-    let done = compress(lines(&texts, &first_field(&texts)), &|number| attacks.contains(&(number as usize)), &Options::default());
+    let done = compress(
+        lines(&texts, &first_field(&texts)),
+        &|number| attacks.contains(&(number as usize)),
+        &Options::default(),
+    );
     assert!(done.stats.ratio > 10.0, "{}\n{:?}", done.text, done.stats.ratio);
     assert!(!done.stats.partial);
     for attack in attacks {
@@ -57,7 +69,8 @@ fn a_log_becomes_a_tenth_and_keeps_its_evidence_word_for_word() {
 fn what_does_not_fit_is_counted_and_said() {
     let texts = shop(2000, &[]);
     let every_tenth = |number: u64| number % 10 == 0;
-    let options = |tokens| Options { budget: Budget::Tokens(tokens), usd_per_million_tokens: Some(3.0), ..Options::default() };
+    let options =
+        |tokens| Options { budget: Budget::Tokens(tokens), usd_per_million_tokens: Some(3.0), ..Options::default() };
     let small = compress(lines(&texts, &first_field(&texts)), &every_tenth, &options(1500));
     assert!(small.stats.compressed_tokens <= 1500, "{}", small.stats.compressed_tokens);
     assert!(small.stats.compressed_tokens > 1000, "the budget is used: {}", small.stats.compressed_tokens);
@@ -94,14 +107,19 @@ fn secrets_and_control_tokens_do_not_come_out() {
 fn rules_are_indicators_too() {
     let texts = shop(20, &[3]);
     let hits = vec![("sqli-tautology".into(), [3u64].into_iter().collect())];
-    let done = compress(lines(&texts, &first_field(&texts)), &|number| number == 3, &Options { rule_hits: hits, ..Options::default() });
+    let done = compress(
+        lines(&texts, &first_field(&texts)),
+        &|number| number == 3,
+        &Options { rule_hits: hits, ..Options::default() },
+    );
     assert!(done.text.contains("rules: sqli-tautology L3"), "{}", done.text);
 }
 
 #[test]
 fn hostile_input_stays_in_bounds() {
     // Each line another shape, another length, another word: no more pieces than templates, and no panic.
-    let texts: Vec<String> = (0..6000u64).map(|n| format!("{:b}", n * 2_654_435_761).replace('0', "=\"").replace("11", "é |<a> ")).collect();
+    let texts: Vec<String> =
+        (0..6000u64).map(|n| format!("{:b}", n * 2_654_435_761).replace('0', "=\"").replace("11", "é |<a> ")).collect();
     let done = compress(lines(&texts, &|_| None), &|number| number % 5 == 0, &Options::default());
     assert_eq!(done.restore().len(), 6000);
     let empty = compress(lines(&[], &|_| None), &|_| true, &Options::default());
@@ -118,7 +136,8 @@ fn facts(lines: impl Iterator<Item = (u64, String, Option<IpAddr>)>, evidence: &
         if evidence(number, &text) {
             exact.insert(number, text);
         } else {
-            let status = text.split("HTTP/1.1\" ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or("-").to_owned();
+            let status =
+                text.split("HTTP/1.1\" ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or("-").to_owned();
             *counts.entry((client, status)).or_default() += 1;
         }
     }

@@ -93,7 +93,9 @@ fn understood(config: &Config, path: &Path) -> anyhow::Result<Vec<Known>> {
     while let Some(mark) = blocks.next(&mut block)? {
         let formats = match &mut formats {
             Some(formats) => formats,
-            None => formats.insert(replay::formats("auto", &servers, &path.to_string_lossy(), &block, &reading, read_at)?),
+            None => {
+                formats.insert(replay::formats("auto", &servers, &path.to_string_lossy(), &block, &reading, read_at)?)
+            }
         };
         let mut offset = mark.offset as usize;
         for whole in block.split_inclusive(|&byte| byte == b'\n') {
@@ -103,9 +105,11 @@ fn understood(config: &Config, path: &Path) -> anyhow::Result<Vec<Known>> {
                 let mut row = Known { range: offset..offset + line.len(), ..Known::default() };
                 if let Ok(event) = formats.parse(line, &context) {
                     (row.time, row.source_ip) = (event.time, event.source_ip);
-                    let user = event.http().map_or(event.kind.message().map_or(&b""[..], |said| said.user), |http| http.user);
+                    let user =
+                        event.http().map_or(event.kind.message().map_or(&b""[..], |said| said.user), |http| http.user);
                     row.user = String::from_utf8_lossy(user).into_owned();
-                    row.path = event.http().map(|http| String::from_utf8_lossy(http.path()).into_owned()).unwrap_or_default();
+                    row.path =
+                        event.http().map(|http| String::from_utf8_lossy(http.path()).into_owned()).unwrap_or_default();
                     if let crate::event::Kind::Connection(connection) = &event.kind {
                         row.port = connection.destination_port;
                     }
