@@ -69,7 +69,7 @@ impl Fields {
             let (separator, field) = (&line[end..range.start], &line[range.clone()]);
             hasher.write(separator.as_bytes());
             hasher.write_u8(0xff);
-            let begins_message = !in_message && separator.contains(": ");
+            let begins_message = !in_message && separator.ends_with(": ");
             in_message |= begins_message;
             let is_word = (number == 0 || begins_message) && !field.bytes().any(|byte| byte.is_ascii_digit());
             let is_status = is_status(field) && (previous.starts_with("HTTP/") || is_status_name(previous));
