@@ -184,7 +184,7 @@ mod tests {
 
         let lines = host_log();
         let python = std::env::var("PALISADE_DRAIN3").expect("set PALISADE_DRAIN3 to a Python that has drain3");
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/drain3.py");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/template_groups.py");
         let mut child = Command::new(python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(lines.join("\n").as_bytes()).unwrap();
         let output = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
