@@ -10,6 +10,7 @@ use super::operate::print;
 use super::triage::{built_in, labelled, runtime};
 use super::{Output, load_rules};
 use crate::config::Config;
+use crate::pipeline::compression;
 use crate::pipeline::decider::trial;
 use crate::pipeline::models::{self, Resistance};
 
@@ -20,6 +21,14 @@ pub enum Verb {
         /// So many of all texts, mixed. Each costs a tier at most two calls.
         #[arg(long, default_value_t = 146)]
         cases: usize,
+    },
+    /// Compress logs whose flagged lines are evidence, and look whether an indicator was lost.
+    #[command(hide = true)]
+    Compress {
+        files: Vec<PathBuf>,
+        /// Print the text of each, too.
+        #[arg(long)]
+        text: bool,
     },
     /// Record findings and bans in a new database.
     #[command(hide = true)]
@@ -38,6 +47,25 @@ const REQUESTS: usize = 24;
 
 pub fn run(verb: &Verb, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
     let cases = match verb {
+        Verb::Compress { files, text } => {
+            let rules = std::sync::Arc::new(load_rules(config)?);
+            for file in files {
+                let mut told = compression::measure(config, &rules, file)?;
+                told.stats.text = told.stats.text.filter(|_| *text);
+                print(output, &serde_json::to_value(&told)?, |out| {
+                    write!(out, "{}", told.stats.text.as_deref().unwrap_or_default())?;
+                    let compression::Measured { file, lines, flagged, lost, stats } = &told;
+                    let ratio = stats.ratio;
+                    let (before, after, took) = (stats.original_tokens, stats.compressed_tokens, stats.took_ms);
+                    writeln!(
+                        out,
+                        "{file}: {lines} lines, {flagged} flagged, {before} → {after} tokens ({ratio:.1} ×) in {took} ms, {} indicators lost",
+                        lost.len()
+                    )
+                })?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
         Verb::Injection { cases } => cases,
         Verb::Store { state_dir, events, bans } => {
             let told = runtime()?.block_on(trial::record(state_dir, &config.store, *events, *bans))?;

@@ -1,2 +1,232 @@
 //! Takes the lines of an input and which of them are evidence, gives a text of few tokens that keeps
 //! every indicator and says where each piece came from. Never guesses what a line means.
+//!
+//! What is evidence stands word for word, without its secrets; what is not is folded into templates with
+//! counts, and into who wrote how many lines of which. `docs/compression.md` explains the text.
+
+mod clients;
+mod columns;
+mod config;
+mod fields;
+mod indicators;
+mod mask;
+mod miner;
+mod pieces;
+mod restore;
+mod rows;
+pub mod scaledown;
+mod spans;
+mod tokens;
+
+pub use config::{CompressConfig, ScaledownConfig};
+pub use mask::masked;
+pub use pieces::{Piece, PieceKind};
+pub use restore::Restored;
+pub use spans::Spans;
+pub use tokens::Tokens;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use crate::event::analysis::{Compression, Indicator, IndicatorKind};
+use crate::event::{Timestamp, printable};
+
+use clients::Clients;
+use columns::Folded;
+use fields::Fields;
+use indicators::Dictionary;
+use miner::Miner;
+use pieces::Draft;
+use rows::Exact;
+
+/// Bytes of a line that are kept.
+const MAX_LINE_BYTES: usize = 16 * 1024;
+/// Lines of a template, so few that they are shown as they are.
+const FEW: u64 = 3;
+
+/// A line of the input, as the compressor needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    /// Counted from 1, growing.
+    pub number: u64,
+    pub text: &'a [u8],
+    pub time: Option<Timestamp>,
+    pub source_ip: Option<IpAddr>,
+    pub user: &'a [u8],
+}
+
+/// How much may come out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Budget {
+    /// All evidence and every indicator; of the rest a part that grows with the input.
+    #[default]
+    Auto,
+    /// So many tokens: what weighs most, and what was left out is counted.
+    Tokens(u64),
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub budget: Budget,
+    /// Price of a million tokens that a model takes in.
+    pub usd_per_million_tokens: Option<f64>,
+    pub tokens: Tokens,
+    /// Rules, windows and signs that hit, and the lines on which they did: these are indicators too.
+    pub rule_hits: Vec<(String, Spans)>,
+}
+
+/// An input in few tokens.
+pub struct Compressed {
+    pub text: String,
+    pub stats: Compression,
+    /// What the text is made of, in its order.
+    pub pieces: Vec<Piece>,
+    /// What may be searched for elsewhere, of the flagged lines.
+    pub indicators: Vec<Indicator>,
+    /// What was folded, by the template's number.
+    background: HashMap<usize, restore::Background>,
+}
+
+/// The text of `lines`, which come in the order of their numbers, twice the same. `evidence(number)`: the
+/// line is flagged and is kept word for word, without its secrets.
+pub fn compress<'a>(
+    lines: impl Iterator<Item = Line<'a>> + Clone,
+    evidence: &dyn Fn(u64) -> bool,
+    options: &Options,
+) -> Compressed {
+    let started = Instant::now();
+    let tokens = &options.tokens;
+    let mut fields = Fields::default();
+    // The first time through: what do lines have in common?
+    let (mut miner, mut templates, mut sizes) = (Miner::new(), vec![], vec![]);
+    let (mut original_bytes, mut original_tokens) = (0, 0.0);
+    for line in lines.clone() {
+        let is_evidence = evidence(line.number);
+        let text = shown(&line, is_evidence);
+        fields.split(&text);
+        let template = miner.take(&text, &fields);
+        templates.push(template as u32);
+        let cost = tokens.count(line.text) + tokens.count(b"\n");
+        original_bytes += line.text.len() as u64 + 1;
+        original_tokens += cost;
+        sizes.resize(miner.templates.len(), (0, 0.0));
+        if !is_evidence {
+            let (count, tokens) = &mut sizes[template];
+            *count += 1;
+            *tokens += cost;
+        }
+    }
+    // The second time: what is in the columns?
+    let mut draft = Draft::default();
+    let (mut flagged, mut rare) = (Tables::new(), Tables::new());
+    let mut folded: HashMap<usize, Folded> = HashMap::new();
+    let (mut clients, mut named, mut others) = (Clients::default(), Dictionary::default(), Dictionary::default());
+    for (line, template) in lines.zip(&templates) {
+        let template = *template as usize;
+        let is_evidence = evidence(line.number);
+        let text = shown(&line, is_evidence);
+        fields.split(&text);
+        let values =
+            if template == miner::OTHER { vec![&*text] } else { miner.templates[template].values(&text, &fields) };
+        draft.saw(&line, is_evidence);
+        if is_evidence {
+            let mut take = |kind, value: &str| named.add(kind, value, line.number);
+            line.source_ip.iter().for_each(|address| take(IndicatorKind::Address, &address.to_string()));
+            if !line.user.is_empty() {
+                take(IndicatorKind::User, &printable(line.user, MAX_LINE_BYTES));
+            }
+            indicators::find(&text, &mut take);
+            flagged.entry(template).or_default().add(line.number, &values);
+            continue;
+        }
+        let is_rare = sizes[template].0 <= FEW;
+        if !line.user.is_empty() {
+            others.add(IndicatorKind::User, &printable(line.user, MAX_LINE_BYTES), line.number);
+        }
+        if is_rare {
+            rare.entry(template).or_default().add(line.number, &values);
+            continue;
+        }
+        for value in values.iter().filter(|value| value.len() >= 7 && value.contains(['.', ':'])) {
+            indicators::address(value, &mut |kind, value| {
+                let is_client = line.source_ip.is_some_and(|client| value.parse() == Ok(client));
+                if kind == IndicatorKind::Address && !is_client {
+                    others.add(kind, value, line.number);
+                }
+            });
+        }
+        clients.add(line.source_ip, template, line.number);
+        let of = folded.entry(template).or_insert_with(|| Folded::of(sizes[template].1));
+        of.add(line.number, &values, line.source_ip);
+    }
+    for (rule, lines) in &options.rule_hits {
+        let rule = printable(rule.as_bytes(), MAX_LINE_BYTES);
+        lines.iter().for_each(|number| named.add(IndicatorKind::Rule, &rule, number));
+    }
+    draft.indicators(&named, &others, options.budget);
+    let constants = |template: usize| match template {
+        miner::OTHER => vec!["", ""],
+        _ => miner.templates[template].constants(),
+    };
+    draft.tables(PieceKind::Flagged, in_order(flagged), &constants);
+    draft.tables(PieceKind::Rare, in_order(rare), &constants);
+    let titles = draft.templates(&folded, &constants, tokens);
+    draft.clients(clients.groups(&|template| titles.get(&template).cloned().unwrap_or_default()));
+    let background =
+        folded.iter().map(|(of, folded)| (*of, restore::Background::of(folded, &constants(*of)))).collect();
+    let (text, pieces, left_out) = draft.finish(options.budget, tokens);
+    let original_tokens = original_tokens.round() as u64;
+    let compressed_tokens = tokens.count(text.as_bytes()).round() as u64;
+    let saved_tokens = original_tokens.saturating_sub(compressed_tokens);
+    let part = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
+    let stats = Compression {
+        original_bytes,
+        compressed_bytes: text.len() as u64,
+        original_tokens,
+        compressed_tokens,
+        saved_tokens,
+        saved_percent: 100.0 * part(saved_tokens, original_tokens),
+        ratio: part(original_tokens, compressed_tokens),
+        counted_by: "estimated".into(),
+        took_ms: started.elapsed().as_millis() as u64,
+        cost_saved_usd: options.usd_per_million_tokens.map(|price| saved_tokens as f64 / 1e6 * price),
+        partial: !left_out.is_empty(),
+        left_out,
+        compressor: "own".into(),
+        text: Some(text.clone()),
+    };
+    let indicators = named.ranked().into_iter().map(|(indicator, _)| indicator.clone()).collect();
+    Compressed { text, stats, pieces, indicators, background }
+}
+
+type Tables = HashMap<usize, Exact>;
+
+/// Those with the most lines first, of equals the older template.
+fn in_order(tables: Tables) -> Vec<(usize, Exact)> {
+    let mut tables: Vec<(usize, Exact)> = tables.into_iter().collect();
+    tables.sort_by_key(|(template, exact)| (std::cmp::Reverse(exact.len()), *template));
+    tables
+}
+
+/// The line as it may be shown: printable, without secrets, and without what chat models take for signs
+/// of their own.
+fn shown<'a>(line: &Line<'a>, is_evidence: bool) -> Cow<'a, str> {
+    let is_plain = line.text.len() <= MAX_LINE_BYTES && line.text.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    let text = match std::str::from_utf8(line.text) {
+        Ok(text) if is_plain => Cow::Borrowed(text),
+        _ => Cow::Owned(printable(line.text, MAX_LINE_BYTES)),
+    };
+    let text = match text {
+        Cow::Borrowed(text) => mask::masked(text, line.user, is_evidence),
+        Cow::Owned(text) => Cow::Owned(mask::masked(&text, line.user, is_evidence).into_owned()),
+    };
+    if text.contains('|') && (text.contains("<|") || text.contains("|>")) {
+        return Cow::Owned(text.replace("<|", "< |").replace("|>", "| >"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

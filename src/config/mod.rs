@@ -33,7 +33,7 @@ use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{decide, detect, fleet, memory, notify, record, report, respond, tail, triage};
+use crate::{compress, decide, detect, fleet, memory, notify, record, report, respond, tail, triage};
 
 /// Everything that can be set, each room's part under its own table. `Default` is what root gets
 /// without any file.
@@ -82,6 +82,7 @@ pub struct Config {
     /// Models that doubtful findings are shown to, in this order; two at most. None: rules decide alone.
     pub tier: Vec<triage::TierConfig>,
     pub reputation: triage::ReputationConfig,
+    pub compress: compress::CompressConfig,
     pub memory: memory::MemoryConfig,
     pub store: record::StoreConfig,
     pub fleet: fleet::FleetConfig,
@@ -126,6 +127,7 @@ impl Default for Config {
             triage: Default::default(),
             tier: vec![],
             reputation: Default::default(),
+            compress: Default::default(),
             memory: Default::default(),
             store: Default::default(),
             fleet: Default::default(),

@@ -59,6 +59,7 @@ pub fn taken(running: &Config, new: &Config) -> Config {
         triage: new.triage,
         tier: new.tier,
         reputation: new.reputation,
+        compress: new.compress,
         ..old
     }
 }
@@ -115,6 +116,7 @@ fn secrets(config: &Config) -> Vec<(String, &Secret)> {
         ("respond.azure.client_secret", &respond.azure.client_secret),
         ("reputation.abuseipdb_key", &reputation.abuseipdb_key),
         ("reputation.virustotal_key", &reputation.virustotal_key),
+        ("compress.scaledown.key", &config.compress.scaledown.key),
         ("memory.redis_url", &memory.redis_url),
         ("store.database_url", &store.database_url),
         ("fleet.key", &config.fleet.key),

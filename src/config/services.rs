@@ -56,6 +56,8 @@ pub(super) fn settle(config: &mut Config, environment: &[(OsString, OsString)]) 
     let reputation = &mut config.reputation;
     find(&mut reputation.abuseipdb_key, &mut reputation.abuseipdb_key_file, ABUSEIPDB, variable);
     find(&mut reputation.virustotal_key, &mut reputation.virustotal_key_file, VIRUSTOTAL, variable);
+    let scaledown = &mut config.compress.scaledown;
+    find(&mut scaledown.key, &mut scaledown.key_file, &["SCALEDOWN_API_KEY"], variable);
 }
 
 /// Takes a key from the first of these variables, or the file that `NAME_FILE` names.

@@ -630,6 +630,7 @@ fn the_example_is_true() {
     assert_eq!(tier, triage::TierConfig { api_key_file: file, ask: tier.ask, extra: tier.extra.clone(), ..default });
     assert_eq!(whole.reputation.abuseipdb_key_file.take(), Some("/etc/palisade/abuseipdb.key".into()));
     assert_eq!(whole.reputation.virustotal_key_file.take(), Some("/etc/palisade/virustotal.key".into()));
+    assert_eq!(whole.compress.scaledown.key_file.take(), Some("/etc/palisade/scaledown.key".into()));
     let respond = &mut whole.respond;
     assert_eq!(respond.cloudflare.token_file.take(), Some("/etc/palisade/cloudflare.token".into()));
     assert_eq!(respond.webhook.key_file.take(), Some("/etc/palisade/webhook.key".into()));
@@ -838,6 +839,17 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         ttl_secs = 1800  # default
         geoip_files = []  # default
 
+        [compress]
+        max_tokens = 0  # default
+        target_model = ""  # default
+        usd_per_million_tokens = 0.0  # default
+
+        [compress.scaledown]
+        enabled = false  # default
+        url = "https://api.scaledown.xyz/compress/raw/"  # default
+        key = ""  # default
+        timeout_secs = 30  # default
+
         [memory]
         ttl_secs = 3600  # default
         max_clients = 10000  # default
@@ -869,7 +881,7 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         max_size_mb = 10  # default
         max_files = 5  # default
 
-        # not set: detect.rules_dir, fleet.key_file, log.file, memory.redis_ca_file, memory.redis_url_file, reputation.abuseipdb_key_file, reputation.virustotal_key_file, respond.azure.batch_secs, respond.azure.client_secret_file, respond.cloudflare.token_file, respond.webhook.dead_letter, respond.webhook.key_file, store.database_ca_file, store.database_url_file
+        # not set: compress.scaledown.key_file, detect.rules_dir, fleet.key_file, log.file, memory.redis_ca_file, memory.redis_url_file, reputation.abuseipdb_key_file, reputation.virustotal_key_file, respond.azure.batch_secs, respond.azure.client_secret_file, respond.cloudflare.token_file, respond.webhook.dead_letter, respond.webhook.key_file, store.database_ca_file, store.database_url_file
     "#]];
     expected.assert_eq(&shown);
 }

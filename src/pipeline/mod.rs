@@ -8,6 +8,7 @@ pub mod ask;
 #[cfg(test)]
 mod behaviour;
 pub mod blocklists;
+pub mod compression;
 pub mod crawlers;
 pub mod databases;
 pub mod decider;
