@@ -1,6 +1,7 @@
 //! What the writer counts of findings as it records them. A pure function, the same for every store.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
@@ -75,45 +76,53 @@ pub const SEVERITIES: [&str; 5] = ["info", "low", "medium", "high", "critical"];
 
 /// What `rows` add to the counts of hours, in a fixed order: hour, dimension, key.
 pub fn count<'a>(rows: impl IntoIterator<Item = &'a FindingRow>) -> BTreeMap<(Timestamp, Dimension, String), Counts> {
-    let mut counted = BTreeMap::new();
+    let mut counted = HashMap::new();
     for row in rows {
         add(&mut counted, row, 1);
     }
-    counted
+    sorted(counted)
 }
 
 /// What it means for the counts that `old` has become `new`.
 pub fn recount(old: &FindingRow, new: &FindingRow) -> BTreeMap<(Timestamp, Dimension, String), Counts> {
-    let mut counted = BTreeMap::new();
+    let mut counted = HashMap::new();
     add(&mut counted, old, -1);
     add(&mut counted, new, 1);
     counted.retain(|_, counts| *counts != Counts::default());
-    counted
+    sorted(counted)
 }
 
-fn add(counted: &mut BTreeMap<(Timestamp, Dimension, String), Counts>, row: &FindingRow, times: i64) {
+/// Counts under keys that are text of their rows, wherever that can be: most rows add to keys that are there.
+type Counted<'a> = HashMap<(Timestamp, Dimension, Cow<'a, str>), Counts>;
+
+fn sorted(counted: Counted<'_>) -> BTreeMap<(Timestamp, Dimension, String), Counts> {
+    counted.into_iter().map(|((hour, dimension, key), counts)| ((hour, dimension, key.into_owned()), counts)).collect()
+}
+
+fn add<'a>(counted: &mut Counted<'a>, row: &'a FindingRow, times: i64) {
     let hour = Timestamp(row.time.0.div_euclid(HOUR_MILLIS).saturating_mul(HOUR_MILLIS));
     let is_block = row.flagged && row.action == "block";
-    let mut to = |dimension, key: &str| {
-        let counts: &mut Counts = counted.entry((hour, dimension, cut(key).to_owned())).or_default();
+    let mut to = |dimension, key: Cow<'a, str>| {
+        let counts = counted.entry((hour, dimension, key)).or_default();
         counts.findings += if row.flagged { times } else { 0 };
         counts.blocks += if is_block { times } else { 0 };
         counts.analysed += if row.flagged { 0 } else { times };
     };
-    to(Dimension::All, "");
-    to(Dimension::Category, &row.category);
-    to(Dimension::DecidedBy, &row.decided_by);
-    to(Dimension::Severity, severity(row.score));
-    row.rule_ids.iter().for_each(|rule| to(Dimension::Rule, rule));
+    let cut = |key: &'a str| Cow::from(&key[..key.floor_char_boundary(KEY_BYTES)]);
+    to(Dimension::All, "".into());
+    to(Dimension::Category, cut(&row.category));
+    to(Dimension::DecidedBy, cut(&row.decided_by));
+    to(Dimension::Severity, severity(row.score).into());
+    row.rule_ids.iter().for_each(|rule| to(Dimension::Rule, cut(rule)));
     if let Some(client) = &row.client {
-        to(Dimension::Client, client);
+        to(Dimension::Client, cut(client));
         if let Some(network) = network_of(client) {
-            to(Dimension::Network, &network);
+            to(Dimension::Network, network.into());
         }
     }
     let path = row.uri.split('?').next().unwrap_or_default();
     if !row.method.is_empty() && !path.is_empty() {
-        to(Dimension::Path, path);
+        to(Dimension::Path, cut(path));
     }
 }
 
@@ -123,8 +132,4 @@ fn network_of(client: &str) -> Option<String> {
     let address: IpAddr = client.split('/').next()?.parse().ok()?;
     let prefix = if address.is_ipv4() { 24 } else { 48 };
     Some(ipnet::IpNet::new(address, prefix).ok()?.trunc().to_string())
-}
-
-fn cut(key: &str) -> &str {
-    &key[..key.floor_char_boundary(KEY_BYTES)]
 }

@@ -54,8 +54,6 @@ const STOP: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The reader speaks every second even where nothing is written; after so long without a word it hangs.
 const READER_PATIENCE: Duration = Duration::from_secs(20);
-/// Bans from before the start that go to the responders together.
-const RESTORED_AT_ONCE: usize = 8192;
 /// Why a proposal is not carried out whose target is shut out as long, or longer.
 const BLOCKED_ALREADY: &str = "blocked already";
 /// Findings said in the log in one second; the others are counted.
@@ -201,26 +199,30 @@ impl Decider {
         // A responder that fails says so itself, and goes on trying.
         let _ = self.responders.pass(&self.passing(), AT_LEISURE).await;
         let simulated = self.mode == Mode::DryRun;
-        let live = self.given.store.live_decisions(now).await?;
-        let (ours, others): (Vec<_>, Vec<_>) = live.into_iter().partition(|decision| decision.simulated == simulated);
-        if simulated && !others.is_empty() {
-            tracing::warn!(
-                bans = others.len(),
-                "bans from enforce mode are still in the firewall and run out there; enforce mode and `palisade unban --all` lift them"
-            );
-        }
-        let (mut restored, mut pending) = (vec![], vec![]);
-        let mut ours = ours.into_iter().peekable();
-        // A firewall takes some while the gate is asked for others.
-        while ours.peek().is_some() {
+        let (mut restored, mut pending, mut others) = (vec![], vec![], 0);
+        // A firewall takes some while the gate is asked for others, and others still are read.
+        let mut parts = self.given.store.live_parts(now);
+        while let Some(part) = parts.recv().await {
             let first = restored.len();
-            for decision in ours.by_ref().take(RESTORED_AT_ONCE) {
-                self.restore_one(decision, now, &mut restored, &mut pending).await?;
+            for decision in part? {
+                if decision.simulated == simulated {
+                    self.restore_one(decision, now, &mut restored, &mut pending).await?;
+                } else {
+                    others += 1;
+                }
             }
             let permits = restored.get(first..).unwrap_or_default();
             self.responders.begin_to_hold(permits);
             self.take_up(permits.to_vec());
         }
+        if simulated && others > 0 {
+            tracing::warn!(
+                bans = others,
+                "bans from enforce mode are still in the firewall and run out there; enforce mode and `palisade unban --all` lift them"
+            );
+        }
+        // While firewalls are at the last ones.
+        self.read_offences(now).await;
         if !restored.is_empty() {
             tracing::info!(bans = restored.len(), "bans from before the restart are back");
         }
@@ -235,7 +237,6 @@ impl Decider {
             self.responders.free_ended(&ended);
         }
         self.recorder.mark_expired();
-        self.read_offences(now).await;
         Ok(())
     }
 

@@ -14,8 +14,9 @@ use crate::record::{self, Sqlite, StoreError};
 /// Until a store that failed is tried again, and between two looks at what has expired.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Findings that are put together in one transaction: more at once cost less each.
-const MAX_TOGETHER: usize = 4096;
+/// Findings that are put together in one transaction: more at once cost less each, for the same pages of indexes
+/// and counts are written once.
+const MAX_TOGETHER: usize = 16_384;
 
 /// What was done and must be recorded.
 #[derive(Default)]

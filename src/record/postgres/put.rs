@@ -181,9 +181,10 @@ async fn put_findings(
     let insert = insert.bind(all(rows, |row| row.generation.cast_signed()));
     let insert = insert.bind(all(rows, |row| row.offset.cast_signed()));
     let insert = insert.bind(all(rows, |row| row.line_number.map(u64::cast_signed)));
-    insert.execute(&mut *connection).await?;
-
-    let mut counts = rollup::count(rows.iter().copied().filter(|row| !old.contains_key(&*clean(&row.id))));
+    // While the server is at it.
+    let count = async { rollup::count(rows.iter().copied().filter(|row| !old.contains_key(&*clean(&row.id)))) };
+    let (inserted, mut counts) = tokio::join!(biased; insert.execute(&mut *connection), count);
+    inserted?;
     let mut seen = vec![];
     for row in rows {
         let Some(known) = old.get(&*clean(&row.id)) else {

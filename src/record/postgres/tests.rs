@@ -346,7 +346,7 @@ async fn events_a_second() {
         return;
     }
     let server = Server::start_with("fsync = on\nfull_page_writes = on\nshared_buffers = 256MB\nmax_wal_size = 4GB");
-    for (batch, clients, paths) in [(1000, 5000, 500), (5000, 5000, 500), (5000, 100_000, 1_000_000)] {
+    for (batch, clients, paths) in [(1000, 5000, 500), (10_000, 5000, 500), (10_000, 100_000, 1_000_000)] {
         let store = open(&server.database()).await;
         store.migrate().await.unwrap();
         let finding = |n: usize| FindingRow {

@@ -8,6 +8,7 @@ mod hide;
 mod history;
 mod insert;
 mod ledger;
+mod live;
 mod open;
 mod outbox;
 mod prune;

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
 
 use ipnet::IpNet;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row};
 
@@ -68,23 +68,18 @@ impl Sqlite {
         Ok(rows.into_iter().next())
     }
 
-    /// Decisions that are pending, active or held and not over, oldest first, simulated ones
-    /// included. A row that cannot be understood is logged and left out, so that one bad row does
-    /// not keep the others from the firewall.
-    pub async fn live_decisions(&self, now: Timestamp) -> Result<Vec<Decision>, StoreError> {
-        let mut query = decisions_where("state IN ('pending', 'active', 'held') AND pseudonym <> 2 AND expires_at > ");
-        query.push_bind(now.0).push(" ORDER BY created_at, rowid");
-        Ok(self.understood(self.read(query, raw_decision).await?))
-    }
-
     /// How many bans of each target came into force since a moment and were not lifted; of dry run, or of
     /// earnest. What other agents decided is no offence here.
     pub async fn offences(&self, since: Timestamp, simulated: bool) -> Result<HashMap<IpNet, u32>, StoreError> {
-        let mut query = QueryBuilder::new("SELECT target, count(*) AS offences FROM decisions WHERE created_at > ");
+        // As one text: a start asks it of a hundred thousand.
+        let mut query = QueryBuilder::new(
+            "SELECT json_group_object(target, offences) AS all_of_them FROM \
+             (SELECT target, count(*) AS offences FROM decisions WHERE created_at > ",
+        );
         query.push_bind(since.0).push(" AND simulated = ").push_bind(simulated);
-        query.push(" AND state IN ('pending', 'active', 'expired') AND origin = '' GROUP BY target");
-        let rows = self.read(query, |row| Ok((row.try_get::<String, _>("target")?, row.try_get("offences")?))).await?;
-        Ok(rows.into_iter().filter_map(|(target, offences)| Some((network(&target)?, offences))).collect())
+        query.push(" AND state IN ('pending', 'active', 'expired') AND origin = '' GROUP BY target)");
+        let all: Vec<HashMap<String, u32>> = self.read(query, |row| json(&row, "all_of_them")).await?;
+        Ok(all.into_iter().flatten().filter_map(|(target, offences)| Some((network(&target)?, offences))).collect())
     }
 
     /// Targets of bans that ended, by their time or by hand, in the last week: a backend that does not end them
@@ -208,7 +203,8 @@ impl RawDecision {
     }
 }
 
-/// A decision whose words have not been understood yet.
+/// A decision whose words have not been understood yet: [`DECISION`] in its order.
+#[derive(Deserialize)]
 pub struct RawDecision {
     pub id: String,
     pub target: String,
@@ -217,18 +213,32 @@ pub struct RawDecision {
     pub category: Option<String>,
     pub score: u8,
     pub reason: String,
+    #[serde(deserialize_with = "millis")]
     pub created_at: Timestamp,
+    #[serde(deserialize_with = "millis")]
     pub expires_at: Timestamp,
+    #[serde(deserialize_with = "flag")]
     pub simulated: bool,
     pub offences: u32,
     pub state: String,
     pub note: String,
+    #[serde(deserialize_with = "flag")]
     pub via_proxy: bool,
+    #[serde(deserialize_with = "flag")]
     pub was_served: bool,
     pub origin: String,
 }
 
-/// The columns that [`raw_decision`] takes by their places: a hundred thousand rows are read at a start.
+/// SQLite's 0 and 1.
+fn flag<'de, D: Deserializer<'de>>(number: D) -> Result<bool, D::Error> {
+    u8::deserialize(number).map(|number| number != 0)
+}
+
+fn millis<'de, D: Deserializer<'de>>(number: D) -> Result<Timestamp, D::Error> {
+    i64::deserialize(number).map(Timestamp)
+}
+
+/// The columns that [`raw_decision`] takes by their places.
 pub(super) const DECISION: &str = "id, target, proposer, finding_id, category, score, reason, created_at, \
      expires_at, simulated, offences, state, note, via_proxy, was_served, origin";
 
@@ -288,7 +298,7 @@ pub(super) fn finding_row(row: SqliteRow) -> Result<FindingRow, sqlx::Error> {
     })
 }
 
-fn json<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<T, sqlx::Error> {
+pub(super) fn json<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<T, sqlx::Error> {
     let text: String = row.try_get(column)?;
     serde_json::from_str(&text).map_err(|error| sqlx::Error::Decode(error.into()))
 }

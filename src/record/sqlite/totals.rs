@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sqlx::SqliteConnection;
+use sqlx::{QueryBuilder, SqliteConnection};
 
-use super::insert::json;
+use super::insert;
 use crate::event::Timestamp;
 use crate::record::FindingRow;
 use crate::record::rollup::{self, Counts, Dimension};
@@ -29,22 +29,23 @@ pub(super) fn merge(all: &mut Added, more: Added) {
 
 /// Adds to the counts of hours.
 pub(super) async fn add(connection: &mut SqliteConnection, counted: &Added) -> Result<(), sqlx::Error> {
-    const ADD: &str = "INSERT INTO rollups SELECT value ->> 0, 'hour', value ->> 1, value ->> 2, value ->> 3, \
-         value ->> 4, value ->> 5 FROM json_each(?) WHERE true ON CONFLICT DO UPDATE SET \
-         findings = findings + excluded.findings, blocks = blocks + excluded.blocks, \
-         analysed = analysed + excluded.analysed";
-    if counted.is_empty() {
-        return Ok(());
-    }
     // In the order of the table's key.
-    let mut rows: Vec<_> = counted
-        .iter()
-        .map(|((start, dimension, key), counts)| {
-            (dimension.as_str(), start.0, key.as_str(), counts.findings, counts.blocks, counts.analysed)
-        })
-        .collect();
-    rows.sort_unstable();
-    sqlx::query(ADD).bind(json(&rows)?).execute(connection).await?;
+    let mut rows: Vec<_> =
+        counted.iter().map(|((start, dimension, key), counts)| (dimension.as_str(), start.0, key, counts)).collect();
+    rows.sort_unstable_by_key(|(dimension, start, key, _)| (*dimension, *start, *key));
+    insert::in_chunks(connection, &rows, 6, |chunk| {
+        let mut query = QueryBuilder::new("INSERT OR ROLLBACK INTO rollups ");
+        query.push_values(chunk, |mut values, (dimension, start, key, counts)| {
+            values.push_bind(*dimension).push("'hour'").push_bind(*start).push_bind(*key);
+            values.push_bind(counts.findings).push_bind(counts.blocks).push_bind(counts.analysed);
+        });
+        query.push(
+            " ON CONFLICT DO UPDATE SET findings = findings + excluded.findings, \
+             blocks = blocks + excluded.blocks, analysed = analysed + excluded.analysed",
+        );
+        Ok(query)
+    })
+    .await?;
     Ok(())
 }
 
@@ -57,10 +58,6 @@ struct Seen {
 }
 
 async fn see(connection: &mut SqliteConnection, rows: &[FindingRow]) -> Result<(), sqlx::Error> {
-    const SEE: &str = "INSERT INTO clients SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 \
-         FROM json_each(?) WHERE true ON CONFLICT DO UPDATE SET first_seen = min(first_seen, excluded.first_seen), \
-         last_seen = max(last_seen, excluded.last_seen), findings = findings + excluded.findings, \
-         max_score = max(max_score, excluded.max_score)";
     let mut clients: HashMap<&str, Seen> = HashMap::new();
     for row in rows.iter().filter(|row| row.flagged) {
         let Some(client) = &row.client else { continue };
@@ -71,12 +68,21 @@ async fn see(connection: &mut SqliteConnection, rows: &[FindingRow]) -> Result<(
         seen.findings += 1;
         seen.max_score = seen.max_score.max(row.score);
     }
-    if clients.is_empty() {
-        return Ok(());
-    }
-    let mut rows: Vec<_> =
-        clients.iter().map(|(client, seen)| (*client, seen.first, seen.last, seen.findings, seen.max_score)).collect();
-    rows.sort_unstable();
-    sqlx::query(SEE).bind(json(&rows)?).execute(connection).await?;
+    let mut rows: Vec<_> = clients.into_iter().collect();
+    rows.sort_unstable_by_key(|(client, _)| *client);
+    insert::in_chunks(connection, &rows, 5, |chunk| {
+        let mut query = QueryBuilder::new("INSERT OR ROLLBACK INTO clients ");
+        query.push_values(chunk, |mut values, (client, seen)| {
+            values.push_bind(*client).push_bind(seen.first).push_bind(seen.last);
+            values.push_bind(seen.findings).push_bind(seen.max_score);
+        });
+        query.push(
+            " ON CONFLICT DO UPDATE SET first_seen = min(first_seen, excluded.first_seen), \
+             last_seen = max(last_seen, excluded.last_seen), findings = findings + excluded.findings, \
+             max_score = max(max_score, excluded.max_score)",
+        );
+        Ok(query)
+    })
+    .await?;
     Ok(())
 }
