@@ -30,7 +30,7 @@ use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{decide, detect, fleet, memory, record, respond, tail, triage};
+use crate::{decide, detect, fleet, investigate, memory, record, respond, tail, triage};
 
 /// Everything that can be set, each room's part under its own table. `Default` is what root gets
 /// without any file.
@@ -73,6 +73,7 @@ pub struct Config {
     pub memory: memory::MemoryConfig,
     pub store: record::StoreConfig,
     pub fleet: fleet::FleetConfig,
+    pub analyze: investigate::AnalyzeConfig,
     pub log: LogConfig,
 }
 
@@ -111,6 +112,7 @@ impl Default for Config {
             memory: Default::default(),
             store: Default::default(),
             fleet: Default::default(),
+            analyze: Default::default(),
             log: Default::default(),
         }
     }

@@ -18,7 +18,7 @@ mod threat;
 pub use baseline::{Baseline, TooFew};
 pub use case::{Findings, Investigation};
 pub use config::{AnalyzeConfig, Sensitivity};
-pub use text::may_be_asked_about;
+pub use text::is_public;
 
 use crate::event::{Event, Finding};
 
