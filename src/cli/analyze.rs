@@ -1,6 +1,6 @@
 //! An incident report out of any log.
 
-use std::io::{Cursor, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -122,7 +122,7 @@ fn sample(name: &str) -> anyhow::Result<Source> {
         let names: Vec<&str> = samples::SAMPLES.iter().map(|sample| sample.name).collect();
         bail!("no sample is called {name:?}; there are {}", names.join(", "));
     };
-    Ok(Source { name: format!("sample {name}"), reader: Box::new(Cursor::new(sample.text())) })
+    Ok(Source::of_text(&format!("sample {name}"), sample.text().into_bytes()))
 }
 
 fn list(config: &Config, output: Output) -> anyhow::Result<ExitCode> {

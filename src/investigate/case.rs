@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use super::audit::Audit;
 use super::baseline::{Baseline, Site};
 use super::beacons::Beacons;
-use super::evidence::{Actor, Evidence};
+use super::evidence::{Actor, Evidence, WEAK};
 use super::logins::{self, Logins};
 use super::matcher::{Found, Matcher};
 use super::text::{self, Way};
@@ -81,26 +81,27 @@ impl Investigation {
         }
         self.site.see(seen);
         self.audit.see(seen);
-        if let Some(finding) = seen.finding {
-            self.take_finding(seen, finding);
-        }
-        match &seen.event.kind {
+        let found = match &seen.event.kind {
             Kind::Http(http) => {
                 let sign = self.matcher.addresses_a_model(http.user_agent).or_else(|| self.matcher.addresses_a_model(http.uri));
-                if let Some(sign) = sign {
-                    let actor = client(seen).unwrap_or(Actor::Nobody);
-                    let evidence = self.evidence(sign.kind, actor, seen);
-                    evidence.sign(sign.id, sign.weight);
-                    evidence.outcome(ThreatOutcome::Unknown);
-                }
-                return;
+                sign.map(|sign| Found { signs: vec![(sign, sign.weight)], ..Found::default() })
             }
-            Kind::Auth(auth) => self.logins.see(seen, auth, GAP_MILLIS),
-            Kind::Connection(connection) => self.beacons.see(seen, connection),
-            Kind::Mail(_) | Kind::Audit(_) | Kind::App(_) => {}
+            kind => {
+                match kind {
+                    Kind::Auth(auth) => self.logins.see(seen, auth, GAP_MILLIS),
+                    Kind::Connection(connection) => self.beacons.see(seen, connection),
+                    _ => {}
+                }
+                self.matcher.find(seen.text)
+            }
+        };
+        // A rule that knows no more than that it is malware is part of what signs know better.
+        let is_general = |finding: &&Finding| is_general(kind_of(finding.category)) && found.is_some();
+        if let Some(finding) = seen.finding.filter(|finding| !is_general(finding)) {
+            self.take_finding(seen, finding);
         }
-        if let Some(found) = self.matcher.find(seen.text) {
-            self.take_signs(seen, &found);
+        if let Some(found) = &found {
+            self.take_signs(seen, found, seen.finding.filter(is_general));
         }
     }
 
@@ -150,7 +151,7 @@ impl Investigation {
 
     fn is_enough(&self, evidence: &Evidence) -> bool {
         let by_rules = evidence.category.is_some_and(|(score, _)| score >= self.sensitivity.score());
-        by_rules || evidence.points() >= self.sensitivity.points()
+        by_rules || evidence.strongest() >= WEAK && evidence.points() >= self.sensitivity.points()
     }
 
     /// The evidence against an actor, with this line.
@@ -160,7 +161,7 @@ impl Investigation {
             key.1 = Actor::Nobody;
         }
         let known = self.open.entry(key.clone()).or_default();
-        if seen.event.time.zip(known.last_time).is_some_and(|(now, last)| now.0 - last.0 > GAP_MILLIS) {
+        if seen.event.time.zip(known.last_time).is_some_and(|(now, last)| (now.0 - last.0).abs() > GAP_MILLIS) {
             let ended = std::mem::take(known);
             if self.closed.len() < MAX_THREATS {
                 self.closed.push((kind, key.1, ended));
@@ -224,7 +225,7 @@ impl Investigation {
     }
 
     /// What a line says by itself.
-    fn take_signs(&mut self, seen: &Seen<'_>, found: &Found) {
+    fn take_signs(&mut self, seen: &Seen<'_>, found: &Found, by_rules: Option<&Finding>) {
         let user = seen.event.kind.message().map_or(&b""[..], |message| message.user);
         let user = if user.is_empty() { text::user(seen.text) } else { Some(user) };
         let source = seen.event.source_ip.or_else(|| found.peers.iter().find(|peer| peer.way == Way::From).map(|peer| peer.address));
@@ -239,21 +240,23 @@ impl Investigation {
                     ThreatKind::CommandAndControl | ThreatKind::SuspiciousOutbound => {
                         far.map_or_else(|| host(seen), |peer| Actor::Destination(peer.address))
                     }
-                    ThreatKind::InsiderThreat
-                    | ThreatKind::DataExfiltration
-                    | ThreatKind::PrivilegeEscalation
-                    | ThreatKind::Phishing
-                    | ThreatKind::UnusualPattern => {
-                        by_user().or_else(|| source.map(as_client)).unwrap_or_else(|| host(seen))
-                    }
+                    kind if is_of_users(kind) => by_user().or_else(|| source.map(as_client)).unwrap_or_else(|| host(seen)),
                     _ => {
                         let any = || found.peers.iter().find(|peer| text::is_public(peer.address)).map(|peer| as_client(peer.address));
                         source.map(as_client).or_else(any).or_else(by_user).unwrap_or_else(|| host(seen))
                     }
                 }
             };
+            // Lines that name nobody have nothing to do with each other.
+            let alone = || found.signs.iter().filter(|(other, _)| other.kind == sign.kind).map(|(_, weight)| u32::from(*weight)).sum::<u32>();
+            if actor == Actor::Nobody && is_of_users(sign.kind) && alone() < self.sensitivity.points() {
+                continue;
+            }
             let evidence = self.evidence(sign.kind, actor, seen);
             evidence.sign(sign.id, *weight);
+            if let Some(finding) = by_rules {
+                finding.rule_ids.iter().for_each(|id| evidence.sign(id.clone(), finding.score));
+            }
             evidence.outcome(if found.stopped { ThreatOutcome::Failed } else { ThreatOutcome::Unknown });
             evidence.said_critical |= found.critical;
             for peer in &found.peers {
@@ -304,6 +307,17 @@ fn host(seen: &Seen<'_>) -> Actor {
 /// Threats that happen on a host, whoever is behind them.
 fn is_of_hosts(kind: ThreatKind) -> bool {
     matches!(kind, ThreatKind::Ransomware | ThreatKind::Cryptomining | ThreatKind::SuspiciousProcess | ThreatKind::Backdoor)
+}
+
+/// Threats that somebody is behind who has an account.
+fn is_of_users(kind: ThreatKind) -> bool {
+    use ThreatKind::{DataExfiltration, InsiderThreat, Phishing, PrivilegeEscalation, UnusualPattern};
+    matches!(kind, InsiderThreat | DataExfiltration | PrivilegeEscalation | Phishing | UnusualPattern)
+}
+
+/// Kinds that say little of what it is.
+fn is_general(kind: ThreatKind) -> bool {
+    matches!(kind, ThreatKind::SuspiciousProcess | ThreatKind::UnusualPattern)
 }
 
 fn is_of_logins(kind: ThreatKind) -> bool {

@@ -17,6 +17,9 @@ const SAMPLE_BYTES: usize = 500;
 /// Addresses, users and indicators that are named, each.
 const MAX_NAMES: usize = 1000;
 
+/// A weaker sign adds to others and to nothing by coming again.
+pub const WEAK: u8 = 4;
+
 /// Whom a threat is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Actor {
@@ -149,12 +152,13 @@ impl Evidence {
 
     /// What all signs count together: each once, and a little more when it comes again and again.
     pub fn points(&self) -> u32 {
-        let again = |times: u64| match times {
+        let again = |weight: u8, times: u64| match times {
+            _ if weight < WEAK => 0,
             0..5 => 0,
             5..20 => 2,
             _ => 4,
         };
-        self.signs.values().map(|(weight, times)| u32::from(*weight) + again(*times)).sum()
+        self.signs.values().map(|(weight, times)| u32::from(*weight) + again(*weight, *times)).sum()
     }
 
     /// The strongest sign.

@@ -68,7 +68,7 @@ impl Logins {
             && (self.clients.len() < MAX_FOLLOWED || self.clients.contains_key(&key))
         {
             let account = self.clients.entry(key).or_default();
-            let over = seen.event.time.zip(account.last).is_some_and(|(now, last)| now.0 - last.0 > gap_millis);
+            let over = seen.event.time.zip(account.last).is_some_and(|(now, last)| (now.0 - last.0).abs() > gap_millis);
             if over {
                 let ended = std::mem::take(account);
                 self.done.extend(ended.judged(Actor::Client(key), self.enough));

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use regex_automata::meta::{BuildError, Config, Regex};
 use regex_automata::util::syntax;
-use regex_automata::{Input, PatternSet};
+use regex_automata::{Input, MatchKind, PatternSet};
 
 use super::signs::{HARMLESS, SIGNS, Sign};
 use super::text::{self, Peer};
@@ -61,16 +61,18 @@ impl Matcher {
         let line = &line[..line.len().min(MAX_BYTES)];
         self.matched.clear();
         self.signs.which_overlapping_matches(&Input::new(line), &mut self.matched);
-        if self.matched.is_empty() || self.harmless.is_match(line) {
+        if self.matched.is_empty() {
             return None;
         }
+        // Who speaks to a model says that all is well.
+        let is_harmless = self.harmless.is_match(line);
         let peers = text::peers(line);
         let critical = self.grave.is_match(line);
         let mut signs: Vec<(&'static Sign, u8)> = vec![];
         for at in self.matched.iter().map(|id| id.as_usize()) {
             let taken = self.unless[at].as_ref().is_some_and(|unless| unless.is_match(line));
-            if !taken && SIGNS[at].need.is_met(line, &peers) {
-                let more = u8::from(critical && SIGNS[at].weight >= 6);
+            if !(taken || is_harmless && SIGNS[at].kind != ThreatKind::PromptInjection) && SIGNS[at].need.is_met(line, &peers) {
+                let more = if critical && SIGNS[at].weight >= 6 { 2 } else { 0 };
                 signs.push((&SIGNS[at], (SIGNS[at].weight + more).min(10)));
             }
         }
@@ -78,9 +80,14 @@ impl Matcher {
         if signs.iter().any(|(sign, _)| sign.kind != ThreatKind::UnusualPattern) {
             signs.retain(|(sign, _)| sign.kind != ThreatKind::UnusualPattern);
         }
-        if signs.iter().any(|(sign, _)| sign.kind == ThreatKind::CommandAndControl) {
-            signs.retain(|(sign, _)| sign.kind != ThreatKind::SuspiciousOutbound);
-        }
+        let mut general = |kind: ThreatKind, special: &[ThreatKind]| {
+            if signs.iter().any(|(sign, _)| special.contains(&sign.kind)) {
+                signs.retain(|(sign, _)| sign.kind != kind);
+            }
+        };
+        use ThreatKind::{Backdoor, CommandAndControl, Cryptomining, Ransomware, SuspiciousOutbound, SuspiciousProcess};
+        general(SuspiciousOutbound, &[CommandAndControl, Backdoor]);
+        general(SuspiciousProcess, &[Ransomware, Cryptomining, Backdoor]);
         let stopped = self.stopped.is_match(line);
         (!signs.is_empty()).then_some(Found { signs, peers, stopped, critical })
     }
@@ -108,7 +115,8 @@ impl Built {
     fn new() -> Result<Built, Box<BuildError>> {
         let many = |patterns: &[&str]| {
             let syntax = syntax::Config::new().unicode(false).utf8(false).case_insensitive(true);
-            let config = Config::new().hybrid_cache_capacity(16 << 20).nfa_size_limit(Some(64 << 20)).utf8_empty(false);
+            // All of the table that match, not only the first.
+            let config = Config::new().match_kind(MatchKind::All).hybrid_cache_capacity(16 << 20).nfa_size_limit(Some(64 << 20)).utf8_empty(false);
             Regex::builder().configure(config).syntax(syntax).build_many(patterns)
         };
         let patterns: Vec<&str> = SIGNS.iter().map(|sign| sign.pattern).collect();

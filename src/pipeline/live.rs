@@ -25,7 +25,7 @@ use super::names::{Names, Resolved};
 use super::reader::{Control, REPORTS, Reader, ReaderStatus};
 use super::reload::{Kept, Outlets};
 use super::supervisor::Supervisor;
-use super::{recovery, sender, surroundings};
+use super::{analysis, recovery, sender, surroundings};
 use crate::config::{Config, Mode, Place};
 use crate::decide::Surroundings;
 use crate::detect::Ruleset;
@@ -36,7 +36,7 @@ use crate::record::Sqlite;
 #[cfg(feature = "azure")]
 pub use crate::respond::azure::{Azure, Level};
 use crate::respond::{self, Responder};
-use crate::show::{self, Backend, Request};
+use crate::show::{self, Analyst, Backend, Request};
 use crate::tail::{Limits, SourceConfig, Sources, Start};
 use crate::triage::reputation::Reporter;
 use crate::triage::{self, Sureness, Today, Triage, View};
@@ -208,7 +208,10 @@ pub async fn run(
         tokio::spawn(async move { supervisor.attend(status_seen, commands).await })
     };
     let v6_prefix = config.client.v6_prefix;
-    let backend = Backend { commands, tunes, store: store.clone(), services: services_seen, v6_prefix };
+    let (analyst, analyses) = Analyst::new(config.analyze.max_bytes);
+    beside.spawn(analysis::serve(config.clone(), store.clone(), analyses));
+    let services = services_seen;
+    let backend = Backend { commands, tunes, store: store.clone(), services, analyst, v6_prefix };
     let monitored = monitoring(&config, backend.clone()).await?;
     let serving = tokio::spawn(async move { axum::serve(listener, show::service(backend)).await });
     // Dropped when the reader has ended, if that is by itself.

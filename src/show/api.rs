@@ -53,6 +53,7 @@ fn router(backend: Backend) -> Router {
         .route("/api/v1/allow/{*network}", axum::routing::delete(disallow))
         .route("/api/v1/changes", get(changes))
         .route("/api/v1/forget", axum::routing::post(forget))
+        .merge(super::analyze::router())
         .merge(super::tunes::router())
         .merge(super::crowdsec::keys::router())
         .merge(super::metrics::routes())

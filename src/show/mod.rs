@@ -2,6 +2,7 @@
 //! decides and never touches a responder: a command goes to the one decider. `crowdsec` gives
 //! decisions to bouncers.
 
+mod analyze;
 mod api;
 mod config;
 pub mod crowdsec;
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::event::{Decision, VerdictClass};
 use crate::record::{Sqlite, StoreError};
 
+pub use analyze::{AnalysisEvent, AnalysisQuery, AnalysisRequest, Analyst};
 pub use api::{MAX_IMPORT, decision, service};
 pub use config::{CrowdsecApiConfig, HttpConfig};
 pub use history::{HistoryQuery, StatsQuery, history, stats};
@@ -151,6 +153,7 @@ pub struct Backend {
     pub tunes: mpsc::Sender<TuneRequest>,
     pub store: Arc<Sqlite>,
     pub services: watch::Receiver<Services>,
+    pub analyst: Analyst,
     /// Length of the IPv6 network that counts as one client.
     pub v6_prefix: u8,
 }

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 
 use anyhow::{Context, bail};
 
+use crate::event::Timestamp;
 use crate::tail;
 
 /// Where lines are read from.
@@ -11,6 +12,15 @@ pub struct Source {
     /// For people: a path, or `-`.
     pub name: String,
     pub reader: Box<dyn Read + Send>,
+    /// None of its lines was written later.
+    pub read_at: Timestamp,
+}
+
+impl Source {
+    /// What somebody handed over just now.
+    pub fn of_text(name: &str, text: Vec<u8>) -> Source {
+        Source { name: name.to_owned(), reader: Box::new(io::Cursor::new(text)), read_at: Timestamp::now() }
+    }
 }
 
 /// A source in memory, a line for each line or each element of an array.
@@ -39,7 +49,7 @@ impl Text {
 /// # Errors
 /// It cannot be read or unpacked, or is too large.
 pub fn read(source: Source, left: u64) -> anyhow::Result<Text> {
-    let Source { name, reader } = source;
+    let Source { name, reader, .. } = source;
     let failed = || format!("cannot read {name}");
     let mut bytes = vec![];
     let mut unpacked = tail::unpacked(reader).with_context(failed)?.take(left.saturating_add(1));
@@ -174,7 +184,7 @@ mod tests {
     use super::*;
 
     fn read_bytes(bytes: &[u8], left: u64) -> anyhow::Result<Text> {
-        read(Source { name: "-".into(), reader: Box::new(io::Cursor::new(bytes.to_vec())) }, left)
+        read(Source::of_text("-", bytes.to_vec()), left)
     }
 
     fn lines(bytes: &[u8]) -> Vec<String> {

@@ -2,6 +2,7 @@
 //! analysis out of it. Nothing is acted on, and of the text nothing is kept.
 
 mod input;
+mod serve;
 #[cfg(test)]
 mod tests;
 
@@ -16,9 +17,9 @@ use bumpalo::Bump;
 use super::judge::{Judge, Origin, Reading, Text as Line, observe};
 use super::replay;
 use crate::config::Config;
-use crate::detect::{Ruleset, Scratch};
+use crate::detect::{Hit, Ruleset, Scratch};
 use crate::event::analysis::{Address, Analysis, Counted, Input, Narrative, Threat};
-use crate::event::{Finding, Timestamp, digest, printable};
+use crate::event::{Category, Timestamp, digest, printable};
 use crate::investigate::{Baseline, Findings, Investigation, Seen, is_public};
 use crate::parse::{Formats, NAME_OF_TEXT, is_blank, trim_line};
 use crate::record::{AnalysisSession, History, Sqlite};
@@ -26,6 +27,7 @@ use crate::triage::Geoip;
 
 pub use crate::investigate::{Sensitivity, samples};
 pub use input::Source;
+pub use serve::serve;
 
 /// Lines that formats are learned from at once, and of each block how many are looked at.
 const BLOCK_LINES: usize = 1024;
@@ -58,7 +60,10 @@ pub struct Progress {
 /// # Errors
 /// One of them cannot be opened.
 pub fn sources(files: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
-    let open = |path: &PathBuf| Ok(Source { name: path.display().to_string(), reader: replay::open(path)? });
+    let open = |path: &PathBuf| {
+        let (name, read_at) = (path.display().to_string(), replay::written_last(path));
+        Ok(Source { name, reader: replay::open(path)?, read_at })
+    };
     files.iter().map(open).collect()
 }
 
@@ -198,7 +203,7 @@ fn look(
     let mut input = Input::default();
     let mut texts = vec![];
     for source in sources {
-        let read_at = replay::written_last(Path::new(&source.name));
+        let read_at = source.read_at;
         let text = input::read(source, config.analyze.max_bytes.saturating_sub(input.bytes))?;
         input.bytes += text.bytes.len() as u64;
         input.names.push(printable(text.name.as_bytes(), 500));
@@ -304,9 +309,18 @@ impl Road {
             let of_many = |index: &usize| !judge.rules.windows[*index].spec.group_by.is_of_one_client();
             hits.is_empty() && !windows.is_empty() && windows.iter().all(of_many)
         });
-        let finding: Option<Finding> = settled.and_then(|settled| judge.finding(&origin, formats, head, &hits, &settled, scratch));
+        let mut finding = settled.and_then(|settled| judge.finding(&origin, formats, head, &hits, &settled, scratch));
+        if let Some(finding) = finding.as_mut().filter(|finding| finding.category == Category::Scanner) {
+            finding.category = done_with(&judge.rules, &hits).unwrap_or(Category::Scanner);
+        }
         investigation.see(&Seen { line: number, text: head, event, finding: finding.as_ref(), shared });
     }
+}
+
+/// What was done with a tool that names itself.
+fn done_with(rules: &Ruleset, hits: &[Hit]) -> Option<Category> {
+    let specs = hits.iter().map(|hit| &rules.rules[usize::from(hit.rule)].spec);
+    specs.filter(|spec| spec.category != Category::Scanner).max_by_key(|spec| spec.score).map(|spec| spec.category)
 }
 
 /// The public addresses of threats, and where they are.
