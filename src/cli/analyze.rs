@@ -129,12 +129,18 @@ fn list(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
     let rows = runtime()?.block_on(analysis::kept(config, 100))?;
     let mut out = stdout();
     match output {
-        Output::Human if rows.is_empty() => writeln!(out, "No analysis was kept; `palisade analyze --keep` keeps one.")?,
+        Output::Human if rows.is_empty() => {
+            writeln!(out, "No analysis was kept; `palisade analyze --keep` keeps one.")?
+        }
         Output::Human => {
             for row in &rows {
                 let (lines, threats) = (row.log_count, row.threat_count);
                 let source = printable(row.source.as_bytes(), 120);
-                writeln!(out, "{} {} {lines} lines, {threats} threats, {} — {source}", row.at, row.id, row.health_status)?;
+                writeln!(
+                    out,
+                    "{} {} {lines} lines, {threats} threats, {} — {source}",
+                    row.at, row.id, row.health_status
+                )?;
             }
         }
         Output::Jsonl => rows.iter().try_for_each(|row| print_json(&mut out, row))?,
@@ -148,7 +154,14 @@ fn human(out: &mut impl Write, analysis: &Analysis) -> anyhow::Result<()> {
     let Analysis { input, risk, threats, compliance, .. } = analysis;
     let formats: Vec<String> = input.formats.iter().map(|one| format!("{} {}", one.count, one.name)).collect();
     let formats = if formats.is_empty() { "plain text".to_owned() } else { formats.join(", ") };
-    writeln!(out, "{}: {} lines ({formats}), {} of no known format, in {} ms", input.names.join(", "), input.lines, input.unparsed, input.took_ms)?;
+    writeln!(
+        out,
+        "{}: {} lines ({formats}), {} of no known format, in {} ms",
+        input.names.join(", "),
+        input.lines,
+        input.unparsed,
+        input.took_ms
+    )?;
     if let (Some(first), Some(last)) = (input.first_time, input.last_time) {
         writeln!(out, "{first} – {last}")?;
     }
@@ -169,7 +182,13 @@ fn human(out: &mut impl Write, analysis: &Analysis) -> anyhow::Result<()> {
     for address in analysis.addresses.iter().take(20) {
         let country = address.country.as_deref().unwrap_or("-");
         let network = address.asn.map_or(String::new(), |asn| format!(" AS{asn}"));
-        writeln!(out, "  {:<39} {country}{network} {} lines, {}", address.address.to_string(), address.lines, address.threats.join(" "))?;
+        writeln!(
+            out,
+            "  {:<39} {country}{network} {} lines, {}",
+            address.address.to_string(),
+            address.lines,
+            address.threats.join(" ")
+        )?;
     }
     if !analysis.deviations.is_empty() {
         writeln!(out, "\nNot as learned:")?;
@@ -186,7 +205,11 @@ fn human(out: &mut impl Write, analysis: &Analysis) -> anyhow::Result<()> {
         compliance.sensitive_access.len()
     )?;
     for user in compliance.users.iter().take(10) {
-        writeln!(out, "  {:<24} {} logins, {} failed, {} changes", user.user, user.logins, user.failed_logins, user.changes)?;
+        writeln!(
+            out,
+            "  {:<24} {} logins, {} failed, {} changes",
+            user.user, user.logins, user.failed_logins, user.changes
+        )?;
     }
     Ok(())
 }

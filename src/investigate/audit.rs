@@ -49,10 +49,16 @@ impl Audit {
     pub fn new() -> anyhow::Result<Audit> {
         let syntax = syntax::Config::new().unicode(false).utf8(false).case_insensitive(true);
         let build = |pattern| Regex::builder().syntax(syntax).build(pattern);
-        Ok(Audit { changes: build(CHANGES)?, sensitive: build(SENSITIVE)?, users: HashMap::new(), out: Compliance::default() })
+        Ok(Audit {
+            changes: build(CHANGES)?,
+            sensitive: build(SENSITIVE)?,
+            users: HashMap::new(),
+            out: Compliance::default(),
+        })
     }
 
-    pub fn see(&mut self, seen: &Seen<'_>) {
+    /// Takes a line; whether it touches what is worth protecting.
+    pub fn see(&mut self, seen: &Seen<'_>) -> bool {
         let (user, outcome) = match &seen.event.kind {
             Kind::Http(http) => (http.user, None),
             Kind::Auth(auth) => (auth.message.user, Some(auth.outcome)),
@@ -60,9 +66,13 @@ impl Audit {
         };
         let is_request = seen.event.http().is_some();
         // Whoever asks a web server for /.env did not get it: requests are told of as threats.
-        let (changed, touched) =
-            if is_request || outcome.is_some() { (false, false) } else { (self.changes.is_match(seen.text), self.sensitive.is_match(seen.text)) };
-        let named = if user.is_empty() && (changed || touched) { text::user(seen.text).unwrap_or_default() } else { user };
+        let (changed, touched) = if is_request || outcome.is_some() {
+            (false, false)
+        } else {
+            (self.changes.is_match(seen.text), self.sensitive.is_match(seen.text))
+        };
+        let named =
+            if user.is_empty() && (changed || touched) { text::user(seen.text).unwrap_or_default() } else { user };
         if !named.is_empty() && (self.users.len() < MAX_COUNTED || self.users.contains_key(named)) {
             if !self.users.contains_key(named) {
                 self.users.insert(named.to_vec(), User::default());
@@ -80,7 +90,7 @@ impl Audit {
             self.out.left_out += 1;
         }
         if !(changed || touched) {
-            return;
+            return false;
         }
         let entry = || AuditEntry {
             line: seen.line,
@@ -95,6 +105,7 @@ impl Audit {
                 self.out.left_out += u64::from(is);
             }
         }
+        touched
     }
 
     /// The view, with so many logins in all.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Seen, text};
+use super::Seen;
 use crate::event::analysis::Deviation;
 use crate::event::{AuthOutcome, Kind, printable};
 
@@ -67,7 +67,8 @@ pub struct Baseline {
 }
 
 impl Site {
-    pub fn see(&mut self, seen: &Seen<'_>) {
+    /// Takes a line, which touches what is worth protecting or not.
+    pub fn see(&mut self, seen: &Seen<'_>, touched: bool) {
         self.lines += 1;
         let auth = match &seen.event.kind {
             Kind::Http(_) => return,
@@ -77,7 +78,9 @@ impl Site {
         let message = seen.event.kind.message();
         let failed = auth.is_some_and(|auth| auth.outcome == AuthOutcome::Failure);
         let level = message.map_or(&b""[..], |message| message.level);
-        let is_error = [&b"error"[..], b"err", b"crit", b"critical", b"alert", b"emerg", b"fatal"].iter().any(|one| level.eq_ignore_ascii_case(one));
+        let is_error = [&b"error"[..], b"err", b"crit", b"critical", b"alert", b"emerg", b"fatal"]
+            .iter()
+            .any(|one| level.eq_ignore_ascii_case(one));
         self.errors += u64::from(failed || is_error);
         if let Some(auth) = auth.filter(|auth| auth.outcome == AuthOutcome::Success) {
             put(&mut self.users, printable(auth.message.user, 128), seen.line);
@@ -88,7 +91,7 @@ impl Site {
                 self.hours[(time.secs().rem_euclid(86_400) / 3600) as usize].line(seen.line);
             }
         }
-        if let Some(path) = sensitive_path(seen.text) {
+        if touched && let Some(path) = sensitive_path(seen.text) {
             put(&mut self.resources, path, seen.line);
         }
     }
@@ -149,7 +152,12 @@ impl Baseline {
             }
         }
         for (resource, seen) in site.resources.iter().filter(|(resource, _)| !self.resources.contains_key(*resource)) {
-            tell("new_resource", resource.clone(), "Nothing ever touched this, which is worth protecting.".into(), &seen.lines);
+            tell(
+                "new_resource",
+                resource.clone(),
+                "Nothing ever touched this, which is worth protecting.".into(),
+                &seen.lines,
+            );
         }
         let share = |errors: u64, lines: u64| errors as f64 / lines.max(1) as f64;
         let (now, before) = (share(site.errors, site.lines), share(self.errors, self.lines));
@@ -179,8 +187,26 @@ fn network(address: IpAddr) -> IpNet {
 
 /// A path in `line` that is worth protecting.
 fn sensitive_path(line: &[u8]) -> Option<String> {
-    const PLACES: &[&str] = &["/etc/shadow", "/etc/gshadow", "/etc/sudoers", "/.ssh/", "/.aws/", "/.kube/", "/root/", "payroll", "salary", "salaries", "confidential", "customer", "personnel", "/finance/", "/hr/", ".kdbx", ".pem", "secret"];
-    PLACES.iter().find_map(|place| text::behind(line, place.as_bytes()))?;
+    const PLACES: &[&str] = &[
+        "/etc/shadow",
+        "/etc/gshadow",
+        "/etc/sudoers",
+        "/.ssh/",
+        "/.aws/",
+        "/.kube/",
+        "/root/",
+        "payroll",
+        "salary",
+        "salaries",
+        "confidential",
+        "customer",
+        "personnel",
+        "/finance/",
+        "/hr/",
+        ".kdbx",
+        ".pem",
+        "secret",
+    ];
     let text = String::from_utf8_lossy(&line[..line.len().min(2048)]);
     let words = text.split(|c: char| c.is_whitespace() || "\"'(),;=<>[]{}".contains(c));
     let mut paths = words.filter(|word| word.contains('/') || word.contains('\\'));
@@ -197,9 +223,10 @@ mod tests {
         for _ in 0..times {
             let message = Message { user: user.as_bytes(), ..Message::default() };
             let kind = Kind::Auth(Auth { outcome: AuthOutcome::Success, message });
-            let event = Event { time: Some(Timestamp(hour * 3_600_000)), source_ip: address.parse().ok(), ..Event::of(kind) };
+            let event =
+                Event { time: Some(Timestamp(hour * 3_600_000)), source_ip: address.parse().ok(), ..Event::of(kind) };
             let line = site.lines + 1;
-            site.see(&Seen { line, text: b"x", event, finding: None, shared: false });
+            site.see(&Seen { line, text: b"x", event, finding: None, shared: false }, false);
         }
     }
 
@@ -208,15 +235,28 @@ mod tests {
         let mut clean = Site::default();
         logins(&mut clean, "alice", "192.0.2.7", 9, 1500);
         logins(&mut clean, "bob", "192.0.2.9", 14, 1);
-        assert_eq!(Baseline::learn(&Site::default()).unwrap_err().to_string(), "0 lines are too few to learn from; give at least 100, of ordinary days");
+        assert_eq!(
+            Baseline::learn(&Site::default()).unwrap_err().to_string(),
+            "0 lines are too few to learn from; give at least 100, of ordinary days"
+        );
         let baseline = Baseline::learn(&clean).unwrap();
-        assert_eq!(baseline.deviations(&clean).iter().map(|one| one.kind.as_str()).collect::<Vec<_>>(), ["rare_user", "unusual_hour"]);
+        assert_eq!(
+            baseline.deviations(&clean).iter().map(|one| one.kind.as_str()).collect::<Vec<_>>(),
+            ["rare_user", "unusual_hour"]
+        );
         let mut later = Site::default();
         logins(&mut later, "alice", "192.0.2.200", 9, 3);
         assert_eq!(baseline.deviations(&later), []);
         logins(&mut later, "mallory", "198.51.100.7", 3, 2);
-        let told: Vec<String> = baseline.deviations(&later).iter().map(|one| format!("{} {} {:?}", one.kind, one.value, one.lines)).collect();
-        assert_eq!(told, ["new_user mallory [4, 5]", "new_network 198.51.100.0/24 [4, 5]", "unusual_hour 03:00 UTC [4, 5]"]);
+        let told: Vec<String> = baseline
+            .deviations(&later)
+            .iter()
+            .map(|one| format!("{} {} {:?}", one.kind, one.value, one.lines))
+            .collect();
+        assert_eq!(
+            told,
+            ["new_user mallory [4, 5]", "new_network 198.51.100.0/24 [4, 5]", "unusual_hour 03:00 UTC [4, 5]"]
+        );
         let written = serde_json::to_string(&baseline).unwrap();
         assert_eq!(serde_json::from_str::<Baseline>(&written).unwrap(), baseline);
     }

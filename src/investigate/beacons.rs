@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use super::Seen;
 use super::evidence::{Actor, Evidence};
 use super::text;
-use crate::event::analysis::{IndicatorKind, ThreatKind, ThreatOutcome};
 use crate::event::Connection;
+use crate::event::analysis::{IndicatorKind, ThreatKind, ThreatOutcome};
 
 /// Pairs of hosts that are followed.
 const MAX_PAIRS: usize = 10_000;
@@ -17,8 +17,10 @@ const LEAST_SECS: f64 = 5.0;
 /// Deviation of the pauses from their mean, as a share of it, at most.
 const MOST_JITTER: f64 = 0.12;
 /// Ports on which much that is honest comes back regularly.
-const USUAL_PORTS: &[u16] =
-    &[0, 22, 25, 53, 80, 110, 123, 143, 161, 443, 465, 514, 587, 853, 873, 993, 995, 1194, 1514, 3306, 3478, 5044, 5222, 5228, 5432, 6379, 6514, 8080, 8086, 8125, 8443, 8883, 9092, 9100, 9418, 9997, 10050, 10051, 51820];
+const USUAL_PORTS: &[u16] = &[
+    0, 22, 25, 53, 80, 110, 123, 143, 161, 443, 465, 514, 587, 853, 873, 993, 995, 1194, 1514, 3306, 3478, 5044, 5222,
+    5228, 5432, 6379, 6514, 8080, 8086, 8125, 8443, 8883, 9092, 9100, 9418, 9997, 10050, 10051, 51820,
+];
 
 /// See the module.
 #[derive(Default)]
@@ -58,7 +60,8 @@ impl Beacons {
     pub fn finish(self) -> Vec<(ThreatKind, Actor, Evidence)> {
         let regular = |((source, destination, port), pulse): ((Option<IpAddr>, IpAddr, u16), Pulse)| {
             let spread = (pulse.squares / pulse.pauses.max(1) as f64).sqrt();
-            let like_clockwork = pulse.pauses + 1 >= LEAST && pulse.mean >= LEAST_SECS && spread <= MOST_JITTER * pulse.mean;
+            let like_clockwork =
+                pulse.pauses + 1 >= LEAST && pulse.mean >= LEAST_SECS && spread <= MOST_JITTER * pulse.mean;
             if !like_clockwork {
                 return None;
             }

@@ -79,11 +79,14 @@ impl Investigation {
         {
             *self.lines_of.entry(address).or_default() += 1;
         }
-        self.site.see(seen);
-        self.audit.see(seen);
+        let touched = self.audit.see(seen);
+        self.site.see(seen, touched);
         let found = match &seen.event.kind {
             Kind::Http(http) => {
-                let sign = self.matcher.addresses_a_model(http.user_agent).or_else(|| self.matcher.addresses_a_model(http.uri));
+                let sign = self
+                    .matcher
+                    .addresses_a_model(http.user_agent)
+                    .or_else(|| self.matcher.addresses_a_model(http.uri));
                 sign.map(|sign| Found { signs: vec![(sign, sign.weight)], ..Found::default() })
             }
             kind => {
@@ -110,7 +113,9 @@ impl Investigation {
         let mut all: Vec<(ThreatKind, Actor, Evidence)> = std::mem::take(&mut self.closed);
         all.extend(std::mem::take(&mut self.open).into_iter().map(|((kind, actor), evidence)| (kind, actor, evidence)));
         all.extend(std::mem::take(&mut self.beacons).finish());
-        all.sort_by(|a, b| (&a.1, a.0, a.2.first_time, a.2.lines.first()).cmp(&(&b.1, b.0, b.2.first_time, b.2.lines.first())));
+        all.sort_by(|a, b| {
+            (&a.1, a.0, a.2.first_time, a.2.lines.first()).cmp(&(&b.1, b.0, b.2.first_time, b.2.lines.first()))
+        });
         let (succeeded, failed) = (self.logins.succeeded, self.logins.failed);
         let guessers = std::mem::take(&mut self.logins).finish();
         let guessed: BTreeSet<Actor> = guessers.iter().map(|(_, actor, _)| actor.clone()).collect();
@@ -127,7 +132,9 @@ impl Investigation {
             .map(|(kind, actor, evidence)| threat::of(kind, &actor, evidence))
             .collect();
         threats.sort_by(|a, b| {
-            (b.severity, b.risk, b.events).cmp(&(a.severity, a.risk, a.events)).then(a.lines.first().cmp(&b.lines.first()))
+            (b.severity, b.risk, b.events)
+                .cmp(&(a.severity, a.risk, a.events))
+                .then(a.lines.first().cmp(&b.lines.first()))
         });
         for (number, threat) in threats.iter_mut().enumerate() {
             threat.id = format!("T{}", number + 1);
@@ -196,7 +203,9 @@ impl Investigation {
         };
         let address = seen.event.source_ip;
         let destination = match &seen.event.kind {
-            Kind::Connection(connection) => connection.destination.map(|address| (address, connection.destination_port)),
+            Kind::Connection(connection) => {
+                connection.destination.map(|address| (address, connection.destination_port))
+            }
             _ => None,
         };
         let evidence = self.evidence(kind, actor, seen);
@@ -228,7 +237,10 @@ impl Investigation {
     fn take_signs(&mut self, seen: &Seen<'_>, found: &Found, by_rules: Option<&Finding>) {
         let user = seen.event.kind.message().map_or(&b""[..], |message| message.user);
         let user = if user.is_empty() { text::user(seen.text) } else { Some(user) };
-        let source = seen.event.source_ip.or_else(|| found.peers.iter().find(|peer| peer.way == Way::From).map(|peer| peer.address));
+        let source = seen
+            .event
+            .source_ip
+            .or_else(|| found.peers.iter().find(|peer| peer.way == Way::From).map(|peer| peer.address));
         let far = found.peers.iter().find(|peer| peer.way != Way::From && text::is_public(peer.address));
         let as_client = |address: IpAddr| Actor::Client(ClientKey::of(address, ClientKey::V6_PREFIX));
         for (sign, weight) in &found.signs {
@@ -240,15 +252,30 @@ impl Investigation {
                     ThreatKind::CommandAndControl | ThreatKind::SuspiciousOutbound => {
                         far.map_or_else(|| host(seen), |peer| Actor::Destination(peer.address))
                     }
-                    kind if is_of_users(kind) => by_user().or_else(|| source.map(as_client)).unwrap_or_else(|| host(seen)),
+                    kind if is_of_users(kind) => {
+                        by_user().or_else(|| source.map(as_client)).unwrap_or_else(|| host(seen))
+                    }
                     _ => {
-                        let any = || found.peers.iter().find(|peer| text::is_public(peer.address)).map(|peer| as_client(peer.address));
+                        let any = || {
+                            found
+                                .peers
+                                .iter()
+                                .find(|peer| text::is_public(peer.address))
+                                .map(|peer| as_client(peer.address))
+                        };
                         source.map(as_client).or_else(any).or_else(by_user).unwrap_or_else(|| host(seen))
                     }
                 }
             };
             // Lines that name nobody have nothing to do with each other.
-            let alone = || found.signs.iter().filter(|(other, _)| other.kind == sign.kind).map(|(_, weight)| u32::from(*weight)).sum::<u32>();
+            let alone = || {
+                found
+                    .signs
+                    .iter()
+                    .filter(|(other, _)| other.kind == sign.kind)
+                    .map(|(_, weight)| u32::from(*weight))
+                    .sum::<u32>()
+            };
             if actor == Actor::Nobody && is_of_users(sign.kind) && alone() < self.sensitivity.points() {
                 continue;
             }
@@ -278,7 +305,9 @@ impl Investigation {
 /// Files, hashes, domains and programs that a line names.
 fn things(evidence: &mut Evidence, line: &[u8]) {
     let line = String::from_utf8_lossy(&line[..line.len().min(2048)]);
-    for word in line.split(|c: char| c.is_whitespace() || "\"'(),;=<>[]{}|".contains(c)).filter(|word| word.len() > 3).take(64) {
+    for word in
+        line.split(|c: char| c.is_whitespace() || "\"'(),;=<>[]{}|".contains(c)).filter(|word| word.len() > 3).take(64)
+    {
         let word = word.trim_end_matches([':', '.']);
         let shown = || printable(word.as_bytes(), 256);
         let is_hash = matches!(word.len(), 32 | 40 | 64) && word.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -306,7 +335,10 @@ fn host(seen: &Seen<'_>) -> Actor {
 
 /// Threats that happen on a host, whoever is behind them.
 fn is_of_hosts(kind: ThreatKind) -> bool {
-    matches!(kind, ThreatKind::Ransomware | ThreatKind::Cryptomining | ThreatKind::SuspiciousProcess | ThreatKind::Backdoor)
+    matches!(
+        kind,
+        ThreatKind::Ransomware | ThreatKind::Cryptomining | ThreatKind::SuspiciousProcess | ThreatKind::Backdoor
+    )
 }
 
 /// Threats that somebody is behind who has an account.
@@ -346,6 +378,7 @@ const PARTS: &[(ThreatKind, ThreatKind)] = &[
     (ThreatKind::AccountCompromise, ThreatKind::CredentialStuffing),
     (ThreatKind::AccountCompromise, ThreatKind::BruteForce),
     (ThreatKind::CredentialStuffing, ThreatKind::BruteForce),
+    (ThreatKind::WebAttack, ThreatKind::WebScan),
     (ThreatKind::CommandAndControl, ThreatKind::SuspiciousOutbound),
     (ThreatKind::InsiderThreat, ThreatKind::DataExfiltration),
     (ThreatKind::InsiderThreat, ThreatKind::UnusualPattern),
@@ -367,18 +400,25 @@ fn absorbed(all: Vec<(ThreatKind, Actor, Evidence)>) -> Vec<(ThreatKind, Actor, 
     }
     let mut gone = BTreeSet::new();
     for &(whole, part) in PARTS {
-        let parts: Vec<(Actor, Vec<usize>)> =
-            of.iter().filter(|((kind, _), _)| *kind == part).map(|((_, actor), places)| (actor.clone(), places.clone())).collect();
+        let parts: Vec<(Actor, Vec<usize>)> = of
+            .iter()
+            .filter(|((kind, _), _)| *kind == part)
+            .map(|((_, actor), places)| (actor.clone(), places.clone()))
+            .collect();
         for (actor, places) in parts {
             if actor == Actor::Nobody {
                 continue;
             }
-            let Some(&into) = of.get(&(whole, actor)).and_then(|wholes| wholes.iter().find(|place| !gone.contains(*place))) else {
+            let Some(&into) =
+                of.get(&(whole, actor)).and_then(|wholes| wholes.iter().find(|place| !gone.contains(*place)))
+            else {
                 continue;
             };
             for place in places {
                 let near = |a: &Evidence, b: &Evidence| {
-                    let gap = |from: Option<Timestamp>, to: Option<Timestamp>| to.zip(from).map_or(0, |(to, from)| to.0 - from.0);
+                    let gap = |from: Option<Timestamp>, to: Option<Timestamp>| {
+                        to.zip(from).map_or(0, |(to, from)| to.0 - from.0)
+                    };
                     gap(a.last_time, b.first_time) <= GAP_MILLIS && gap(b.last_time, a.first_time) <= GAP_MILLIS
                 };
                 if near(&out[into].2, &out[place].2) && gone.insert(place) {

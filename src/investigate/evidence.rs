@@ -36,7 +36,11 @@ impl Actor {
     pub fn name(&self, addresses: &BTreeSet<IpAddr>) -> Option<String> {
         match self {
             // One address of a network is named as such.
-            Actor::Client(key) => match addresses.iter().filter(|one| ClientKey::of(**one, ClientKey::V6_PREFIX) == *key).collect::<Vec<_>>()[..] {
+            Actor::Client(key) => match addresses
+                .iter()
+                .filter(|one| ClientKey::of(**one, ClientKey::V6_PREFIX) == *key)
+                .collect::<Vec<_>>()[..]
+            {
                 [one] => Some(one.to_string()),
                 _ => Some(key.to_string()),
             },

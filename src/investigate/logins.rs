@@ -45,8 +45,19 @@ pub struct Logins {
 
 /// Who logs in with more rights than others.
 pub fn is_privileged(user: &[u8]) -> bool {
-    const NAMES: &[&str] =
-        &["root", "admin", "administrator", "sa", "postgres", "oracle", "sysadmin", "superuser", "toor", "system", "domainadmin"];
+    const NAMES: &[&str] = &[
+        "root",
+        "admin",
+        "administrator",
+        "sa",
+        "postgres",
+        "oracle",
+        "sysadmin",
+        "superuser",
+        "toor",
+        "system",
+        "domainadmin",
+    ];
     let user = user.rsplit(|byte| *byte == b'\\').next().unwrap_or(user);
     NAMES.iter().any(|name| user.eq_ignore_ascii_case(name.as_bytes()))
 }
@@ -74,7 +85,11 @@ impl Logins {
                 self.done.extend(ended.judged(Actor::Client(key), self.enough));
             }
             let account = self.clients.entry(key).or_default();
-            if failed { account.fail(seen, user, !seen.shared) } else { account.succeed(seen, user) }
+            if failed {
+                account.fail(seen, user, !seen.shared)
+            } else {
+                account.succeed(seen, user)
+            }
             account.last = seen.event.time.or(account.last);
         }
         if failed && !user.is_empty() && (self.users.len() < MAX_FOLLOWED || self.users.contains_key(user)) {
@@ -92,7 +107,8 @@ impl Logins {
         for (key, account) in clients {
             out.extend(account.judged(Actor::Client(key), enough));
         }
-        let told: BTreeSet<IpAddr> = out.iter().flat_map(|(_, _, evidence)| evidence.addresses.iter().copied()).collect();
+        let told: BTreeSet<IpAddr> =
+            out.iter().flat_map(|(_, _, evidence)| evidence.addresses.iter().copied()).collect();
         let mut users: Vec<_> = self.users.into_iter().collect();
         users.sort_by(|a, b| a.0.cmp(&b.0));
         for (user, mut account) in users {

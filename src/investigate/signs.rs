@@ -190,8 +190,10 @@ const BULK_COPY: &str = r"\b(?:back-?ups?|restic|borg\w*|duplicity|veeam|rsync|r
 
 /// Ports that tools of attackers listen on unless told otherwise: Metasploit, Netcat examples, old
 /// backdoors, IRC bots, Tor's, pools for mining.
-pub const LISTENER_PORTS: &[u16] =
-    &[1337, 3333, 4443, 4444, 4445, 5554, 5555, 6660, 6666, 6667, 6697, 7777, 9001, 9050, 12345, 13337, 14444, 27374, 31337, 45560, 45700, 54321];
+pub const LISTENER_PORTS: &[u16] = &[
+    1337, 3333, 4443, 4444, 4445, 5554, 5555, 6660, 6666, 6667, 6697, 7777, 9001, 9050, 12345, 13337, 14444, 27374,
+    31337, 45560, 45700, 54321,
+];
 
 impl Need {
     /// Whether `line` fulfils it.

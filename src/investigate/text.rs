@@ -36,7 +36,8 @@ pub fn peers(line: &[u8]) -> Vec<Peer> {
             at += 1;
             continue;
         }
-        let len = line[at..].iter().take(46).take_while(|byte| byte.is_ascii_hexdigit() || b".:".contains(byte)).count();
+        let len =
+            line[at..].iter().take(46).take_while(|byte| byte.is_ascii_hexdigit() || b".:".contains(byte)).count();
         let Some((address, used, port)) = address(&line[at..at + len]) else {
             at += len.max(1);
             continue;
@@ -81,7 +82,9 @@ fn number(text: &[u8]) -> (u64, usize) {
     let mut value: u64 = 0;
     let mut len = 0;
     while let Some(&byte) = text.get(len) {
-        let grouped = byte == b',' && len > 0 && text.get(len + 1..len + 4).is_some_and(|next| next.iter().all(u8::is_ascii_digit));
+        let grouped = byte == b','
+            && len > 0
+            && text.get(len + 1..len + 4).is_some_and(|next| next.iter().all(u8::is_ascii_digit));
         if byte.is_ascii_digit() {
             value = value.saturating_mul(10).saturating_add(u64::from(byte - b'0'));
         } else if !grouped {
@@ -102,10 +105,13 @@ fn way(before: &[u8]) -> Way {
     if before[..end].ends_with(b">") {
         return Way::To;
     }
-    let start = before[..end].iter().rposition(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_').map_or(0, |at| at + 1);
+    let start =
+        before[..end].iter().rposition(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_').map_or(0, |at| at + 1);
     let word = String::from_utf8_lossy(&before[start..end]).to_ascii_lowercase();
     match word.as_str() {
-        "from" | "src" | "source" | "client" | "rhost" | "src_ip" | "source_ip" | "by" | "srcip" | "remote" => Way::From,
+        "from" | "src" | "source" | "client" | "rhost" | "src_ip" | "source_ip" | "by" | "srcip" | "remote" => {
+            Way::From
+        }
         "to" | "dst" | "dest" | "destination" | "dst_ip" | "dest_ip" | "with" | "against" | "server" | "host"
         | "dstip" | "destination_ip" | "remote_ip" | "raddr" | "into" | "towards" | "peer" => Way::To,
         _ => Way::Unsaid,
@@ -124,10 +130,20 @@ pub fn is_public(address: IpAddr) -> bool {
         IpAddr::V4(v4) => {
             let [a, b, ..] = v4.octets();
             let shared = a == 100 && b & 0xc0 == 64;
-            !(v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_multicast() || shared || a == 0 || a >= 240)
+            !(v4.is_private()
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_multicast()
+                || shared
+                || a == 0
+                || a >= 240)
         }
         IpAddr::V6(v6) => {
-            !(v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || v6.is_unique_local() || v6.is_unicast_link_local())
+            !(v6.is_loopback()
+                || v6.is_unspecified()
+                || v6.is_multicast()
+                || v6.is_unique_local()
+                || v6.is_unicast_link_local())
         }
     }
 }
@@ -183,7 +199,8 @@ fn quantities(line: &[u8]) -> impl Iterator<Item = (f64, String)> + '_ {
             }
             let step = line[at..].iter().position(u8::is_ascii_digit)?;
             let start = at + step;
-            let glued = start > 0 && (line[start - 1].is_ascii_alphabetic() || matches!(line[start - 1], b'.' | b'_' | b':'));
+            let glued =
+                start > 0 && (line[start - 1].is_ascii_alphabetic() || matches!(line[start - 1], b'.' | b'_' | b':'));
             let (whole, mut len) = number(&line[start..]);
             let mut value = whole as f64;
             if line.get(start + len) == Some(&b'.') {
@@ -226,11 +243,64 @@ pub fn user(line: &[u8]) -> Option<&[u8]> {
 /// Words behind `user` that are no names.
 fn is_no_name(word: &[u8]) -> bool {
     const NO_NAMES: &[&str] = &[
-        "account", "accounts", "agent", "and", "attempted", "authenticated", "by", "clicked", "creation", "data", "did",
-        "does", "downloaded", "failed", "for", "from", "group", "has", "id", "in", "interface", "is", "locked", "logged",
-        "login", "logout", "management", "not", "of", "on", "password", "profile", "reported", "session", "sessions",
-        "space", "submitted", "table", "the", "to", "unknown", "was", "who", "with", "name", "named", "level", "requested",
-        "opened", "credentials", "added", "created", "deleted", "modified", "permissions", "role", "searched", "service",
+        "account",
+        "accounts",
+        "agent",
+        "and",
+        "attempted",
+        "authenticated",
+        "by",
+        "clicked",
+        "creation",
+        "data",
+        "did",
+        "does",
+        "downloaded",
+        "failed",
+        "for",
+        "from",
+        "group",
+        "has",
+        "id",
+        "in",
+        "interface",
+        "is",
+        "locked",
+        "logged",
+        "login",
+        "logout",
+        "management",
+        "not",
+        "of",
+        "on",
+        "password",
+        "profile",
+        "reported",
+        "session",
+        "sessions",
+        "space",
+        "submitted",
+        "table",
+        "the",
+        "to",
+        "unknown",
+        "was",
+        "who",
+        "with",
+        "name",
+        "named",
+        "level",
+        "requested",
+        "opened",
+        "credentials",
+        "added",
+        "created",
+        "deleted",
+        "modified",
+        "permissions",
+        "role",
+        "searched",
+        "service",
     ];
     let word = word.to_ascii_lowercase();
     NO_NAMES.iter().any(|name| name.as_bytes() == word) || word.iter().all(u8::is_ascii_digit)
@@ -262,7 +332,8 @@ pub fn host(line: &[u8]) -> Option<&[u8]> {
     };
     let len = name(rest).filter(|len| rest.get(*len) == Some(&b' '))?;
     let program = &rest[len + 1..];
-    let tag = program.iter().take(48).take_while(|byte| byte.is_ascii_alphanumeric() || b"._-/[]()".contains(byte)).count();
+    let tag =
+        program.iter().take(48).take_while(|byte| byte.is_ascii_alphanumeric() || b"._-/[]()".contains(byte)).count();
     (tag > 0 && program.get(tag) == Some(&b':')).then_some(&rest[..len])
 }
 
@@ -276,7 +347,10 @@ mod tests {
             peers(line.as_bytes()).iter().map(|peer| format!("{} {} {:?}", peer.address, peer.port, peer.way)).collect()
         };
         assert_eq!(shown("Unusual outbound traffic detected to 198.51.100.77:4444"), ["198.51.100.77 4444 To"]);
-        assert_eq!(shown("SRC=10.0.0.5 DST=203.0.113.9 PROTO=TCP SPT=5 DPT=443"), ["10.0.0.5 5 From", "203.0.113.9 443 To"]);
+        assert_eq!(
+            shown("SRC=10.0.0.5 DST=203.0.113.9 PROTO=TCP SPT=5 DPT=443"),
+            ["10.0.0.5 5 From", "203.0.113.9 443 To"]
+        );
         assert_eq!(shown("from [2001:db8::7]:22 to fe80::1, done"), ["2001:db8::7 22 From", "fe80::1 0 To"]);
         assert_eq!(shown("version 1.2.3.4.5, 12:30:45, ::, 10.0.0.256, v1.2.3.4"), [""; 0]);
         assert_eq!(shown("10.0.0.5:1 -> 203.0.113.9:80."), ["10.0.0.5 1 Unsaid", "203.0.113.9 80 To"]);
@@ -309,7 +383,9 @@ mod tests {
     #[test]
     fn the_internet_is_what_is_not_inside() {
         let public = |text: &str| is_public(text.parse().unwrap());
-        for inside in ["10.0.0.1", "100.64.0.1", "127.0.0.1", "169.254.1.1", "224.0.0.1", "fe80::1", "fd00::1", "::ffff:10.0.0.1"] {
+        for inside in
+            ["10.0.0.1", "100.64.0.1", "127.0.0.1", "169.254.1.1", "224.0.0.1", "fe80::1", "fd00::1", "::ffff:10.0.0.1"]
+        {
             assert!(!public(inside), "{inside}");
         }
         for outside in ["203.0.113.1", "100.128.0.1", "2001:db8::1"] {

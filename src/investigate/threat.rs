@@ -17,26 +17,96 @@ pub struct Known {
 /// See [`Known`].
 pub fn known(kind: ThreatKind) -> Known {
     let (score, techniques, advice): (u8, &'static [&'static str], &'static str) = match kind {
-        ThreatKind::BruteForce => (6, &["T1110.001"], "Block the address, lock or rename accounts that were tried, and allow logins by key or with a second factor only."),
-        ThreatKind::CredentialStuffing => (7, &["T1110.004"], "Block the address, look for logins that succeeded meanwhile, and ask users whose passwords may be known elsewhere to change them."),
-        ThreatKind::AccountCompromise => (9, &["T1110", "T1078"], "End the account's sessions and change its password now; look at everything done with it since the first success."),
-        ThreatKind::UnauthorizedAccess => (6, &["T1078"], "Find out whose access it was and whether it was meant; take it back until that is clear."),
-        ThreatKind::WebAttack => (6, &["T1190"], "Block the client, look whether one of the requests was served, and bring the application up to date."),
-        ThreatKind::WebScan => (4, &["T1595.002"], "Block the client; take away from the web root what it was looking for."),
-        ThreatKind::PortScan => (5, &["T1046"], "Block the address at the firewall, and shut ports that need not be open."),
-        ThreatKind::RequestFlood => (7, &["T1498", "T1499"], "Limit the rate in front of the server, ask the provider for filtering, and keep the addresses as evidence."),
-        ThreatKind::Ransomware => (9, &["T1486", "T1490"], "Take the host off the network at once without switching it off; protect backups; look for other hosts with the same signs."),
-        ThreatKind::CommandAndControl => (9, &["T1071"], "Cut the host off from the network, keep its memory for analysis, and block the destination everywhere."),
-        ThreatKind::SuspiciousOutbound => (7, &["T1571"], "Find the process that opened the connection, block the destination, and look what was sent."),
-        ThreatKind::Cryptomining => (7, &["T1496"], "Stop the process, block the pool, and find how it came in: whoever mines could have done anything else."),
-        ThreatKind::Phishing => (6, &["T1566"], "Take the message out of all mailboxes, change the passwords of whoever followed it, and block sender and link."),
-        ThreatKind::InsiderThreat => (7, &["T1213", "T1052"], "Keep the evidence, speak with whoever is responsible for the person before anybody else, and limit the account's access."),
-        ThreatKind::DataExfiltration => (8, &["T1041", "T1567"], "Block the destination, find out what was sent and of whom it speaks; there may be a duty to report it."),
-        ThreatKind::ZeroDay => (8, &["T1203", "T1190"], "Take the service out of reach until it is known what was tried; keep traffic and memory for analysis, and ask the vendor."),
-        ThreatKind::SuspiciousProcess => (7, &["T1059", "T1204"], "Isolate the host, keep a copy of the file, and look on other hosts for the same."),
-        ThreatKind::Backdoor => (9, &["T1505.003", "T1546"], "Isolate the host, remove what starts it, change all secrets that were there; if in doubt, set it up anew."),
-        ThreatKind::PrivilegeEscalation => (7, &["T1068", "T1548"], "Take the rights back, and find out how they were gained and what was done with them."),
-        ThreatKind::PromptInjection => (5, &["T1565"], "Nothing was acted on; see that no other tool shows these lines to a model as they are."),
+        ThreatKind::BruteForce => (
+            6,
+            &["T1110.001"],
+            "Block the address, lock or rename accounts that were tried, and allow logins by key or with a second factor only.",
+        ),
+        ThreatKind::CredentialStuffing => (
+            7,
+            &["T1110.004"],
+            "Block the address, look for logins that succeeded meanwhile, and ask users whose passwords may be known elsewhere to change them.",
+        ),
+        ThreatKind::AccountCompromise => (
+            9,
+            &["T1110", "T1078"],
+            "End the account's sessions and change its password now; look at everything done with it since the first success.",
+        ),
+        ThreatKind::UnauthorizedAccess => {
+            (6, &["T1078"], "Find out whose access it was and whether it was meant; take it back until that is clear.")
+        }
+        ThreatKind::WebAttack => (
+            6,
+            &["T1190"],
+            "Block the client, look whether one of the requests was served, and bring the application up to date.",
+        ),
+        ThreatKind::WebScan => {
+            (4, &["T1595.002"], "Block the client; take away from the web root what it was looking for.")
+        }
+        ThreatKind::PortScan => {
+            (5, &["T1046"], "Block the address at the firewall, and shut ports that need not be open.")
+        }
+        ThreatKind::RequestFlood => (
+            7,
+            &["T1498", "T1499"],
+            "Limit the rate in front of the server, ask the provider for filtering, and keep the addresses as evidence.",
+        ),
+        ThreatKind::Ransomware => (
+            9,
+            &["T1486", "T1490"],
+            "Take the host off the network at once without switching it off; protect backups; look for other hosts with the same signs.",
+        ),
+        ThreatKind::CommandAndControl => (
+            9,
+            &["T1071"],
+            "Cut the host off from the network, keep its memory for analysis, and block the destination everywhere.",
+        ),
+        ThreatKind::SuspiciousOutbound => (
+            7,
+            &["T1571"],
+            "Find the process that opened the connection, block the destination, and look what was sent.",
+        ),
+        ThreatKind::Cryptomining => (
+            7,
+            &["T1496"],
+            "Stop the process, block the pool, and find how it came in: whoever mines could have done anything else.",
+        ),
+        ThreatKind::Phishing => (
+            6,
+            &["T1566"],
+            "Take the message out of all mailboxes, change the passwords of whoever followed it, and block sender and link.",
+        ),
+        ThreatKind::InsiderThreat => (
+            7,
+            &["T1213", "T1052"],
+            "Keep the evidence, speak with whoever is responsible for the person before anybody else, and limit the account's access.",
+        ),
+        ThreatKind::DataExfiltration => (
+            8,
+            &["T1041", "T1567"],
+            "Block the destination, find out what was sent and of whom it speaks; there may be a duty to report it.",
+        ),
+        ThreatKind::ZeroDay => (
+            8,
+            &["T1203", "T1190"],
+            "Take the service out of reach until it is known what was tried; keep traffic and memory for analysis, and ask the vendor.",
+        ),
+        ThreatKind::SuspiciousProcess => {
+            (7, &["T1059", "T1204"], "Isolate the host, keep a copy of the file, and look on other hosts for the same.")
+        }
+        ThreatKind::Backdoor => (
+            9,
+            &["T1505.003", "T1546"],
+            "Isolate the host, remove what starts it, change all secrets that were there; if in doubt, set it up anew.",
+        ),
+        ThreatKind::PrivilegeEscalation => (
+            7,
+            &["T1068", "T1548"],
+            "Take the rights back, and find out how they were gained and what was done with them.",
+        ),
+        ThreatKind::PromptInjection => {
+            (5, &["T1565"], "Nothing was acted on; see that no other tool shows these lines to a model as they are.")
+        }
         ThreatKind::UnusualPattern => (4, &[], "Ask whoever is named whether it was meant."),
     };
     Known { score, techniques, advice }
@@ -89,7 +159,9 @@ fn severity(kind: ThreatKind, evidence: &Evidence, outcome: ThreatOutcome) -> Se
             let worse = !evidence.notes.is_empty() || evidence.events >= 10 || evidence.users.len() >= 3;
             return Severity::of(score + u8::from(worse));
         }
-        ThreatKind::WebScan | ThreatKind::PortScan => return Severity::of(score + u8::from(rules >= 8 && evidence.events >= 10)),
+        ThreatKind::WebScan | ThreatKind::PortScan => {
+            return Severity::of(score + u8::from(rules >= 8 && evidence.events >= 10));
+        }
         _ => {}
     }
     if evidence.said_critical {
@@ -145,7 +217,9 @@ fn description(kind: ThreatKind, actor: Option<&str>, evidence: &Evidence, outco
     let users = some(evidence.users.iter().map(String::as_str).collect());
     let of_users = if users.is_empty() { String::new() } else { format!(" for {users}") };
     let mut text = match kind {
-        ThreatKind::BruteForce | ThreatKind::CredentialStuffing if matches!(evidence.notes.get("from many addresses"), Some(_)) => {
+        ThreatKind::BruteForce | ThreatKind::CredentialStuffing
+            if matches!(evidence.notes.get("from many addresses"), Some(_)) =>
+        {
             format!("{events} failed logins{of_users} from {} addresses", evidence.addresses.len())
         }
         ThreatKind::BruteForce if evidence.signs.contains_key("failed-logins") => {
@@ -153,7 +227,9 @@ fn description(kind: ThreatKind, actor: Option<&str>, evidence: &Evidence, outco
             format!("{events} failed logins{of_users}{from}")
         }
         ThreatKind::BruteForce => format!("Passwords are guessed{from}: {lines}"),
-        ThreatKind::CredentialStuffing => format!("Logins of {} users tried{from}, few times each: {lines}", evidence.users.len()),
+        ThreatKind::CredentialStuffing => {
+            format!("Logins of {} users tried{from}, few times each: {lines}", evidence.users.len())
+        }
         ThreatKind::AccountCompromise => format!("Failed logins{from} were followed by a success{of_users}: {lines}"),
         ThreatKind::WebAttack => format!("Attacks on the web server{from}: {lines}"),
         ThreatKind::WebScan => format!("The web server is searched for weaknesses{from}: {lines}"),
@@ -163,7 +239,10 @@ fn description(kind: ThreatKind, actor: Option<&str>, evidence: &Evidence, outco
         ThreatKind::CommandAndControl => format!("A program inside takes orders{from}: {lines}"),
         ThreatKind::SuspiciousOutbound => format!("Outbound traffic{with} that is out of the ordinary: {lines}"),
         ThreatKind::Cryptomining => format!("Cryptocurrency is mined{on}: {lines}"),
-        ThreatKind::Phishing => format!("Messages that fish for credentials{}: {lines}", if users.is_empty() { by } else { format!(", about {users}") }),
+        ThreatKind::Phishing => format!(
+            "Messages that fish for credentials{}: {lines}",
+            if users.is_empty() { by } else { format!(", about {users}") }
+        ),
         ThreatKind::InsiderThreat => format!("Data is taken from inside{by}: {lines}"),
         ThreatKind::DataExfiltration => format!("Data leaves the network{by}: {lines}"),
         ThreatKind::ZeroDay => format!("Signs of an exploit that is not known, or of those who use such{by}: {lines}"),

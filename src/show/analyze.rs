@@ -78,9 +78,15 @@ impl Analyst {
     async fn begin(&self, query: AnalysisQuery, request: Request) -> Result<mpsc::Receiver<AnalysisEvent>, Problem> {
         let stopping = || Problem::Failed("the daemon is stopping".into());
         let turn = self.turns.clone().acquire_owned().await.map_err(|_| stopping())?;
-        let is_json = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+        let is_json = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
         let log = axum::body::to_bytes(request.into_body(), self.max_bytes).await.map_err(|error| {
-            Problem::Invalid(format!("the log cannot be read, or has more than [analyze] max_bytes, {}: {error}", self.max_bytes))
+            Problem::Invalid(format!(
+                "the log cannot be read, or has more than [analyze] max_bytes, {}: {error}",
+                self.max_bytes
+            ))
         })?;
         // What a form sends; a log of objects has other members too.
         let pasted = if is_json { serde_json::from_slice::<Pasted>(&log).ok() } else { None };
@@ -104,7 +110,11 @@ pub fn router() -> Router<Backend> {
         .route("/api/v1/analyses", get(kept))
 }
 
-async fn analyze(State(backend): State<Backend>, Query(query): Query<AnalysisQuery>, request: Request) -> Result<Json<Analysis>, Problem> {
+async fn analyze(
+    State(backend): State<Backend>,
+    Query(query): Query<AnalysisQuery>,
+    request: Request,
+) -> Result<Json<Analysis>, Problem> {
     let mut heard = backend.analyst.begin(query, request).await?;
     while let Some(event) = heard.recv().await {
         if let AnalysisEvent::Done(done) = event {
@@ -114,7 +124,11 @@ async fn analyze(State(backend): State<Backend>, Query(query): Query<AnalysisQue
     Err(Problem::Failed("the analysis ended early".into()))
 }
 
-async fn stream(State(backend): State<Backend>, Query(query): Query<AnalysisQuery>, request: Request) -> Result<Response, Problem> {
+async fn stream(
+    State(backend): State<Backend>,
+    Query(query): Query<AnalysisQuery>,
+    request: Request,
+) -> Result<Response, Problem> {
     let heard = backend.analyst.begin(query, request).await?;
     let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, Body::new(Events(heard))).into_response())
@@ -132,7 +146,10 @@ impl hyper::body::Body for Events {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.0.poll_recv(context).map(|event| Some(Ok(Frame::data(written(event?)))))
     }
 }
@@ -145,4 +162,36 @@ fn written(event: AnalysisEvent) -> Bytes {
         AnalysisEvent::Done(Err(problem)) => ("error", json!({ "detail": problem.to_string() })),
     };
     format!("event: {name}\ndata: {data}\n\n").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_a_name_and_one_line_of_json() {
+        let progress = written(AnalysisEvent::Progress(json!({ "lines": 1 })));
+        assert_eq!(progress, "event: progress\ndata: {\"lines\":1}\n\n");
+        let error = written(AnalysisEvent::Done(Err(Problem::Invalid("two\nlines".into()))));
+        assert_eq!(error, "event: error\ndata: {\"detail\":\"two\\nlines\"}\n\n");
+    }
+
+    #[tokio::test]
+    async fn a_log_that_is_too_large_is_refused_and_gives_its_turn_back() {
+        let (analyst, mut taken) = Analyst::new(12);
+        let post = |text: &str, kind: &str| {
+            Request::builder().header("content-type", kind).body(Body::from(text.to_owned())).unwrap()
+        };
+        let refused = analyst.begin(AnalysisQuery::default(), post("thirteen byte", "text/plain")).await;
+        assert!(refused.unwrap_err().to_string().contains("[analyze] max_bytes"));
+        for (text, kind, log) in [
+            (r#"{"logs":"a"}"#, "application/json", "a"),
+            (r#"{"logs":"a"}"#, "text/plain", r#"{"logs":"a"}"#),
+            (r#"{"logs":1}"#, "application/json", r#"{"logs":1}"#),
+        ] {
+            analyst.begin(AnalysisQuery::default(), post(text, kind)).await.unwrap();
+            // Dropped with its turn, as when it is done.
+            assert_eq!(taken.recv().await.unwrap().log, log);
+        }
+    }
 }

@@ -61,7 +61,9 @@ pub fn read(source: Source, left: u64) -> anyhow::Result<Text> {
         Err(error) => return Err(error).with_context(failed),
     }
     if bytes.len() as u64 > left {
-        bail!("{name} has more than the {left} bytes that are left of [analyze] max_bytes; raise it, or give less at once");
+        bail!(
+            "{name} has more than the {left} bytes that are left of [analyze] max_bytes; raise it, or give less at once"
+        );
     }
     if bytes.starts_with(b"\xef\xbb\xbf") {
         bytes.drain(..3);
@@ -112,14 +114,19 @@ fn unrolled(text: &[u8]) -> Option<(Vec<u8>, Vec<u64>)> {
             out.extend(string.bytes().map(|byte| if byte == b'\n' { b' ' } else { byte }));
         } else {
             // Outside of strings a newline is white space, and within none can be.
-            out.extend(element.iter().filter(|byte| **byte != b'\r').map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
+            out.extend(
+                element.iter().filter(|byte| **byte != b'\r').map(|byte| if *byte == b'\n' { b' ' } else { *byte }),
+            );
         }
         out.push(b'\n');
         line += element.iter().filter(|byte| **byte == b'\n').count() as u64;
         at += len;
     }
     // Text such as `[error] disk full` begins like an array and is none.
-    let is_json = |line: &[u8]| matches!(line.first(), Some(b'{' | b'"')) || first == b'[' && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok();
+    let is_json = |line: &[u8]| {
+        matches!(line.first(), Some(b'{' | b'"'))
+            || first == b'[' && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
+    };
     (is_json(&out) && !numbers.is_empty()).then_some((out, numbers))
 }
 
@@ -195,7 +202,10 @@ mod tests {
     #[test]
     fn arrays_and_objects_over_lines_become_lines_with_their_places() {
         assert_eq!(lines(b"a\nb"), ["1 a", "2 b"]);
-        assert_eq!(lines(b"[\n {\"a\": 1},\n {\n  \"b\": \"x]\\\"\"\n }\n]\n"), ["2 {\"a\": 1}", "3 {   \"b\": \"x]\\\"\"  }"]);
+        assert_eq!(
+            lines(b"[\n {\"a\": 1},\n {\n  \"b\": \"x]\\\"\"\n }\n]\n"),
+            ["2 {\"a\": 1}", "3 {   \"b\": \"x]\\\"\"  }"]
+        );
         assert_eq!(lines(br#"["one", "two\nthree"]"#), ["1 one", "1 two three"]);
         assert_eq!(lines(b"{\"a\":1}\n{\"b\":2}\n"), ["1 {\"a\":1}", "2 {\"b\":2}"]);
         assert_eq!(lines(b"{\"Records\": [\n{\"x\":1},\n{\"x\":2}]}"), ["2 {\"x\":1}", "3 {\"x\":2}"]);

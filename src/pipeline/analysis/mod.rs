@@ -85,7 +85,8 @@ pub fn analyze(
     let mut input = look(config, rules, sources, options, &mut investigation, progress)?;
     let Findings { threats, risk, compliance, deviations, first_time, last_time, lines_of } = investigation.finish();
     let time = Timestamp::now();
-    let id = digest(&[b"analysis", &time.0.to_le_bytes(), input.names.join("\n").as_bytes(), &input.bytes.to_le_bytes()]);
+    let id =
+        digest(&[b"analysis", &time.0.to_le_bytes(), input.names.join("\n").as_bytes(), &input.bytes.to_le_bytes()]);
     input.first_time = first_time;
     input.last_time = last_time;
     input.took_ms = started.elapsed().as_millis() as u64;
@@ -183,7 +184,8 @@ fn baseline(config: &Config, options: &Options) -> anyhow::Result<Option<Baselin
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !is_wanted => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("cannot read the baseline {}", path.display())),
     };
-    let again = || format!("{} is no baseline of this version; learn it again with `palisade analyze --learn`", path.display());
+    let again =
+        || format!("{} is no baseline of this version; learn it again with `palisade analyze --learn`", path.display());
     let baseline: Baseline = serde_json::from_slice(&text).with_context(again)?;
     if !baseline.is_known() {
         bail!("{}", again());
@@ -246,7 +248,11 @@ fn look(
         bail!("{} holds no lines", input.names.join(", "));
     }
     input.unparsed = road.by_format.remove(NAME_OF_TEXT).unwrap_or(0);
-    input.formats = road.by_format.into_iter().map(|(name, count)| Counted { name: printable(name.as_bytes(), 200), count }).collect();
+    input.formats = road
+        .by_format
+        .into_iter()
+        .map(|(name, count)| Counted { name: printable(name.as_bytes(), 200), count })
+        .collect();
     input.formats.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(&b.name)));
     Ok(input)
 }
@@ -274,7 +280,11 @@ impl Road {
             formats.joined(Formats::learn(file, lines.into_iter(), &context))
         };
         let mut formats = formats;
-        if let Some(newer) = filled().next().and_then(|line| formats.header(line)).or_else(|| block.iter().find_map(|(_, line)| formats.header(line))) {
+        if let Some(newer) = filled()
+            .next()
+            .and_then(|line| formats.header(line))
+            .or_else(|| block.iter().find_map(|(_, line)| formats.header(line)))
+        {
             formats = newer.joined(formats);
         }
         let step = (block.len() / LEARNED_OF).max(1);
@@ -284,7 +294,15 @@ impl Road {
         learn(formats, &mut filled().filter(|line| known.understand(line, &context).is_err()))
     }
 
-    fn take(&mut self, formats: &Formats, file: &Arc<str>, number: u64, line: &[u8], read_at: Timestamp, investigation: &mut Investigation) {
+    fn take(
+        &mut self,
+        formats: &Formats,
+        file: &Arc<str>,
+        number: u64,
+        line: &[u8],
+        read_at: Timestamp,
+        investigation: &mut Investigation,
+    ) {
         if is_blank(line) {
             return;
         }
@@ -324,7 +342,11 @@ fn done_with(rules: &Ruleset, hits: &[Hit]) -> Option<Category> {
 }
 
 /// The public addresses of threats, and where they are.
-fn addresses(config: &Config, threats: &[Threat], lines_of: &HashMap<std::net::IpAddr, u64>) -> anyhow::Result<Vec<Address>> {
+fn addresses(
+    config: &Config,
+    threats: &[Threat],
+    lines_of: &HashMap<std::net::IpAddr, u64>,
+) -> anyhow::Result<Vec<Address>> {
     let mut ids: std::collections::BTreeMap<std::net::IpAddr, Vec<String>> = Default::default();
     for threat in threats {
         for address in threat.addresses.iter().filter(|address| is_public(**address)) {

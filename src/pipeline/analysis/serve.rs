@@ -31,7 +31,12 @@ pub async fn serve(config: Config, store: Arc<Sqlite>, mut requests: mpsc::Recei
     }
 }
 
-fn look(config: &Config, query: AnalysisQuery, log: Vec<u8>, events: &mpsc::Sender<AnalysisEvent>) -> Result<Analysis, Problem> {
+fn look(
+    config: &Config,
+    query: AnalysisQuery,
+    log: Vec<u8>,
+    events: &mpsc::Sender<AnalysisEvent>,
+) -> Result<Analysis, Problem> {
     let invalid = |what: String| Problem::Invalid(what);
     let sensitivity = match query.sensitivity.as_deref() {
         None => None,
@@ -43,7 +48,8 @@ fn look(config: &Config, query: AnalysisQuery, log: Vec<u8>, events: &mpsc::Send
     let (name, log) = match &query.sample {
         None => (query.name.unwrap_or_else(|| "-".into()), log),
         Some(name) => {
-            let sample = samples::find(name).ok_or_else(|| Problem::NotFound(format!("no sample is called {name:?}")))?;
+            let sample =
+                samples::find(name).ok_or_else(|| Problem::NotFound(format!("no sample is called {name:?}")))?;
             (format!("sample {name}"), sample.text().into_bytes())
         }
     };
@@ -52,7 +58,9 @@ fn look(config: &Config, query: AnalysisQuery, log: Vec<u8>, events: &mpsc::Send
     let source = Source::of_text(&printable(name.as_bytes(), 200), log);
     let mut progress = |Progress { lines, lines_in_all }: Progress| {
         // Who does not listen misses it.
-        let _ = events.try_send(AnalysisEvent::Progress(serde_json::json!({ "lines": lines, "lines_in_all": lines_in_all })));
+        let _ = events
+            .try_send(AnalysisEvent::Progress(serde_json::json!({ "lines": lines, "lines_in_all": lines_in_all })));
     };
-    analyze(config, &Arc::new(rules), vec![source], &options, &mut progress).map_err(|error| invalid(format!("{error:#}")))
+    analyze(config, &Arc::new(rules), vec![source], &options, &mut progress)
+        .map_err(|error| invalid(format!("{error:#}")))
 }
