@@ -48,7 +48,7 @@ impl Audit {
     /// A pattern is wrong, which a test rules out.
     pub fn new() -> anyhow::Result<Audit> {
         let syntax = syntax::Config::new().unicode(false).utf8(false).case_insensitive(true);
-        let build = |pattern| Regex::builder().syntax(syntax).build(pattern);
+        let build = |pattern| -> anyhow::Result<Regex> { Ok(Regex::builder().syntax(syntax).build(pattern)?) };
         Ok(Audit {
             changes: build(CHANGES)?,
             sensitive: build(SENSITIVE)?,

@@ -52,7 +52,7 @@ impl Actor {
 }
 
 /// See the module.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Evidence {
     pub lines: Vec<u64>,
     pub events: u64,
@@ -73,27 +73,6 @@ pub struct Evidence {
     pub listener: bool,
     /// Something more that makes it worse, for the description.
     pub notes: BTreeSet<&'static str>,
-}
-
-impl Default for Evidence {
-    fn default() -> Self {
-        Evidence {
-            lines: vec![],
-            events: 0,
-            samples: vec![],
-            addresses: BTreeSet::new(),
-            users: BTreeSet::new(),
-            indicators: BTreeSet::new(),
-            signs: BTreeMap::new(),
-            category: None,
-            first_time: None,
-            last_time: None,
-            outcome: None,
-            said_critical: false,
-            listener: false,
-            notes: BTreeSet::new(),
-        }
-    }
 }
 
 impl Evidence {

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use regex_automata::meta::{BuildError, Config, Regex};
+use regex_automata::meta::{Config, Regex};
 use regex_automata::util::syntax;
 use regex_automata::{Input, MatchKind, PatternSet};
 
@@ -27,13 +27,7 @@ pub struct Found {
 
 /// See the module.
 pub struct Matcher {
-    signs: Regex,
-    harmless: Regex,
-    unless: Vec<Option<Regex>>,
-    stopped: Regex,
-    grave: Regex,
-    /// The one sign that is looked for in requests too.
-    addressed: (&'static Sign, Regex),
+    built: &'static Built,
     matched: PatternSet,
 }
 
@@ -44,33 +38,24 @@ impl Matcher {
         static BUILT: OnceLock<Result<Built, String>> = OnceLock::new();
         let built = BUILT.get_or_init(|| Built::new().map_err(|error| error.to_string()));
         let built = built.as_ref().map_err(|error| anyhow::anyhow!("the table of signs: {error}"))?;
-        let (addressed, pattern) = built.addressed.clone();
-        Ok(Matcher {
-            signs: built.signs.clone(),
-            harmless: built.harmless.clone(),
-            unless: built.unless.clone(),
-            stopped: built.stopped.clone(),
-            grave: built.grave.clone(),
-            addressed: (addressed, pattern),
-            matched: PatternSet::new(SIGNS.len()),
-        })
+        Ok(Matcher { built, matched: PatternSet::new(SIGNS.len()) })
     }
 
     /// The signs that `line` holds, where nothing takes them away.
     pub fn find(&mut self, line: &[u8]) -> Option<Found> {
         let line = &line[..line.len().min(MAX_BYTES)];
         self.matched.clear();
-        self.signs.which_overlapping_matches(&Input::new(line), &mut self.matched);
+        self.built.signs.which_overlapping_matches(&Input::new(line), &mut self.matched);
         if self.matched.is_empty() {
             return None;
         }
         // Who speaks to a model says that all is well.
-        let is_harmless = self.harmless.is_match(line);
+        let is_harmless = self.built.harmless.is_match(line);
         let peers = text::peers(line);
-        let critical = self.grave.is_match(line);
+        let critical = self.built.grave.is_match(line);
         let mut signs: Vec<(&'static Sign, u8)> = vec![];
         for at in self.matched.iter().map(|id| id.as_usize()) {
-            let taken = self.unless[at].as_ref().is_some_and(|unless| unless.is_match(line));
+            let taken = self.built.unless[at].as_ref().is_some_and(|unless| unless.is_match(line));
             if !(taken || is_harmless && SIGNS[at].kind != ThreatKind::PromptInjection)
                 && SIGNS[at].need.is_met(line, &peers)
             {
@@ -92,7 +77,7 @@ impl Matcher {
         };
         general(SuspiciousOutbound, &[CommandAndControl, Backdoor]);
         general(SuspiciousProcess, &[Ransomware, Cryptomining, Backdoor]);
-        let stopped = self.stopped.is_match(line);
+        let stopped = self.built.stopped.is_match(line);
         (!signs.is_empty()).then_some(Found { signs, peers, stopped, critical })
     }
 
@@ -102,22 +87,24 @@ impl Matcher {
             return None;
         }
         let spaced = if memchr::memchr2(b'+', b'%', text).is_some() { decoded(text) } else { text.to_vec() };
-        self.addressed.1.is_match(&spaced).then_some(self.addressed.0)
+        self.built.addressed.1.is_match(&spaced).then_some(self.built.addressed.0)
     }
 }
 
+/// The tables, compiled once in a process.
 struct Built {
     signs: Regex,
     harmless: Regex,
     unless: Vec<Option<Regex>>,
     stopped: Regex,
     grave: Regex,
+    /// The one sign that is looked for in requests too.
     addressed: (&'static Sign, Regex),
 }
 
 impl Built {
-    fn new() -> Result<Built, Box<BuildError>> {
-        let many = |patterns: &[&str]| {
+    fn new() -> anyhow::Result<Built> {
+        let many = |patterns: &[&str]| -> anyhow::Result<Regex> {
             let syntax = syntax::Config::new().unicode(false).utf8(false).case_insensitive(true);
             // All of the table that match, not only the first.
             let config = Config::new()
@@ -125,7 +112,7 @@ impl Built {
                 .hybrid_cache_capacity(16 << 20)
                 .nfa_size_limit(Some(64 << 20))
                 .utf8_empty(false);
-            Regex::builder().configure(config).syntax(syntax).build_many(patterns)
+            Ok(Regex::builder().configure(config).syntax(syntax).build_many(patterns)?)
         };
         let patterns: Vec<&str> = SIGNS.iter().map(|sign| sign.pattern).collect();
         let unless =
@@ -138,7 +125,7 @@ impl Built {
         Ok(Built {
             signs: many(&patterns)?,
             harmless: many(HARMLESS)?,
-            unless: unless.collect::<Result<_, _>>()?,
+            unless: unless.collect::<anyhow::Result<_>>()?,
             stopped: many(&[STOPPED])?,
             grave: many(&[GRAVE])?,
             addressed: (addressed, many(&[patterns[at]])?),

@@ -222,6 +222,12 @@ fn quantities(line: &[u8]) -> impl Iterator<Item = (f64, String)> + '_ {
 pub fn user(line: &[u8]) -> Option<&[u8]> {
     const KEYS: &[&[u8]] =
         &[b"username", b"user_name", b"user", b"account", b"acct", b"employee", b"suser", b"duser", b"actor"];
+    // `add 'alice' to group 'sudo'`.
+    if let Some(value) = behind(line, b"add '")
+        && let Some(end) = memchr::memchr(b'\'', &value[..value.len().min(65)])
+    {
+        return Some(&value[..end]);
+    }
     for key in KEYS {
         let mut rest = line;
         while let Some(value) = behind(rest, key) {
@@ -372,6 +378,7 @@ mod tests {
         assert_eq!(user("login for user 'alice' from x"), Some("alice"));
         assert_eq!(user("User bob downloaded"), Some("bob"));
         assert_eq!(user("superuser mode, user account locked, account=carol."), Some("carol"));
+        assert_eq!(user("add 'dave' to group 'sudo'"), Some("dave"));
         assert_eq!(user("no one here"), None);
         let host = |line: &'static str| host(line.as_bytes()).map(|name| std::str::from_utf8(name).unwrap());
         assert_eq!(host("Jan  5 12:30:45 web1 sshd[7]: x"), Some("web1"));

@@ -217,9 +217,7 @@ fn description(kind: ThreatKind, actor: Option<&str>, evidence: &Evidence, outco
     let users = some(evidence.users.iter().map(String::as_str).collect());
     let of_users = if users.is_empty() { String::new() } else { format!(" for {users}") };
     let mut text = match kind {
-        ThreatKind::BruteForce | ThreatKind::CredentialStuffing
-            if matches!(evidence.notes.get("from many addresses"), Some(_)) =>
-        {
+        ThreatKind::BruteForce | ThreatKind::CredentialStuffing if evidence.notes.contains("from many addresses") => {
             format!("{events} failed logins{of_users} from {} addresses", evidence.addresses.len())
         }
         ThreatKind::BruteForce if evidence.signs.contains_key("failed-logins") => {

@@ -91,7 +91,7 @@ fn unrolled(text: &[u8]) -> Option<(Vec<u8>, Vec<u64>)> {
             let end = value_end(&text[start..])?;
             let first_line = memchr::memchr(b'\n', &text[start..]).unwrap_or(text.len() - start);
             let inner = array_within(&text[start..start + end]);
-            if end <= first_line + 1 && (inner.is_none() || text[start + end..].iter().any(|byte| *byte == b'{')) {
+            if end <= first_line + 1 && (inner.is_none() || text[start + end..].contains(&b'{')) {
                 return None;
             }
             if let Some(inner) = inner {
