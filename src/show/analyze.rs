@@ -110,7 +110,7 @@ pub fn router() -> Router<Backend> {
         .route("/api/v1/analyses", get(kept))
 }
 
-async fn analyze(
+pub(super) async fn analyze(
     State(backend): State<Backend>,
     Query(query): Query<AnalysisQuery>,
     request: Request,
@@ -124,7 +124,7 @@ async fn analyze(
     Err(Problem::Failed("the analysis ended early".into()))
 }
 
-async fn stream(
+pub(super) async fn stream(
     State(backend): State<Backend>,
     Query(query): Query<AnalysisQuery>,
     request: Request,
@@ -135,7 +135,7 @@ async fn stream(
 }
 
 /// The newest analyses that were kept.
-async fn kept(State(backend): State<Backend>) -> Answer {
+pub(super) async fn kept(State(backend): State<Backend>) -> Answer {
     Ok(Json(json!(backend.store.sessions(LISTED).await?)))
 }
 
