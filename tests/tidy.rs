@@ -29,7 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("doctor", &["event"]),
     ("notify", &["event", "plugin", "wire"]),
     ("fleet", &["event", "memory", "record"]),
-    ("show", &["event", "plugin", "record", "ask"]),
+    ("show", &["event", "plugin", "record", "ask", "report"]),
     (
         "config",
         &[

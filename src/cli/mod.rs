@@ -1,8 +1,9 @@
 //! The command line: one file a verb. Takes arguments, prints, and exits 0 (ok), 1 (found or
 //! failed), 2 (usage) or 78 (bad configuration).
 
-mod ask;
 mod alert;
+mod analyze;
+mod ask;
 mod azure;
 mod bench;
 mod bouncer;
@@ -87,6 +88,8 @@ enum Verb {
     Parse(Logs),
     /// Replay old logs: what would have been flagged and blocked. Never acts.
     Scan(scan::Arguments),
+    /// Hand over any log: what threatens, how bad it is, who did what. Never acts. Exits 1 when there are threats.
+    Analyze(analyze::Arguments),
     /// Take one line through the daemon's own road, step by step.
     Explain(explain::Arguments),
     /// The rules, and whether they keep their own promises.
@@ -197,6 +200,7 @@ pub fn main() -> ExitCode {
     let done = match &arguments.verb {
         Verb::Parse(arguments) => parse::run(arguments, &config, output),
         Verb::Scan(arguments) => scan::run(arguments, &config, output),
+        Verb::Analyze(arguments) => analyze::run(arguments, &config, output),
         Verb::Explain(arguments) => explain::run(arguments, &config, output),
         Verb::Rules(verb) => rules::run(verb, &config, output),
         Verb::Run(arguments) => run::run(arguments, loaded, &place),

@@ -33,7 +33,7 @@ use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{compress, decide, detect, fleet, memory, notify, record, report, respond, tail, triage};
+use crate::{compress, decide, detect, fleet, investigate, memory, notify, record, report, respond, tail, triage};
 
 /// Everything that can be set, each room's part under its own table. `Default` is what root gets
 /// without any file.
@@ -87,6 +87,7 @@ pub struct Config {
     pub store: record::StoreConfig,
     pub fleet: fleet::FleetConfig,
     pub report: report::ReportConfig,
+    pub analyze: investigate::AnalyzeConfig,
     pub log: LogConfig,
 }
 
@@ -132,6 +133,7 @@ impl Default for Config {
             store: Default::default(),
             fleet: Default::default(),
             report: Default::default(),
+            analyze: Default::default(),
             log: Default::default(),
         }
     }

@@ -875,6 +875,11 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         take_from = ["*"]  # default
         max_ban_secs = 2592000  # default
 
+        [analyze]
+        max_bytes = 268435456  # default
+        sensitivity = "medium"  # default
+        baseline = ""  # default
+
         [log]
         level = "debug"  # from PALISADE__LOG__LEVEL
         format = "auto"  # default

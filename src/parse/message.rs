@@ -47,6 +47,30 @@ impl LogFormat for Message {
     }
 }
 
+/// Text without a time, in files that nobody acts on.
+struct Text;
+
+impl LogFormat for Text {
+    fn parse<'a>(&self, line: &'a [u8], context: &Context<'a>) -> Result<Event<'a>, Unparsed> {
+        read(line, &Context { program: b"-", ..*context })
+    }
+
+    fn is_general(&self) -> bool {
+        true
+    }
+}
+
+/// See [`TEXT`].
+pub const NAME_OF_TEXT: &str = "text";
+
+/// What any line is at least. Not among the registered formats: a line of a log must not be read by it.
+pub static TEXT: super::Format = super::Format {
+    name: NAME_OF_TEXT,
+    summary: "any text",
+    example: "Failed login for user 'alice' from 203.0.113.7",
+    build: &Text,
+};
+
 /// The event of a record whose columns are called so; its time is the caller's.
 pub fn of_columns<'a, 'n>(columns: impl Iterator<Item = (&'n [u8], &'a [u8])>, context: &Context<'a>) -> Event<'a> {
     let message = event::Message { program: present(context.program), ..event::Message::default() };

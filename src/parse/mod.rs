@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use context::{Context, Site};
 pub use kinds::KINDS;
+pub use message::NAME_OF_TEXT;
 
 use crate::event::Event;
 use crate::plugin;
@@ -208,6 +209,45 @@ impl Formats {
                 Ok(mut event) => {
                     proxies::resolve(&mut event, &context.site.trusted_proxies);
                     return Ok(event);
+                }
+                Err(unparsed) => first = first.or(Some(unparsed)),
+            }
+        }
+        Err(first.unwrap_or(Unparsed("none of the known formats")))
+    }
+
+    /// These and `others`, each once: those that understand few lines first, then those that many programs write.
+    pub fn joined(self, others: Formats) -> Formats {
+        let mut members = self.0;
+        members.extend(others.0);
+        // Text, which is not registered, stands last.
+        let place = |member: &Member| {
+            let is_text = member.format.name == message::NAME_OF_TEXT;
+            (is_text, KINDS.iter().position(|kind| kind.name == member.format.name))
+        };
+        members.sort_by_key(|member| (member.format.build.is_general(), place(member)));
+        let mut known = std::collections::HashSet::new();
+        members.retain(|member| known.insert(member.name.clone()));
+        Formats(members)
+    }
+
+    /// These, and where none of them understands a line, it is a message whose time nobody knows. For text on
+    /// which nobody acts: here whoever writes a line chooses how it is read.
+    pub fn or_text(self) -> Formats {
+        self.joined(Formats(vec![Member::new(None, None, &message::TEXT)]))
+    }
+
+    /// The event that `line` tells, and the name of the format that understands it.
+    ///
+    /// # Errors
+    /// What the first of the formats missed in the line.
+    pub fn understand<'a>(&'a self, line: &'a [u8], context: &Context<'a>) -> Result<(Event<'a>, &'a str), Unparsed> {
+        let mut first = None;
+        for member in &self.0 {
+            match member.parse(line, context) {
+                Ok(mut event) => {
+                    proxies::resolve(&mut event, &context.site.trusted_proxies);
+                    return Ok((event, &member.name));
                 }
                 Err(unparsed) => first = first.or(Some(unparsed)),
             }

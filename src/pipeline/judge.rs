@@ -158,7 +158,13 @@ pub fn look(
 
 /// What matching gives of one line; where that is in its batch is left open.
 #[inline]
-fn observe(rules: &Ruleset, v6_prefix: u8, scratch: &mut Scratch, event: &Event<'_>, hits: &mut Vec<Hit>) -> Record {
+pub(super) fn observe(
+    rules: &Ruleset,
+    v6_prefix: u8,
+    scratch: &mut Scratch,
+    event: &Event<'_>,
+    hits: &mut Vec<Hit>,
+) -> Record {
     let first_hit = hits.len();
     let score = rules.examine(event, scratch, hits);
     let mut record = Record {

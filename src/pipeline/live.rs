@@ -25,7 +25,7 @@ use super::names::{Names, Resolved};
 use super::reader::{Control, REPORTS, Reader, ReaderStatus};
 use super::reload::{Kept, Outlets};
 use super::supervisor::Supervisor;
-use super::{notify, recovery, sender, surroundings};
+use super::{analysis, notify, recovery, sender, surroundings};
 use crate::config::{Config, Mode, Place};
 use crate::decide::Surroundings;
 use crate::detect::Ruleset;
@@ -36,7 +36,7 @@ use crate::record::Sqlite;
 #[cfg(feature = "azure")]
 pub use crate::respond::azure::{Azure, Level};
 use crate::respond::{self, Responder};
-use crate::show::{self, Backend, Live, Request};
+use crate::show::{self, Analyst, Backend, Live, Request};
 use crate::tail::{Limits, SourceConfig, Sources, Start};
 use crate::triage::reputation::Reporter;
 use crate::triage::{self, Sureness, Today, Triage, View};
@@ -218,13 +218,17 @@ pub async fn run(
         tokio::spawn(async move { supervisor.attend(status_seen, commands).await })
     };
     let v6_prefix = config.client.v6_prefix;
+    let (analyst, analyses) = Analyst::new(config.analyze.max_bytes);
+    beside.spawn(analysis::serve(config.clone(), store.clone(), analyses));
     let backend = Backend {
         commands,
         tunes,
         store: store.clone(),
         services: services_seen,
+        analyst,
         v6_prefix,
         dashboard: Arc::new(config.dashboard.clone()),
+        report: Arc::new(config.report.clone()),
         public_url: public_url(&config).into(),
         live: Live::default(),
         throttle: Arc::default(),

@@ -1,9 +1,10 @@
 //! Joins the rooms. `judge` is the one road from bytes to decisions, walked by the daemon
-//! (`live`, made of `reader` and `decider`) and by offline work (`replay`, `explain`) alike.
+//! (`live`, made of `reader` and `decider`) and by offline work (`replay`, `explain`, `analysis`) alike.
 
 #[cfg(test)]
 mod agreement;
 pub mod allow_files;
+pub mod analysis;
 pub mod ask;
 #[cfg(test)]
 mod behaviour;

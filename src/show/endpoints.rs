@@ -6,7 +6,7 @@ use axum::routing::{MethodRouter, delete, get, patch, post};
 use serde_json::{Value, json};
 
 use super::crowdsec::keys;
-use super::{Backend, Problem, access, accounts, api, history, live, metrics, tunes};
+use super::{Backend, Problem, access, accounts, analyze, api, ask, history, live, metrics, tunes};
 use crate::event::Role::{self, Admin, Analyst, Viewer};
 
 /// One way to ask.
@@ -78,7 +78,11 @@ pub const ENDPOINTS: &[Endpoint] = &[
     act(Analyst, "POST", "/api/v1/findings/{id}/verdict", "correct a verdict", || post(api::verdict)),
     look(Viewer, "/api/v1/history", "findings or decisions of the past", || get(history::past)),
     look(Viewer, "/api/v1/stats", "a time in figures", || get(history::report)),
-    look(Viewer, "/api/v1/ask", "a question in words, and its answer", || get(super::ask::asked)),
+    look(Viewer, "/api/v1/ask", "a question in words, and its answer", || get(ask::asked)),
+    act(Analyst, "POST", "/api/v1/analyze", "analyse a log", || post(analyze::analyze)),
+    act(Analyst, "POST", "/api/v1/analyze/stream", "analyse a log, with its progress", || post(analyze::stream)),
+    act(Analyst, "POST", "/api/v1/report/{format}", "write an analysis down", || post(analyze::written_down)),
+    look(Viewer, "/api/v1/analyses", "analyses that were kept", || get(analyze::kept)),
     look(Viewer, "/api/v1/ledger", "what models were asked and cost", || get(api::ledger)),
     look(Viewer, "/api/v1/corrections", "operators' words on findings", || get(api::corrections)),
     act(Admin, "DELETE", "/api/v1/verdicts", "forget what models said", || delete(api::forget_verdicts)),

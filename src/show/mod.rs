@@ -4,6 +4,7 @@
 
 mod access;
 mod accounts;
+mod analyze;
 mod api;
 mod ask;
 mod config;
@@ -27,8 +28,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::event::{Decision, VerdictClass};
 use crate::record::{Sqlite, StoreError};
+use crate::report::ReportConfig;
 
 pub use accounts::first_link;
+pub use analyze::{AnalysisEvent, AnalysisQuery, AnalysisRequest, Analyst};
 pub use api::{MAX_IMPORT, decision, service};
 pub use ask::{Answer, Answered, ClientStory, Clients, Counted, answer, told};
 pub use config::{CrowdsecApiConfig, DashboardConfig, HttpConfig};
@@ -171,9 +174,11 @@ pub struct Backend {
     pub tunes: mpsc::Sender<TuneRequest>,
     pub store: Arc<Sqlite>,
     pub services: watch::Receiver<Services>,
+    pub analyst: Analyst,
     /// Length of the IPv6 network that counts as one client.
     pub v6_prefix: u8,
     pub dashboard: Arc<DashboardConfig>,
+    pub report: Arc<ReportConfig>,
     /// How people reach the dashboard, without a slash at the end.
     pub public_url: Arc<str>,
     pub live: Live,

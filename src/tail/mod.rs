@@ -31,6 +31,7 @@ pub use stream::Stream;
 #[doc(hidden)]
 pub use stream::syslog_lines;
 pub use tailer::Tailer;
+pub use unpack::unpacked;
 pub use wake::Waker;
 
 use crate::event::{FileMark, Timestamp};

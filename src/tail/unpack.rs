@@ -27,16 +27,32 @@ pub(super) fn unpack(path: &Path, file: File) -> io::Result<Box<dyn Read + Send>
     }
 }
 
+/// What `source` holds, unpacked if it begins as gzip or zstd does.
+///
+/// # Errors
+/// What reading gave.
+pub fn unpacked(source: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
+    let mut source = BufReader::new(source);
+    let mut magic = Vec::with_capacity(4);
+    (&mut source).take(4).read_to_end(&mut magic)?;
+    let whole = io::Cursor::new(magic.clone()).chain(source);
+    Ok(match magic[..] {
+        [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(whole)),
+        [0x28, 0xb5, 0x2f, 0xfd] => Box::new(Frames { decoder: FrameDecoder::new(), packed: whole, within: false }),
+        _ => Box::new(whole),
+    })
+}
+
 /// The frames of a zstd file, one after another. The decoder refuses a window over 128 MiB, which
 /// bounds its memory.
-struct Frames {
+struct Frames<R> {
     decoder: FrameDecoder,
-    packed: BufReader<File>,
+    packed: R,
     /// A frame was begun.
     within: bool,
 }
 
-impl Frames {
+impl<R: BufRead> Frames<R> {
     /// Begins the next frame, if there is one; a frame that holds no text is passed over.
     fn next_frame(&mut self) -> io::Result<bool> {
         while !self.packed.fill_buf()?.is_empty() {
@@ -52,7 +68,7 @@ impl Frames {
     }
 }
 
-impl Read for Frames {
+impl<R: BufRead> Read for Frames<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             if !self.within {

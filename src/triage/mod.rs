@@ -24,6 +24,7 @@ use tokio::sync::watch;
 pub use calibrate::{Fit, fit};
 pub use config::{Ask, Privacy, Provider, ReputationConfig, TierConfig, TriageConfig};
 pub use desk::{Case, Judged, Sureness, Triage};
+pub use geoip::Geoip;
 pub use limits::Today;
 pub use prompt::{Said, known_of};
 pub use tier::{Asked, Tier, Unanswered};

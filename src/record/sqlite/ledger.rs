@@ -9,7 +9,7 @@ use sqlx::{QueryBuilder, Row, SqliteConnection};
 use super::read::{finding_row, number};
 use super::{Sqlite, totals};
 use crate::event::{Judgement, ModelCall, Timestamp, VerdictClass};
-use crate::record::{FindingRow, StoreError, rollup};
+use crate::record::{AnalysisSession, FindingRow, StoreError, rollup};
 
 /// What one service has cost since some moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -135,6 +135,14 @@ impl Sqlite {
             Ok(())
         })
         .await
+    }
+
+    /// Keeps what came of an analysis on demand.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn keep_session(&self, session: &AnalysisSession) -> Result<(), StoreError> {
+        self.write(async |connection| super::put::session(connection, session).await).await
     }
 
     /// All corrections, oldest first.

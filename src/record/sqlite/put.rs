@@ -11,7 +11,7 @@ use super::insert::{self, Hiding, json};
 use super::read::finding_row;
 use super::{Sqlite, ledger, totals};
 use crate::event::{Decision, Timestamp};
-use crate::record::{Answer, FindingRow, Rows, Store, StoreError, rollup};
+use crate::record::{AnalysisSession, Answer, FindingRow, Rows, Store, StoreError, rollup};
 
 impl Store for Sqlite {
     fn put<'a>(&'a self, _agent: &'a str, rows: &'a Rows, now: Timestamp) -> Answer<'a, u64> {
@@ -60,17 +60,8 @@ impl Sqlite {
                 let query = query.bind(&correction.finding_id).bind(correction.verdict.as_str());
                 query.bind(&correction.view).bind(correction.at.0).execute(&mut *tx).await?;
             }
-            for session in &rows.sessions {
-                let query = sqlx::query(
-                    "INSERT INTO analysis_sessions (id, at, source, log_count, threat_count, overall_score, \
-                     health_status, compression_ratio, tokens_saved) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) \
-                     ON CONFLICT DO NOTHING",
-                );
-                let query = query.bind(&session.id).bind(session.at.0).bind(&session.source);
-                let query = query.bind(session.log_count.cast_signed()).bind(session.threat_count.cast_signed());
-                let query = query.bind(session.overall_score).bind(&session.health_status);
-                let query = query.bind(session.compression_ratio).bind(session.tokens_saved.cast_signed());
-                query.execute(&mut *tx).await?;
+            for one in &rows.sessions {
+                session(&mut tx, one).await?;
             }
             sqlx::query("DELETE FROM outbox WHERE seq > ?").bind(before).execute(&mut *tx).await?;
             tx.commit().await?;
@@ -145,4 +136,19 @@ async fn findings(connection: &mut SqliteConnection, rows: &[FindingRow], versio
     totals::add(connection, &counted).await?;
     totals::count(connection, &new).await?;
     Ok(new.len() as u64)
+}
+
+/// One run of an analysis; nothing if it is there.
+pub(super) async fn session(connection: &mut SqliteConnection, session: &AnalysisSession) -> Result<(), sqlx::Error> {
+    let query = sqlx::query(
+        "INSERT INTO analysis_sessions (id, at, source, log_count, threat_count, overall_score, \
+         health_status, compression_ratio, tokens_saved) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) \
+         ON CONFLICT DO NOTHING",
+    );
+    let query = query.bind(&session.id).bind(session.at.0).bind(&session.source);
+    let query = query.bind(session.log_count.cast_signed()).bind(session.threat_count.cast_signed());
+    let query = query.bind(session.overall_score).bind(&session.health_status);
+    let query = query.bind(session.compression_ratio).bind(session.tokens_saved.cast_signed());
+    query.execute(connection).await?;
+    Ok(())
 }

@@ -1,0 +1,214 @@
+//! A log on demand: `POST /api/v1/analyze` gives its analysis, `/api/v1/analyze/stream` the same with how far it
+//! is, as server-sent events. One at a time: who comes meanwhile waits, and his log is not read before.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use hyper::body::Frame;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::api::Answer;
+use super::{Backend, Problem};
+use crate::event::analysis::Analysis;
+use crate::record::History;
+use crate::report::{self, Format};
+
+/// Analyses that a list gives.
+const LISTED: u32 = 100;
+/// An analysis with its compressed text, as a client sends it back.
+const MAX_ANALYSIS_BYTES: usize = 64 << 20;
+/// Words on how far it is that wait to be read.
+const EVENTS: usize = 16;
+
+/// How a log is to be looked at, in the query string.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnalysisQuery {
+    /// `low`, `medium` or `high`.
+    pub sensitivity: Option<String>,
+    pub format: Option<String>,
+    /// What the log is called in the answer.
+    pub name: Option<String>,
+    /// A sample instead of the body.
+    pub sample: Option<String>,
+    /// Keep what came of it, none of the text.
+    #[serde(default)]
+    pub keep: bool,
+}
+
+/// A log on its way, and where word on it goes.
+pub struct AnalysisRequest {
+    pub query: AnalysisQuery,
+    pub log: Bytes,
+    pub events: mpsc::Sender<AnalysisEvent>,
+    /// Given back when it is done.
+    pub turn: OwnedSemaphorePermit,
+}
+
+/// Word on an analysis.
+pub enum AnalysisEvent {
+    Progress(Value),
+    Done(Result<Box<Analysis>, Problem>),
+}
+
+/// Where logs are analysed.
+#[derive(Clone)]
+pub struct Analyst {
+    requests: mpsc::Sender<AnalysisRequest>,
+    turns: Arc<Semaphore>,
+    max_bytes: usize,
+}
+
+impl Analyst {
+    /// One who takes logs of at most `max_bytes` and hands them to whoever receives.
+    pub fn new(max_bytes: u64) -> (Analyst, mpsc::Receiver<AnalysisRequest>) {
+        let (requests, taken) = mpsc::channel(1);
+        let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
+        (Analyst { requests, turns: Arc::new(Semaphore::new(1)), max_bytes }, taken)
+    }
+
+    /// Reads the log when its turn comes, and has it looked at.
+    async fn begin(&self, query: AnalysisQuery, request: Request) -> Result<mpsc::Receiver<AnalysisEvent>, Problem> {
+        let stopping = || Problem::Failed("the daemon is stopping".into());
+        let turn = self.turns.clone().acquire_owned().await.map_err(|_| stopping())?;
+        let is_json = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+        let log = axum::body::to_bytes(request.into_body(), self.max_bytes).await.map_err(|error| {
+            Problem::Invalid(format!(
+                "the log cannot be read, or has more than [analyze] max_bytes, {}: {error}",
+                self.max_bytes
+            ))
+        })?;
+        // What a form sends; a log of objects has other members too.
+        let pasted = if is_json { serde_json::from_slice::<Pasted>(&log).ok() } else { None };
+        let log = pasted.map_or(log, |pasted| pasted.logs.into());
+        let (events, heard) = mpsc::channel(EVENTS);
+        self.requests.send(AnalysisRequest { query, log, events, turn }).await.map_err(|_| stopping())?;
+        Ok(heard)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pasted {
+    logs: String,
+}
+
+pub(super) async fn analyze(
+    State(backend): State<Backend>,
+    Query(query): Query<AnalysisQuery>,
+    request: Request,
+) -> Result<Json<Analysis>, Problem> {
+    let mut heard = backend.analyst.begin(query, request).await?;
+    while let Some(event) = heard.recv().await {
+        if let AnalysisEvent::Done(done) = event {
+            return done.map(|analysis| Json(*analysis));
+        }
+    }
+    Err(Problem::Failed("the analysis ended early".into()))
+}
+
+pub(super) async fn stream(
+    State(backend): State<Backend>,
+    Query(query): Query<AnalysisQuery>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let heard = backend.analyst.begin(query, request).await?;
+    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, Body::new(Events(heard))).into_response())
+}
+
+/// The newest analyses that were kept.
+pub(super) async fn kept(State(backend): State<Backend>) -> Answer {
+    Ok(Json(json!(backend.store.sessions(LISTED).await?)))
+}
+
+/// An analysis, written down as a file. It is what the client was given: nothing of it is kept here.
+pub(super) async fn written_down(
+    State(backend): State<Backend>,
+    Path(format): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let format = Format::parse(&format).ok_or_else(|| {
+        let names: Vec<&str> = Format::ALL.iter().map(|format| format.name()).collect();
+        Problem::NotFound(format!("no report is called {format:?}; there are {}", names.join(", ")))
+    })?;
+    let invalid = |error: &dyn std::fmt::Display| Problem::Invalid(format!("this is no analysis: {error}"));
+    let body = axum::body::to_bytes(request.into_body(), MAX_ANALYSIS_BYTES).await.map_err(|error| invalid(&error))?;
+    let analysis: Analysis = serde_json::from_slice(&body).map_err(|error| invalid(&error))?;
+    let config = backend.report.clone();
+    let written = tokio::task::spawn_blocking(move || report::export(format, &analysis, &config)).await;
+    let written = written.map_err(|error| Problem::Failed(error.to_string()))?;
+    let written = written.map_err(|error| Problem::Failed(format!("{error:#}")))?;
+    let name = format!("attachment; filename=\"palisade-{}.{}\"", format.name(), format.extension());
+    let headers = [(header::CONTENT_TYPE, format.media_type().to_owned()), (header::CONTENT_DISPOSITION, name)];
+    Ok((headers, written).into_response())
+}
+
+/// Events as they come.
+struct Events(mpsc::Receiver<AnalysisEvent>);
+
+impl hyper::body::Body for Events {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(context).map(|event| Some(Ok(Frame::data(written(event?)))))
+    }
+}
+
+/// An event as it is sent: JSON has no newline that would end it.
+fn written(event: AnalysisEvent) -> Bytes {
+    let (name, data) = match event {
+        AnalysisEvent::Progress(progress) => ("progress", progress),
+        AnalysisEvent::Done(Ok(analysis)) => ("analysis", json!(analysis)),
+        AnalysisEvent::Done(Err(problem)) => ("error", json!({ "detail": problem.to_string() })),
+    };
+    format!("event: {name}\ndata: {data}\n\n").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_a_name_and_one_line_of_json() {
+        let progress = written(AnalysisEvent::Progress(json!({ "lines": 1 })));
+        assert_eq!(progress, "event: progress\ndata: {\"lines\":1}\n\n");
+        let error = written(AnalysisEvent::Done(Err(Problem::Invalid("two\nlines".into()))));
+        assert_eq!(error, "event: error\ndata: {\"detail\":\"two\\nlines\"}\n\n");
+    }
+
+    #[tokio::test]
+    async fn a_log_that_is_too_large_is_refused_and_gives_its_turn_back() {
+        let (analyst, mut taken) = Analyst::new(12);
+        let post = |text: &str, kind: &str| {
+            Request::builder().header("content-type", kind).body(Body::from(text.to_owned())).unwrap()
+        };
+        let refused = analyst.begin(AnalysisQuery::default(), post("thirteen byte", "text/plain")).await;
+        assert!(refused.unwrap_err().to_string().contains("[analyze] max_bytes"));
+        for (text, kind, log) in [
+            (r#"{"logs":"a"}"#, "application/json", "a"),
+            (r#"{"logs":"a"}"#, "text/plain", r#"{"logs":"a"}"#),
+            (r#"{"logs":1}"#, "application/json", r#"{"logs":1}"#),
+        ] {
+            analyst.begin(AnalysisQuery::default(), post(text, kind)).await.unwrap();
+            // Dropped with its turn, as when it is done.
+            assert_eq!(taken.recv().await.unwrap().log, log);
+        }
+    }
+}
