@@ -81,7 +81,7 @@ fn no_secret_of_any_key_is_ever_shown_and_each_counts_as_changed() {
         .filter(|(_, leaf)| resolve(&schema, leaf)["format"] == "secret" || leaf["format"] == "secret")
         .map(|(key, _)| key)
         .collect();
-    assert_eq!(secrets.len(), 14, "{secrets:?}");
+    assert_eq!(secrets.len(), 15, "{secrets:?}");
     for key in &secrets {
         let (_, name) = key.rsplit_once('.').unwrap();
         let of = |word: &str| {

@@ -643,6 +643,7 @@ fn the_example_is_true() {
     assert_eq!(whole.store.database_ca_file.take(), Some("/etc/palisade/database-ca.pem".into()));
     assert_eq!(whole.respond.azure.batch_secs.take(), Some(5));
     assert_eq!(whole.respond.azure.client_secret_file.take(), Some("/etc/palisade/azure.key".into()));
+    assert_eq!(whole.report.font.take(), Some("/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc".into()));
     assert_eq!(whole.log.file.take(), Some("/var/log/palisade/palisade.log".into()));
     assert_eq!(whole, Config::default());
 }
@@ -819,6 +820,10 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         [http]
         listen = ""  # default
 
+        [dashboard]
+        listen = "127.0.0.1:9393"  # default
+        user_header = ""  # default
+
         [triage]
         privacy = "masked"  # default
         max_waiting = 256  # default
@@ -875,6 +880,8 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         take_from = ["*"]  # default
         max_ban_secs = 2592000  # default
 
+        [report]
+
         [analyze]
         max_bytes = 268435456  # default
         sensitivity = "medium"  # default
@@ -886,7 +893,7 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         max_size_mb = 10  # default
         max_files = 5  # default
 
-        # not set: compress.scaledown.key_file, detect.rules_dir, fleet.key_file, log.file, memory.redis_ca_file, memory.redis_url_file, reputation.abuseipdb_key_file, reputation.virustotal_key_file, respond.azure.batch_secs, respond.azure.client_secret_file, respond.cloudflare.token_file, respond.webhook.dead_letter, respond.webhook.key_file, store.database_ca_file, store.database_url_file
+        # not set: compress.scaledown.key_file, detect.rules_dir, fleet.key_file, log.file, memory.redis_ca_file, memory.redis_url_file, report.font, reputation.abuseipdb_key_file, reputation.virustotal_key_file, respond.azure.batch_secs, respond.azure.client_secret_file, respond.cloudflare.token_file, respond.webhook.dead_letter, respond.webhook.key_file, store.database_ca_file, store.database_url_file
     "#]];
     expected.assert_eq(&shown);
 }
