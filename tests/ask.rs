@@ -1,6 +1,7 @@
 //! Questions in words: what the grammar makes of two hundred of them, and whether the answers are those of the rows.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -364,7 +365,7 @@ async fn answers_are_true(store: &dyn History, findings: &[True], decisions: &[D
         let plan = understood.plan;
         let period = Period { from: plan.from, to: plan.to };
         let key = (plan.of == Subject::Findings, plan.from.0, plan.to.0);
-        if !known.contains_key(&key) {
+        if let Entry::Vacant(unknown) = known.entry(key) {
             let ids: Vec<String> = match plan.of {
                 Subject::Findings => {
                     let filter = FindingFilter { period, limit: u32::MAX, ..FindingFilter::default() };
@@ -375,7 +376,7 @@ async fn answers_are_true(store: &dyn History, findings: &[True], decisions: &[D
                     store.past_decisions(&filter).await.unwrap().into_iter().map(|one| one.decision.id).collect()
                 }
             };
-            known.insert(key, ids);
+            unknown.insert(ids);
         }
         let ids = &known[&key];
         let rows: Vec<&Facts> = ids.iter().map(|id| &facts[id]).collect();

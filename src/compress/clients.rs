@@ -18,9 +18,12 @@ pub struct Share {
     pub last: u64,
 }
 
+/// How often a client wrote a template, and in which lines first and last.
+type Wrote = (u64, u64, u64);
+
 #[derive(Default)]
 pub struct Clients {
-    shares: HashMap<(Option<IpAddr>, usize), (u64, u64, u64), RandomState>,
+    shares: HashMap<(Option<IpAddr>, usize), Wrote, RandomState>,
 }
 
 /// Clients that did the same: how often which template.

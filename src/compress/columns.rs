@@ -191,8 +191,8 @@ impl Column {
     }
 
     fn most_frequent(&self) -> &str {
-        let first = |(value, count): &(&Box<str>, &u64)| (**count, std::cmp::Reverse((*value).clone()));
-        self.counts.iter().max_by_key(first).map_or("", |(value, _)| value)
+        let counts = self.counts.iter().map(|(value, count)| (&**value, *count));
+        counts.max_by_key(|(value, count)| (*count, std::cmp::Reverse(*value))).map_or("", |(value, _)| value)
     }
 
     /// The values, the most frequent first.

@@ -103,7 +103,8 @@ fn named(line: &str, at: usize, is_evidence: bool) -> Option<Masked> {
     let value = &line[start..end];
     let says_nothing = !value.bytes().any(|byte| byte.is_ascii_alphanumeric())
         || matches!(value, "null" | "true" | "false" | "none" | "undefined");
-    (!says_nothing && !(is_evidence && is_telling(value))).then_some((start, end, SECRET))
+    let is_shown = says_nothing || is_evidence && is_telling(value);
+    (!is_shown).then_some((start, end, SECRET))
 }
 
 fn is_telling(value: &str) -> bool {

@@ -68,7 +68,7 @@ fn a_log_becomes_a_tenth_and_keeps_its_evidence_word_for_word() {
 #[test]
 fn what_does_not_fit_is_counted_and_said() {
     let texts = shop(2000, &[]);
-    let every_tenth = |number: u64| number % 10 == 0;
+    let every_tenth = |number: u64| number.is_multiple_of(10);
     let options =
         |tokens| Options { budget: Budget::Tokens(tokens), usd_per_million_tokens: Some(3.0), ..Options::default() };
     let small = compress(lines(&texts, &first_field(&texts)), &every_tenth, &options(1500));

@@ -35,8 +35,7 @@ impl Tokens {
     /// The estimate for the model called `name`.
     pub fn of_model(name: &str) -> Tokens {
         let name = name.to_ascii_lowercase();
-        let is_one = |part: &&str| name.contains(part);
-        if ["gpt", "llama-3", "llama3", "llama-4"].iter().any(|part| is_one(part)) {
+        if ["gpt", "llama-3", "llama3", "llama-4"].iter().any(|part| name.contains(part)) {
             Tokens::THREE_DIGITS
         } else {
             Tokens::DIGIT_BY_DIGIT

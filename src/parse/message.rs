@@ -60,7 +60,7 @@ impl LogFormat for Text {
     }
 }
 
-/// See [`TEXT`].
+/// What lines are in that are of no known format.
 pub const NAME_OF_TEXT: &str = "text";
 
 /// What any line is at least. Not among the registered formats: a line of a log must not be read by it.

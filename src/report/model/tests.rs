@@ -122,7 +122,7 @@ fn a_citation_is_of_threats_that_exist_and_of_their_lines() {
         (json!(["t3"]), json!([3600])),
     ] {
         let claim = json!({ "text": fine, "threats": threats, "lines": lines });
-        let told = accept(&answer(&[claim.clone()]), &analysis());
+        let told = accept(&answer(std::slice::from_ref(&claim)), &analysis());
         assert_eq!((told.written_by.as_str(), told.dropped), ("templates", 1), "{claim}");
         assert!(!told.summary.is_empty(), "templates tell it");
     }
