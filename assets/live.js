@@ -54,17 +54,21 @@ export async function live(main, context) {
     filter();
   };
   replace(main, h("h1", {}, "Live"), h(".bar", {}, wanted, pause, state, hidden), list);
-  const newest = await get("/api/v1/findings", { limit: 50 });
-  if (!newest.length) list.append(h("p.empty", {}, "Nothing was found yet. It appears here as it happens; try a request such as /?file=../../etc/passwd on your site."));
-  take(newest);
+  const empty = h("p.empty", { hidden: true }, "Nothing was found yet. It appears here as it happens; try a request such as /?file=../../etc/passwd on your site.");
+  list.before(empty);
   return watch((news) => {
     if (paused) return;
-    list.querySelector(".empty")?.remove();
     notShown += news.not_shown;
     hidden.textContent = notShown ? `${number(notShown)} more came too fast to be shown` : "";
     take(news.findings);
-  }, (connected) => {
+    empty.hidden = known.size > 0;
+  }, async (connected) => {
     state.textContent = connected ? "live" : "the daemon does not answer; trying again";
     state.className = `badge ${connected ? "ok" : "high"}`;
+    // What came before, and what came while nobody listened.
+    if (connected) {
+      take(await get("/api/v1/findings", { limit: 50 }));
+      empty.hidden = known.size > 0;
+    }
   });
 }

@@ -14,13 +14,13 @@ use crate::support::http::{Answer, request};
 const PASSWORD: &str = "a quite long password";
 
 /// A daemon with a dashboard, which follows the file `access.log` of its home.
-struct Site {
-    home: Home,
-    address: String,
+pub struct Site {
+    pub home: Home,
+    pub address: String,
 }
 
 impl Site {
-    fn new() -> Site {
+    pub fn new() -> Site {
         let mut home = Home::new();
         let address = format!("127.0.0.1:{}", free_port());
         home.set("PALISADE__DASHBOARD__LISTEN", &address);
@@ -32,7 +32,7 @@ impl Site {
         Site { home, address }
     }
 
-    fn start(&self) -> Daemon {
+    pub fn start(&self) -> Daemon {
         let daemon = self.home.start();
         eventually("the dashboard is served", || std::net::TcpStream::connect(&self.address).ok());
         daemon
@@ -42,14 +42,14 @@ impl Site {
         self.home.path("access.log")
     }
 
-    fn ask(&self, cookie: &str, method: &str, path: &str, body: Option<Value>) -> Answer {
+    pub fn ask(&self, cookie: &str, method: &str, path: &str, body: Option<Value>) -> Answer {
         let cookie = format!("palisade_session={cookie}");
         let headers: &[(&str, &str)] = if cookie.ends_with('=') { &[] } else { &[("cookie", &cookie)] };
         request(&self.address, method, path, headers, body.as_ref())
     }
 
     /// Takes up the invitation with this link; gives the session.
-    fn welcome(&self, link: &str) -> String {
+    pub fn welcome(&self, link: &str) -> String {
         let (_, key) = link.split_once('#').unwrap();
         let body = json!({ "key": key, "password": PASSWORD });
         let answer = self.ask("", "POST", "/api/v1/auth/welcome", Some(body));
@@ -71,7 +71,7 @@ fn session(answer: &Answer) -> String {
 }
 
 /// The link of the first administrator, as the daemon says it.
-fn first_link(daemon: &Daemon) -> String {
+pub fn first_link(daemon: &Daemon) -> String {
     eventually("the daemon says the first link", || {
         let said = daemon.said();
         let (_, rest) = said.split_once("/welcome#")?;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod alloc;
+mod analyze;
 mod ask;
 #[cfg(feature = "azure")]
 mod azure;

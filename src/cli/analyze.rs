@@ -42,6 +42,9 @@ pub struct Arguments {
     /// Learn from these logs, in which nothing is wrong, what is usual here.
     #[arg(long, conflicts_with_all = ["sample", "keep"])]
     learn: bool,
+    /// Have the model of this [[tier]] tell it in words; it is shown addresses and users, and no secrets.
+    #[arg(long, value_name = "TIER", conflicts_with_all = ["list", "learn"])]
+    model: Option<String>,
     /// Write a report too: by the ending of its name .pdf, .xlsx, .html, .csv or .json, or as `--as` says.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "learn"])]
     write: Option<PathBuf>,
@@ -123,8 +126,13 @@ pub fn run(arguments: &Arguments, config: &Config, output: Output) -> anyhow::Re
         out.flush()?;
         return Ok(ExitCode::SUCCESS);
     }
-    let analysis = analysis::analyze(config, &rules, sources, &options, &mut progress)?;
+    let mut analysis = analysis::analyze(config, &rules, sources, &options, &mut progress)?;
     bar.finish_and_clear();
+    if let Some(tier) = &arguments.model
+        && let Err(error) = runtime()?.block_on(analysis::tell(config, tier, &mut analysis))
+    {
+        eprintln!("palisade: no model tells it: {error:#}");
+    }
     if arguments.keep {
         let advice = "while the daemon runs, post the log to /api/v1/analyze?keep=true on its socket instead";
         runtime()?.block_on(analysis::keep(config, &analysis)).context(advice)?;

@@ -89,6 +89,16 @@ pub struct Compressed {
     background: HashMap<usize, restore::Background>,
 }
 
+impl Compressed {
+    /// The same with a text that a service made of it.
+    pub fn in_other_words(mut self, text: String, compressor: &str, options: &Options) -> Compressed {
+        let tokens = options.tokens.count(text.as_bytes()).round() as u64;
+        self.stats = Compression { compressor: compressor.into(), ..self.stats }.of_text(&text, tokens, options);
+        self.text = text;
+        self
+    }
+}
+
 /// The text of `lines`, which come in the order of their numbers, twice the same. `evidence(number)`: the
 /// line is flagged and is kept word for word, without its secrets.
 pub fn compress<'a>(
@@ -179,26 +189,37 @@ pub fn compress<'a>(
     let (text, pieces, left_out) = draft.finish(options.budget, tokens);
     let original_tokens = original_tokens.round() as u64;
     let compressed_tokens = tokens.count(text.as_bytes()).round() as u64;
-    let saved_tokens = original_tokens.saturating_sub(compressed_tokens);
-    let part = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
     let stats = Compression {
         original_bytes,
-        compressed_bytes: text.len() as u64,
         original_tokens,
-        compressed_tokens,
-        saved_tokens,
-        saved_percent: 100.0 * part(saved_tokens, original_tokens),
-        ratio: part(original_tokens, compressed_tokens),
         counted_by: "estimated".into(),
         took_ms: started.elapsed().as_millis() as u64,
-        cost_saved_usd: options.usd_per_million_tokens.map(|price| saved_tokens as f64 / 1e6 * price),
         partial: !left_out.is_empty(),
         left_out,
         compressor: "own".into(),
-        text: Some(text.clone()),
-    };
+        ..Compression::default()
+    }
+    .of_text(&text, compressed_tokens, options);
     let indicators = named.ranked().into_iter().map(|(indicator, _)| indicator.clone()).collect();
     Compressed { text, stats, pieces, indicators, background }
+}
+
+impl Compression {
+    /// What `text` saves.
+    fn of_text(self, text: &str, compressed_tokens: u64, options: &Options) -> Compression {
+        let part = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
+        let saved_tokens = self.original_tokens.saturating_sub(compressed_tokens);
+        Compression {
+            compressed_bytes: text.len() as u64,
+            compressed_tokens,
+            saved_tokens,
+            saved_percent: 100.0 * part(saved_tokens, self.original_tokens),
+            ratio: part(self.original_tokens, compressed_tokens),
+            cost_saved_usd: options.usd_per_million_tokens.map(|price| saved_tokens as f64 / 1e6 * price),
+            text: Some(text.to_owned()),
+            ..self
+        }
+    }
 }
 
 type Tables = HashMap<usize, Exact>;

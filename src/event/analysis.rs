@@ -289,7 +289,7 @@ pub struct Deviation {
 }
 
 /// What became of the text on its way to a model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Compression {
     pub original_bytes: u64,
     pub compressed_bytes: u64,

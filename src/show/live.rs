@@ -39,8 +39,8 @@ impl Default for Live {
 }
 
 impl Live {
-    /// Tells whoever watches what is recorded in `store`, until it is dropped. Reads nothing while nobody
-    /// watches.
+    /// Tells whoever watches what is recorded in `store`, until it is dropped. While nobody watches it only
+    /// asks how far the store is, so that who comes then misses nothing.
     pub async fn run(self, store: Arc<Sqlite>) {
         let mut last = None;
         let mut ticks = tokio::time::interval(TICK);
@@ -48,7 +48,7 @@ impl Live {
         loop {
             ticks.tick().await;
             if self.0.receiver_count() == 0 {
-                last = None;
+                last = store.last_change().await.ok();
                 continue;
             }
             match news(&store, &mut last).await {

@@ -16,6 +16,8 @@ use crate::support::daemon::{Home, eventually};
 use crate::support::log::line;
 use crate::support::standin::{Answer, Request, bodies};
 
+/// Rules that a view lists.
+const MAX_RULES: usize = 6;
 /// Words of masks and of a view's own lines.
 const MASKS: &[&str] = &[
     "w",
@@ -89,7 +91,11 @@ fn no_word_of_an_injection_reaches_a_model() {
                     .map(str::to_owned)
                     .collect()
             };
-            if told(before) != told(after) {
+            let (told_before, told_after) = (told(before), told(after));
+            // A rule that matches the field itself may push the weakest out of the list, which is bounded.
+            let is_full = after.lines().filter(|line| line.starts_with("rule: ")).count() >= MAX_RULES;
+            let is_lost = |line: &String| !told_after.contains(line) && !(is_full && line.starts_with("rule: "));
+            if told_before.iter().any(is_lost) || told_after.iter().any(|line| !told_before.contains(line)) {
                 survivors.push(format!("{idea} {field:?} {text:?}\n{before}\n->\n{after}"));
             }
             continue;

@@ -3,6 +3,7 @@
 
 mod input;
 mod serve;
+mod services;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ pub use crate::investigate::{Sensitivity, samples};
 pub use crate::report::{Format, export};
 pub use input::Source;
 pub use serve::serve;
+pub use services::tell;
 
 /// Lines that formats are learned from at once, and of each block how many are looked at.
 const BLOCK_LINES: usize = 1024;
@@ -239,7 +241,7 @@ impl Looked {
             rule_hits: std::mem::take(&mut self.rule_hits).into_iter().collect(),
         };
         let compressed = compress::compress(lines, &|number| evidence.contains(&number), &options);
-        Compression { text: Some(compressed.text), ..compressed.stats }
+        services::shortened(settings, compressed, &options).stats
     }
 }
 

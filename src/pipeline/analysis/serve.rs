@@ -16,9 +16,16 @@ use crate::show::{AnalysisEvent, AnalysisQuery, AnalysisRequest, Problem};
 pub async fn serve(config: Config, store: Arc<Sqlite>, mut requests: mpsc::Receiver<AnalysisRequest>) {
     let config = Arc::new(config);
     while let Some(AnalysisRequest { query, log, events, turn }) = requests.recv().await {
-        let (config, told, keep) = (config.clone(), events.clone(), query.keep);
-        let done = tokio::task::spawn_blocking(move || look(&config, query, log.to_vec(), &told)).await;
+        let (keep, model) = (query.keep, query.model.clone());
+        let (used, told) = (config.clone(), events.clone());
+        let done = tokio::task::spawn_blocking(move || look(&used, query, log.to_vec(), &told)).await;
         let mut done = done.unwrap_or_else(|error| Err(Problem::Failed(error.to_string())));
+        if let (Ok(analysis), Some(tier)) = (&mut done, model)
+            && let Err(error) = super::tell(&config, &tier, analysis).await
+        {
+            // Templates have told it.
+            tracing::warn!("no model tells an analysis: {error:#}");
+        }
         if let Ok(analysis) = &done
             && keep
             && let Err(error) = store.keep_session(&session(analysis)).await
