@@ -80,7 +80,7 @@ function report(analysis) {
 
 function threat(one) {
   return h("section.card", {},
-    h(".row-head", {}, badge(one.severity), h("h3", {}, `${one.id} ${words(one.kind)}`), h("span", {}, one.actor ?? ""), h("small", {}, `risk ${one.risk}, confidence ${one.confidence} of 10, ${words(one.outcome)}`)),
+    h(".row-head", {}, badge(one.severity), h("h3", {}, `${one.id} ${words(one.kind)}`), h("span", {}, one.actor ?? ""), h("small", {}, `risk ${one.risk}, confidence ${one.confidence} of 10, outcome: ${words(one.outcome)}`)),
     h("p", {}, one.description), h("p", {}, h("strong", {}, "Do: "), one.recommendation),
     h("p.hint", {}, `${number(one.events)} lines`, one.first_time ? [", from ", when(one.first_time), " to ", when(one.last_time)] : null, one.techniques.length ? `, ATT&CK ${one.techniques.join(", ")}` : ""),
     h("ul.plain", {}, one.samples.map((line) => h("li", {}, h("small", {}, `${line.line} `), h("code", {}, line.text)))));

@@ -38,7 +38,7 @@ pub struct AnalysisQuery {
     pub format: Option<String>,
     /// What the log is called in the answer.
     pub name: Option<String>,
-    /// The [[tier]] whose model tells it in words.
+    /// The tier whose model tells it in words.
     pub model: Option<String>,
     /// A sample instead of the body.
     pub sample: Option<String>,

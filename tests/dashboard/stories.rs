@@ -68,6 +68,21 @@ fn from_the_first_link_to_undoing_a_block() {
         browser.open(&at(path));
         browser.sees(text);
     }
+    // A log by hand, its report, and a question.
+    browser.open(&at("/analyze"));
+    browser.fill("textarea", "Feb  1 10:26:33 web1 app: Unusual outbound traffic detected to 198.51.100.77:4444\n");
+    browser.press("Analyze");
+    browser.sees("198.51.100.77");
+    browser.sees("outcome: ");
+    browser.run("const save = document.querySelector(\"select[aria-label='Save as']\"); save.value = 'pdf'; \
+                 window.saved = []; URL.createObjectURL = (blob) => { window.saved.push([blob.size, blob.type]); return '#'; }; \
+                 save.dispatchEvent(new Event('change'));");
+    let saved = || Some(browser.run("return window.saved")).filter(|saved| *saved != json!([]));
+    let saved = eventually("the report is saved", saved);
+    assert!(saved[0][0].as_u64() > Some(1000) && saved[0][1] == "application/pdf", "{saved}");
+    browser.open(&at("/ask?q=how+many+attacks+today"));
+    browser.sees("Taken for");
+
     // Of 401 before anybody signed in the browser complains too.
     let complaints: Vec<String> = browser.complaints().into_iter().filter(|one| !one.contains("401")).collect();
     assert_eq!(complaints, Vec::<String>::new());
