@@ -7,9 +7,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::browser::free_port;
 use crate::support::daemon::{Daemon, Home, eventually};
 use crate::support::http::{Answer, request};
+use crate::support::postgres::free_port;
 
 const PASSWORD: &str = "a quite long password";
 

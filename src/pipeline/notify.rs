@@ -48,6 +48,16 @@ pub struct Given {
     pub stopping: watch::Receiver<bool>,
 }
 
+/// Says why one of them cannot be used, and waits until it may be tried again; false: the daemon stops.
+async fn again(given: &mut Given, name: &str, why: String) -> bool {
+    tracing::error!("{name} cannot be used: {why}");
+    say(&given.services, name, Some(why), Map::new());
+    tokio::select! {
+        () = tokio::time::sleep(RETRY) => true,
+        _ = given.stopping.wait_for(|stops| *stops) => false,
+    }
+}
+
 /// What one of them is made of: another one takes its place when any of it changes.
 #[derive(Clone, PartialEq)]
 enum Kind {

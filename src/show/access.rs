@@ -10,9 +10,9 @@ use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::serve::IncomingStream;
-use sha2::{Digest, Sha256};
 use tokio::net::UnixListener;
 
+use super::crowdsec::keys::hash;
 use super::{Backend, Problem};
 use crate::event::{AccessKey, AccessKind, Audited, Role, Timestamp, printable};
 use crate::record::Sqlite;
@@ -49,7 +49,15 @@ pub(super) struct Caller {
     /// Where from: an address, or `socket`.
     pub address: String,
     /// The key that let them in; none over the socket and behind a proxy that signs people in.
-    pub key: Option<Arc<AccessKey>>,
+    pub key: Option<Arc<Held>>,
+}
+
+/// A key, and what it is found by.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub key: AccessKey,
+    kind: AccessKind,
+    hash: [u8; 32],
 }
 
 /// Where a request comes from.
@@ -117,29 +125,20 @@ async fn find(
         (None, Some(session)) => (AccessKind::Session, session),
         (None, None) => return Ok(None),
     };
-    let now = Timestamp::now();
-    let Some(key) = backend.store.key_with(kind, &hash(key), now).await? else { return Ok(None) };
+    let (now, hash) = (Timestamp::now(), hash(key.as_bytes()));
+    let Some(key) = backend.store.key_with(kind, &hash, now).await? else { return Ok(None) };
     if key.last_used.unwrap_or(key.created_at).secs_until(now) >= NOTED_SECS {
         let expires_at = if kind == AccessKind::Session { now.plus_secs(SESSION_SECS) } else { key.expires_at };
         backend.store.key_used(&key.id, now, expires_at).await?;
     }
-    Ok(Some(Caller { name: key.user.clone(), role: key.role, address, key: Some(Arc::new(key)) }))
+    let (name, role) = (key.user.clone(), key.role);
+    Ok(Some(Caller { name, role, address, key: Some(Arc::new(Held { key, kind, hash })) }))
 }
 
 /// Whether the key still opens; asked again and again where an answer goes on for long.
 pub(super) async fn still_holds(store: &Sqlite, caller: &Caller) -> bool {
-    let Some(key) = &caller.key else { return true };
-    let found = async {
-        let sessions = store.keys(AccessKind::Session, Some(&key.user)).await?;
-        let tokens = store.keys(AccessKind::Token, Some(&key.user)).await?;
-        Ok::<_, crate::record::StoreError>(sessions.iter().chain(&tokens).any(|one| one.id == key.id))
-    };
-    found.await.unwrap_or(false)
-}
-
-/// What is kept of a key, and what it is looked up by: see [`super::crowdsec::keys`].
-pub(super) fn hash(key: &str) -> [u8; 32] {
-    Sha256::digest(key.as_bytes()).into()
+    let Some(Held { kind, hash, .. }) = caller.key.as_deref() else { return true };
+    store.key_with(*kind, hash, Timestamp::now()).await.is_ok_and(|key| key.is_some())
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

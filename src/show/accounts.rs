@@ -7,9 +7,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::access::{COOKIE, Caller, Origin, SESSION_SECS, hash};
+use super::access::{COOKIE, Caller, Origin, SESSION_SECS};
 use super::api::Answer;
-use super::crowdsec::keys::random_key;
+use super::crowdsec::keys::{hash, random_key};
 use super::{Backend, Problem, password};
 use crate::event::{AccessKey, AccessKind, Audited, Role, Timestamp, digest, printable};
 
@@ -68,7 +68,7 @@ pub(super) async fn welcome(
     Json(WelcomeRequest { key, password }): Json<WelcomeRequest>,
 ) -> Result<Response, Problem> {
     let now = Timestamp::now();
-    let found = backend.store.key_with(AccessKind::Invitation, &hash(&key), now).await?;
+    let found = backend.store.key_with(AccessKind::Invitation, &hash(key.as_bytes()), now).await?;
     let gone = "this link was used or is too old; `palisade user invite NAME` on the server prints another";
     let name = found.ok_or_else(|| Problem::Unauthorized(gone.into()))?.user;
     backend.store.password_set(&name, &hashed(&backend, password).await?).await?;
@@ -108,8 +108,8 @@ pub(super) async fn logout(
     State(backend): State<Backend>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Problem> {
-    if let Some(key) = &caller.key {
-        backend.store.key_remove(&key.id, None).await?;
+    if let Some(held) = &caller.key {
+        backend.store.key_remove(&held.key.id, None).await?;
     }
     let gone = format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
     Ok(([(header::SET_COOKIE, gone)], StatusCode::NO_CONTENT).into_response())
@@ -117,7 +117,7 @@ pub(super) async fn logout(
 
 /// Who asks, and what they may.
 pub(super) async fn me(Extension(caller): Extension<Caller>) -> Json<Value> {
-    let expires_at = caller.key.as_ref().map(|key| key.expires_at);
+    let expires_at = caller.key.as_ref().map(|held| held.key.expires_at);
     Json(json!({ "name": caller.name, "role": caller.role, "session_expires_at": expires_at }))
 }
 
@@ -295,7 +295,7 @@ async fn new_key(
         expires_at: now.plus_secs(secs),
         last_used: None,
     };
-    backend.store.key_add(kind, &hash(&secret), &key).await?;
+    backend.store.key_add(kind, &hash(secret.as_bytes()), &key).await?;
     Ok((secret, key))
 }
 

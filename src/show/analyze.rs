@@ -2,19 +2,18 @@
 //! is, as server-sent events. One at a time: who comes meanwhile waits, and his log is not read before.
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use hyper::body::Frame;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::api::Answer;
 use super::{Backend, Problem};
@@ -127,8 +126,9 @@ pub(super) async fn stream(
     request: Request,
 ) -> Result<Response, Problem> {
     let heard = backend.analyst.begin(query, request).await?;
+    let events = ReceiverStream::new(heard).map(|event| Ok::<_, Infallible>(written(event)));
     let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
-    Ok((headers, Body::new(Events(heard))).into_response())
+    Ok((headers, Body::from_stream(events)).into_response())
 }
 
 /// The newest analyses that were kept.
@@ -156,21 +156,6 @@ pub(super) async fn written_down(
     let name = format!("attachment; filename=\"palisade-{}.{}\"", format.name(), format.extension());
     let headers = [(header::CONTENT_TYPE, format.media_type().to_owned()), (header::CONTENT_DISPOSITION, name)];
     Ok((headers, written).into_response())
-}
-
-/// Events as they come.
-struct Events(mpsc::Receiver<AnalysisEvent>);
-
-impl hyper::body::Body for Events {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(context).map(|event| Some(Ok(Frame::data(written(event?)))))
-    }
 }
 
 /// An event as it is sent: JSON has no newline that would end it.

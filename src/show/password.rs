@@ -51,11 +51,11 @@ impl Throttle {
             let wait = 2_u64.saturating_pow(more.min(20)).min(MAX_WAIT_SECS);
             now.secs_until(last.plus_secs(wait))
         };
-        wait(of_user(user, address), FREE_OF_USER).max(wait(of_address(address), FREE_OF_ADDRESS))
+        wait(of_user(user, address), FREE_OF_USER).max(wait(address.to_owned(), FREE_OF_ADDRESS))
     }
 
     pub(super) fn failed(&mut self, user: &str, address: &str, now: Timestamp) {
-        for key in [of_user(user, address), of_address(address)] {
+        for key in [of_user(user, address), address.to_owned()] {
             if self.0.len() >= MAX_KNOWN && !self.0.contains_key(&key) {
                 self.0.retain(|_, (_, last)| last.secs_until(now) < MAX_WAIT_SECS);
                 let least = self.0.iter().min_by_key(|(_, known)| **known).map(|(key, _)| key.clone());
@@ -76,10 +76,6 @@ impl Throttle {
 
 fn of_user(user: &str, address: &str) -> String {
     format!("{address} {}", user.get(..64).unwrap_or(user))
-}
-
-fn of_address(address: &str) -> String {
-    address.to_owned()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A real Redis with a directory and a port of its own.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::support::daemon::eventually;
+pub use crate::support::postgres::free_port;
 
 /// Whether there is a Redis to start. If not, says on the real stderr that `what` is skipped, or
 /// fails when `PALISADE_REQUIRE_REDIS=1`.
@@ -120,10 +121,6 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn spawn(options: &[String]) -> Child {

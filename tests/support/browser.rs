@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::daemon::eventually;
 use super::http;
+use super::postgres::free_port;
 
 /// Whether there is a browser. If not, says that `what` is skipped, or fails when
 /// `PALISADE_REQUIRE_BROWSER=1`.
@@ -140,11 +141,6 @@ impl Drop for Browser {
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
-}
-
-/// A port that nobody listens on just now.
-pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn base64(text: &str) -> Vec<u8> {

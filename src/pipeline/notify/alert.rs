@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 
 use super::rows::{Told, for_people};
-use super::{ALERT, BATCH, Given, RETRY, TICK, digest, say};
+use super::{ALERT, BATCH, Given, TICK, again, digest, say};
 use crate::event::{Severity, Timestamp};
 use crate::notify::{self, AlertConfig, Channel, Desk, Due, Message, News, Route, What};
 use crate::record::{Sqlite, StoreError, Unsent};
@@ -27,13 +27,10 @@ pub async fn run(mut given: Given, config: AlertConfig, health: watch::Receiver<
         match Alert::open(&given, &name, &config).await {
             Ok(alert) => return alert.work(health, is_start).await,
             Err(why) => {
-                tracing::error!("{name} cannot be used: {why}");
-                say(&given.services, &name, Some(why), serde_json::Map::new());
+                if !again(&mut given, &name, why).await {
+                    return;
+                }
             }
-        }
-        tokio::select! {
-            () = tokio::time::sleep(RETRY) => {}
-            _ = given.stopping.wait_for(|stops| *stops) => return,
         }
     }
 }

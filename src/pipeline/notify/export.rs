@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::alert::resume;
 use super::rows::for_machines;
-use super::{BATCH, EXPORT, Given, RETRY, TICK, say};
+use super::{BATCH, EXPORT, Given, TICK, again, say};
 use crate::event::Timestamp;
 use crate::notify::{self, ExportConfig, Failure, Sink};
 use crate::record::{StoreError, Waiting};
@@ -35,38 +35,24 @@ struct Export {
 /// Works until the daemon stops.
 pub async fn run(mut given: Given, config: ExportConfig) {
     let name = format!("{EXPORT}{}", config.name);
-    loop {
+    let sink = loop {
         let host = given.config.borrow().agent_name();
         let opened = match notify::open_sink(&config, &host) {
             Ok(sink) => resume(&given.store, &name).await.map(|_| sink).map_err(|error| error.to_string()),
             Err(why) => Err(why),
         };
         match opened {
-            Ok(sink) => {
-                let export = Export {
-                    given: given.clone(),
-                    name: name.clone(),
-                    config: config.clone(),
-                    sink,
-                    limit: BATCH,
-                    pause: PAUSE.0,
-                    failing: None,
-                    sent: 0,
-                    refused: 0,
-                    refused_why: String::new(),
-                };
-                return export.work().await;
-            }
+            Ok(sink) => break sink,
             Err(why) => {
-                tracing::error!("{name} cannot be used: {why}");
-                say(&given.services, &name, Some(why), serde_json::Map::new());
+                if !again(&mut given, &name, why).await {
+                    return;
+                }
             }
         }
-        tokio::select! {
-            () = tokio::time::sleep(RETRY) => {}
-            _ = given.stopping.wait_for(|stops| *stops) => return,
-        }
-    }
+    };
+    let (limit, pause) = (BATCH, PAUSE.0);
+    let (failing, sent, refused, refused_why) = (None, 0, 0, String::new());
+    Export { given, name, config, sink, limit, pause, failing, sent, refused, refused_why }.work().await;
 }
 
 impl Export {

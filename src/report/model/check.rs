@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde_json::json;
 
 use super::answer::Said;
+use crate::event::Severity;
 use crate::event::analysis::{Analysis, Claim, Threat, ThreatKind, ThreatOutcome};
 
 /// Bytes of a sentence; a longer one is dropped.
@@ -121,12 +122,10 @@ impl Cited<'_> {
     fn has_every_severity(&self, words: &[&str]) -> bool {
         words
             .iter()
-            .filter(|word| SEVERITIES.contains(word))
+            .filter(|word| Severity::ALL.iter().any(|severity| severity.as_str() == **word))
             .all(|word| self.threats.iter().any(|threat| threat.severity.as_str() == *word))
     }
 }
-
-const SEVERITIES: [&str; 5] = ["informational", "low", "medium", "high", "critical"];
 
 /// Words for kinds of attack, and the kinds that they may tell of.
 const KINDS: &[(&[&str], &[ThreatKind])] = {
