@@ -12,7 +12,7 @@ use super::{Logs, Output, load_rules, print_json, stdout, with_allow_files};
 use crate::config::Config;
 use crate::event::{Action, Category, Finding, Timestamp, printable};
 use crate::pipeline::replay::{self, Found, Totals};
-use crate::pipeline::shadow::{Behaved, Report, Shadow, Threshold};
+use crate::pipeline::shadow::{Behaved, Cost, Report, Shadow, Threshold};
 
 /// One flagged line, as scripts read it.
 #[derive(Serialize)]
@@ -122,7 +122,7 @@ pub fn run(
     let clients = clients.len() - usize::from(clients.contains(&0));
     let Totals { lines, parsed, unparsed, overlong, flagged, bytes } = totals;
     let seconds = started.elapsed().as_secs_f64();
-    let report = shadow.map(|shadow| shadow.report(lines, config.client.v6_prefix));
+    let report = shadow.map(|shadow| shadow.report(lines, config));
     let summary = Summary { lines, parsed, unparsed, overlong, flagged, clients, would_block, bytes, seconds, report };
     if let Some(path) = html {
         let page = super::scan_page::page(&summary, config);
@@ -179,11 +179,19 @@ fn human_summary(out: &mut impl Write, summary: &Summary) -> anyhow::Result<()> 
         "\n{} lines in {:.2} s ({:.0} a second): {} understood, {} not, {} flagged, {} suspicious clients.",
         summary.lines, summary.seconds, rate, summary.parsed, summary.unparsed, summary.flagged, summary.clients
     )?;
-    if summary.would_block.is_empty() {
-        writeln!(out, "Nobody would have been blocked.")?;
+    if summary.parsed == 0 && summary.unparsed > 0 {
+        writeln!(
+            out,
+            "No line is of a known format, so this says nothing about them: `palisade config formats` lists the known \
+             ones, and --format takes the format string of your server."
+        )?;
         return Ok(());
     }
-    writeln!(out, "Would have blocked:")?;
+    if summary.would_block.is_empty() {
+        writeln!(out, "Nobody would have been blocked.")?;
+    } else {
+        writeln!(out, "Would have blocked:")?;
+    }
     for block in &summary.would_block {
         let refused = block.refused.map_or(String::new(), |why| format!("  (the gate refuses: {why})"));
         writeln!(
@@ -197,8 +205,8 @@ fn human_summary(out: &mut impl Write, summary: &Summary) -> anyhow::Result<()> 
         )?;
     }
     match &summary.report {
-        Some(report) => human_report(out, report),
-        None => Ok(()),
+        Some(report) if summary.flagged > 0 => human_report(out, report),
+        _ => Ok(()),
     }
 }
 
@@ -216,6 +224,9 @@ fn human_report(out: &mut impl Write, report: &Report) -> anyhow::Result<()> {
         "  {} findings are in doubt: models, if configured, would be asked some {} questions.",
         report.in_doubt, report.questions
     )?;
+    for Cost { tier, questions, tokens, usd } in &report.costs {
+        writeln!(out, "    {tier}: some {questions} questions, {tokens} tokens, {usd:.4} $ by its configured prices")?;
+    }
     writeln!(out, "  thresholds.block   clients blocked   of them also behaved")?;
     for Threshold { block, clients, also_behaved } in &report.thresholds {
         writeln!(out, "  {block:>16}   {clients:>15}   {also_behaved:>20}")?;

@@ -39,6 +39,10 @@ fn figures(out: &mut String, summary: &Summary) {
         figure("lines spared", report.spared_lines.to_string());
         figure("answers spared", indicatif::HumanBytes(report.spared_bytes).to_string());
         figure("questions to models", report.questions.to_string());
+        for cost in &report.costs {
+            let text = format!("{} questions, {} tokens, {:.4} $", cost.questions, cost.tokens, cost.usd);
+            figure(&format!("tier {}", escaped(&cost.tier)), text);
+        }
     }
     out.push_str("</dl>");
 }

@@ -7,10 +7,13 @@ use bumpalo::Bump;
 use serde::Serialize;
 
 use super::judge::{Reading, Settled};
+use crate::compress::Tokens;
+use crate::config::Config;
 use crate::decide::Thresholds;
 use crate::detect::{Record, What};
 use crate::event::{Action, AuthOutcome, ClientKey, Kind, Timestamp};
 use crate::parse::{Extent, Formats};
+use crate::triage::{TierConfig, typical_question};
 
 /// Clients that are watched; of those beyond it nothing is said but what the summary says.
 const MAX_CLIENTS: usize = 1_000_000;
@@ -18,6 +21,8 @@ const MAX_CLIENTS: usize = 1_000_000;
 const SHOWN: usize = 50;
 /// Steps of the time line.
 const STEPS: u32 = 120;
+/// Of so many questions a tier leaves one in doubt: 12 to 16 % in `bench/triage`.
+const LEFT_IN_DOUBT: u64 = 7;
 /// Thresholds that are compared.
 const THRESHOLDS: std::ops::RangeInclusive<u8> = 6..=10;
 
@@ -67,7 +72,19 @@ pub struct Report {
     /// Findings that models would be asked about, and questions that differ.
     pub in_doubt: u64,
     pub questions: u64,
+    pub costs: Vec<Cost>,
     pub time_line: Vec<Step>,
+}
+
+/// What a tier of models would have been asked, an estimate: the first every question, each further one what the one
+/// before leaves in doubt.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cost {
+    pub tier: String,
+    pub questions: u64,
+    pub tokens: u64,
+    /// By the prices that the tier's configuration states.
+    pub usd: f64,
 }
 
 /// A client that would have been blocked and also behaved.
@@ -151,14 +168,14 @@ impl Shadow {
     }
 
     /// What there is to say, of `lines` in all.
-    pub fn report(self, lines: u64, v6_prefix: u8) -> Report {
+    pub fn report(self, lines: u64, config: &Config) -> Report {
         let behaved = |tally: &Tally| tally.served > 0 || tally.logins > 0;
         let mut also_behaved: Vec<Behaved> = self
             .clients
             .iter()
             .filter(|(_, tally)| tally.blocked_until > 0 && behaved(tally))
             .map(|(client, tally)| Behaved {
-                source_ip: ClientKey::from_bits(*client, v6_prefix).to_string(),
+                source_ip: ClientKey::from_bits(*client, config.client.v6_prefix).to_string(),
                 served: tally.served,
                 logins: tally.logins,
                 lines: tally.lines,
@@ -186,9 +203,27 @@ impl Shadow {
             spared_bytes: self.spared_bytes,
             in_doubt: self.in_doubt,
             questions: self.questions.len() as u64,
+            costs: costs(&config.tier, self.questions.len() as u64),
             time_line: time_line(&self.minutes),
         }
     }
+}
+
+fn costs(tiers: &[TierConfig], mut questions: u64) -> Vec<Cost> {
+    let mut costs = vec![];
+    for (at, tier) in tiers.iter().enumerate() {
+        let (question, answered) = typical_question(at == 0);
+        let asked = Tokens::of_model(&tier.model).count(question.as_bytes());
+        let usd = asked * tier.usd_per_million_input + f64::from(answered) * tier.usd_per_million_output;
+        costs.push(Cost {
+            tier: tier.name.clone(),
+            questions,
+            tokens: ((asked + f64::from(answered)) * questions as f64) as u64,
+            usd: usd / 1e6 * questions as f64,
+        });
+        questions = questions.div_ceil(LEFT_IN_DOUBT);
+    }
+    costs
 }
 
 /// Minutes put together to at most [`STEPS`] steps of one length; those without a line are there too.
@@ -232,7 +267,6 @@ fn is_login(line: &Line<'_>, arena: &mut Bump) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
     use crate::pipeline::replay;
     use crate::pipeline::tests::{file, rules};
 
@@ -249,7 +283,7 @@ mod tests {
         let config = Config::default();
         let totals =
             replay::scan(&config, &rules(), &[path], "auto", &mut |_| Ok(()), &mut |_| {}, Some(&mut shadow)).unwrap();
-        shadow.report(totals.lines, 64)
+        shadow.report(totals.lines, &config)
     }
 
     const ATTACK: &str = "/item?id=1%27+UNION+SELECT+password+FROM+users--+-";
@@ -289,6 +323,21 @@ mod tests {
         let often = report(&often);
         assert!(once.thresholds.iter().all(|one| one.clients == 0), "{:?}", once.thresholds);
         assert_eq!(often.thresholds.iter().map(|one| one.clients).collect::<Vec<_>>(), [1; 5]);
+    }
+
+    #[test]
+    fn each_tier_costs_what_it_is_asked_at_its_price() {
+        let text = "[[tier]]\nname = \"near\"\nprovider = \"ollama\"\nurl = \"http://192.0.2.1:11434\"\nmodel = \"phi3.5:3.8b\"\n\
+                    [[tier]]\nname = \"far\"\nprovider = \"openai\"\nurl = \"http://192.0.2.2/v1\"\nmodel = \"qwen-3-32b\"\n\
+                    usd_per_million_input = 0.4\nusd_per_million_output = 0.8\n";
+        let config: Config = toml::from_str(text).unwrap();
+        let costs = costs(&config.tier, 700);
+        let asked: Vec<_> = costs.iter().map(|cost| (&*cost.tier, cost.questions)).collect();
+        assert_eq!(asked, [("near", 700), ("far", 100)]);
+        assert_eq!(costs[0].usd, 0.0, "no price is stated");
+        let far = &costs[1];
+        let at_least = far.tokens as f64 * 0.4 / 1e6;
+        assert!(far.tokens > 100 * 200 && (at_least..at_least * 2.0).contains(&far.usd), "{far:?}");
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub use config::{Ask, Privacy, Provider, ReputationConfig, TierConfig, TriageCon
 pub use desk::{Case, Judged, Sureness, Triage};
 pub use geoip::Geoip;
 pub use limits::Today;
-pub use prompt::{Said, known_of};
+pub use prompt::{Said, known_of, typical_question};
 pub use tier::{Asked, Tier, Unanswered};
 pub use tools::{About, Toolbox};
 pub use view::{ADDRESSES_MODEL, View, mask};

@@ -74,6 +74,16 @@ program sends? Look a client up only where that leaves doubt; reputation alone p
 Answer with the JSON object that the schema describes and nothing else: verdict is malicious, benign or uncertain, \
 confidence from 1 to 10 is how sure you are of it, threat_type is the kind of attack, reasoning is one sentence.";
 
+/// What a question about a request of usual length is made of, for estimates: its text, and how much is answered.
+pub fn typical_question(first: bool) -> (String, u32) {
+    let shown = SHOTS.iter().max_by_key(|(shown, _)| shown.len()).map_or("", |(shown, _)| shown);
+    if !first {
+        return (format!("{VERDICT_SYSTEM}{}{shown}", verdict_schema()), 60);
+    }
+    let shots: String = SHOTS.iter().flat_map(|(shown, label)| [*shown, *label]).collect();
+    (format!("{LABEL_SYSTEM}{shots}{shown}"), 1)
+}
+
 /// The schema of a label where a server gives no log-probabilities.
 pub fn label_schema() -> Value {
     json!({
