@@ -1,5 +1,5 @@
 //! What takes long and is the same in every run: which literals the patterns of the built-in rules
-//! cannot match without.
+//! cannot match without. And which migrations there are: sqlx's own macro for it needs sqlx compiled twice.
 
 use std::error::Error;
 use std::path::Path;
@@ -15,9 +15,7 @@ mod detect {
     mod ordinary;
 }
 
-#[allow(clippy::disallowed_methods, reason = "cargo speaks to build scripts through the environment")]
 fn main() -> Result<(), Box<dyn Error>> {
-    // `sqlx::migrate!` reads the migrations while it compiles, and cargo does not see that.
     for path in ["build.rs", "migrations", "rules", "src/detect"] {
         println!("cargo:rerun-if-changed={path}");
     }
@@ -28,8 +26,30 @@ fn main() -> Result<(), Box<dyn Error>> {
         all.extend(rules.into_iter().flatten().filter_map(with_literals));
     }
     all.sort();
-    let out = Path::new(&env::var("OUT_DIR")?).join("literals.rs");
-    Ok(fs::write(out, format!("&[\n{}]", all.concat()))?)
+    write("literals.rs", &all)?;
+    write("sqlite.rs", &migrations("migrations/sqlite")?)?;
+    write("postgres.rs", &migrations("migrations/postgres")?)
+}
+
+/// Writes an array for the crate to include.
+#[allow(clippy::disallowed_methods, reason = "cargo speaks to build scripts through the environment")]
+fn write(name: &str, elements: &[String]) -> Result<(), Box<dyn Error>> {
+    let out = Path::new(&env::var("OUT_DIR")?).join(name);
+    Ok(fs::write(out, format!("&[\n{}]", elements.concat()))?)
+}
+
+/// The version, name and text of each file of a directory, in order.
+fn migrations(directory: &str) -> Result<Vec<String>, Box<dyn Error>> {
+    let mut files: Vec<_> = fs::read_dir(directory)?.collect::<Result<_, _>>()?;
+    files.sort_by_key(fs::DirEntry::path);
+    let element = |file: &fs::DirEntry| {
+        let path = file.path();
+        let stem = path.file_stem()?.to_str()?;
+        let (version, name) = stem.split_once('_')?;
+        let text = format!("include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/{}\"))", path.display());
+        Some(format!("({}, {name:?}, {text}),\n", version.parse::<i64>().ok()?))
+    };
+    files.iter().map(|file| element(file).ok_or(format!("{file:?} is not NUMBER_NAME.sql").into())).collect()
 }
 
 /// The id of a rule with its literals, as an element of an array; none for a rule that is wrong,

@@ -1,6 +1,8 @@
 //! docker-compose.yml with a real Docker Engine: it comes up, blocks who attacks the site, stands restarts
 //! and rotations, and goes away. One Debian stands in for the public images.
 
+mod services;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -34,9 +36,24 @@ impl<'a> Checkout<'a> {
 
     /// Writes .env: the stand-ins, and `more`.
     fn set(&self, more: &str) {
-        let images = ["BUILD", "BASE", "SITE", "REDIS", "POSTGRES"].map(|name| format!("{name}_IMAGE=stand-in\n"));
-        let text = format!("{}BINARY=target/release/palisade\n{more}", images.concat());
+        let images = ["BUILD", "BASE", "SITE", "REDIS"].map(|name| format!("{name}_IMAGE=stand-in\n"));
+        let services = "POSTGRES_IMAGE=stand-in-postgres\nOLLAMA_IMAGE=stand-in-ollama\n";
+        let text = format!("{}{services}BINARY=target/release/palisade\n{more}", images.concat());
         fs::write(self.dir.path().join(".env"), text).unwrap();
+    }
+
+    /// Takes the comment away from the example of a model.
+    fn configure_model(&self) {
+        let file = self.dir.path().join("deploy/compose/palisade/palisade.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        let keys = ["[[tier]]", "name =", "provider ="];
+        let line = |line: &str| match line.strip_prefix('#') {
+            Some(rest) if keys.iter().any(|key| rest.starts_with(key)) => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        };
+        let text: String = text.lines().map(line).collect();
+        assert!(text.contains("\n[[tier]]\n"), "{text}");
+        fs::write(file, text).unwrap();
     }
 
     fn compose(&self, arguments: &[&str]) -> String {
@@ -72,11 +89,11 @@ fn the_compose_file_comes_up_blocks_and_goes_away() {
         return;
     }
     let (server, clients) = (Namespace::new(), Namespace::new());
-    let addresses = ["198.51.100.20", "198.51.100.65", "198.51.100.66", "198.51.100.67"];
+    let addresses = ["198.51.100.20", "198.51.100.65", "198.51.100.66", "198.51.100.67", "198.51.100.68"];
     let networks = addresses.map(|address| format!("{address}/24"));
     Namespace::join((&server, &["198.51.100.1/24"]), (&clients, &networks.each_ref().map(String::as_str)));
     let client = |from| Client { namespace: &clients, from, server: "198.51.100.1:8080" };
-    let [visitor, first, second, third] = addresses.map(client);
+    let [visitor, first, second, third, doubtful] = addresses.map(client);
     let is_open = |client: &Client<'_>| client.get("/", "Mozilla/5.0", 3) == Some(200);
     let engine = Engine::start(&server);
     engine.import("stand-in");
@@ -93,12 +110,16 @@ fn the_compose_file_comes_up_blocks_and_goes_away() {
     assert_eq!((&told["target"], &told["simulated"]), (&"198.51.100.65".into(), &true.into()), "{told}");
     assert!(is_open(&first), "and not blocked");
 
-    // Enforcing, with Redis behind a password.
+    // Enforcing, with Redis and Postgres behind their passwords, and a model.
+    services::postgres(&engine, "stand-in-postgres", "stand-in");
+    services::ollama_that_is_sure(&engine, "stand-in-ollama", "stand-in");
+    checkout.configure_model();
     checkout.set(
-        "PALISADE__MODE=enforce\nCOMPOSE_PROFILES=full\nSECRETS=./deploy/compose/secrets\n\
-         PALISADE__MEMORY__REDIS_URL_FILE=/run/secrets/redis_url\n",
+        "PALISADE__MODE=enforce\nCOMPOSE_PROFILES=full,ollama\nSECRETS=./deploy/compose/secrets\n\
+         PALISADE__MEMORY__REDIS_URL_FILE=/run/secrets/redis_url\n\
+         PALISADE__STORE__DATABASE_URL_FILE=/run/secrets/database_url\n",
     );
-    checkout.compose(&["up", "--detach", "palisade", "site", "redis"]);
+    checkout.compose(&["up", "--detach"]);
     eventually("palisade is healthy again", || checkout.is_healthy().then_some(()));
     second.get(ATTACK, "curl/8", 3);
     eventually("the attacker is shut out", || second.is_shut_out().then_some(()));
@@ -107,6 +128,12 @@ fn the_compose_file_comes_up_blocks_and_goes_away() {
     let status = checkout.palisade("status");
     assert_eq!((&status["mode"], &status["healthy"]), (&"enforce".into(), &true.into()), "{status:#}");
     assert_eq!(status["memory"]["kind"], "redis", "{:#}", status["memory"]);
+    assert_eq!(doubtful.get("/backup.zip", "Mozilla/5.0", 3), Some(404));
+    eventually("whom the model is sure of is shut out", || doubtful.is_shut_out().then_some(()));
+    eventually("Postgres has all of it", || {
+        let postgres = &checkout.palisade("status")["services"]["postgres"];
+        (postgres["healthy"] == true && postgres["waiting"] == 0).then_some(())
+    });
 
     // What it may, and what is known of it.
     let container = checkout.inspect("palisade");
@@ -114,10 +141,12 @@ fn the_compose_file_comes_up_blocks_and_goes_away() {
     assert_eq!((&host["ReadonlyRootfs"], &host["NetworkMode"]), (&true.into(), &"host".into()));
     assert_eq!((&host["CapDrop"], &host["CapAdd"]), (&vec!["ALL"].into(), &vec!["NET_ADMIN"].into()));
     assert_eq!(container["Config"]["User"], "10001:10001");
-    let password = fs::read_to_string(checkout.dir.path().join("deploy/compose/secrets/redis_password")).unwrap();
-    assert_eq!(password.len(), 48);
-    for service in ["palisade", "redis"] {
-        assert!(!checkout.inspect(service).to_string().contains(&password), "{service} shows the password");
+    for (of, service) in [("redis", "redis"), ("redis", "palisade"), ("postgres", "postgres"), ("postgres", "palisade")]
+    {
+        let file = format!("deploy/compose/secrets/{of}_password");
+        let password = fs::read_to_string(checkout.dir.path().join(file)).unwrap();
+        assert_eq!(password.len(), 48);
+        assert!(!checkout.inspect(service).to_string().contains(&password), "{service} shows the password of {of}");
     }
 
     // The log is rotated, and palisade started again.
@@ -142,9 +171,14 @@ fn the_compose_file_comes_up_blocks_and_goes_away() {
     let enforced = banned.as_array().unwrap().iter().filter(|ban| ban["simulated"] == false);
     let mut targets: Vec<&str> = enforced.filter_map(|ban| ban["target"].as_str()).collect();
     targets.sort();
-    assert_eq!(targets, ["198.51.100.66", "198.51.100.67"]);
+    assert_eq!(targets, ["198.51.100.66", "198.51.100.67", "198.51.100.68"]);
     assert!(second.is_shut_out() && third.is_shut_out() && is_open(&visitor));
 
+    // The way to a private host cannot be had here; what would be started is read.
+    let services = checkout.compose(&["--profile", "tailscale", "config"]);
+    for line in ["image: tailscale/tailscale:stable", "TS_AUTHKEY: file:/run/secrets/tailscale_key", "- /dev/net/tun"] {
+        assert!(services.contains(line), "{line} is missing in\n{services}");
+    }
     checkout.compose(&["down", "--volumes"]);
     assert_eq!(engine.docker(&["ps", "--all", "--quiet", "--filter", "label=com.docker.compose.project=shop"]), "");
     assert_eq!(engine.docker(&["volume", "ls", "--quiet", "--filter", "name=shop_"]), "");

@@ -1,8 +1,13 @@
-//! What the documentation shows works: its configurations and rules are taken, its commands are understood.
+//! What the documentation shows works: its configurations and rules are taken, its commands are understood,
+//! and its picture is what the first command prints.
+
+mod terminal;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use expect_test::expect_file;
 
 /// README and every page of `docs/`, with its text.
 fn pages() -> Vec<(PathBuf, String)> {
@@ -113,4 +118,31 @@ fn commands_in_the_documentation_are_understood() {
         }
     }
     assert!(tried > 60, "only {tried} were found");
+}
+
+/// With `UPDATE_EXPECT=1` the picture is drawn anew.
+#[test]
+fn the_picture_in_readme_is_what_the_first_command_prints() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let first = readme.lines().find_map(|line| line.strip_prefix("    ")).unwrap();
+    assert_eq!(first, "cargo run -- run --demo");
+    assert!(readme.contains("](docs/demo.svg)"));
+    let program = env!("CARGO_BIN_EXE_palisade");
+    let ran = Command::new("sh").args(["-c", "exec \"$0\" --config none run --demo 2>&1", program]).output().unwrap();
+    assert!(ran.status.success());
+    let shown = String::from_utf8(ran.stdout).unwrap();
+    let lines = shown.lines().enumerate().map(|(at, line)| at_noon(line, at));
+    let lines: Vec<String> = [format!("$ {first}")].into_iter().chain(lines).collect();
+    expect_file!["../docs/demo.svg"].assert_eq(&terminal::picture(&lines));
+}
+
+/// A line as it would have been printed in the seconds after noon of one certain day.
+fn at_noon(line: &str, second: usize) -> String {
+    let is_time = |word: &str| word.len() == 24 && word.ends_with('Z') && word.as_bytes()[10] == b'T';
+    let word = |word: &str| match word.split_once('=') {
+        _ if is_time(word) => format!("2026-01-05T12:00:{second:02}.000Z"),
+        Some(("until", end)) if is_time(end) => format!("until=2026-01-05T16:00:{second:02}.000Z"),
+        _ => word.to_owned(),
+    };
+    line.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }

@@ -3,6 +3,8 @@
 mod channels;
 mod daemon;
 mod email;
+#[cfg(feature = "otel")]
+mod otlp;
 mod siem;
 mod syslog;
 

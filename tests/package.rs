@@ -1,4 +1,4 @@
-//! The Debian package: what is in it, and its whole life on a real systemd.
+//! The packages: what is in them, and the Debian one's whole life on a real systemd.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,21 +6,38 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::Namespace;
 use crate::support::daemon::eventually;
 use crate::support::docker::{Engine, docker_or_skip, run, stripped_program};
 use crate::support::web::Client;
+use crate::support::{Namespace, tool_or_skip};
 
 const ATTACK: &str = "/?id=1%27%20UNION%20SELECT%20username,password%20FROM%20users--%20-";
 
-/// Makes the package of `version` of the program that was built.
+/// What a package holds, of any kind.
+const FILES: &[&str] = &[
+    "usr/bin/palisade",
+    "etc/palisade/palisade.toml",
+    "usr/lib/systemd/system/palisade.service",
+    "usr/lib/sysusers.d/palisade.conf",
+    "usr/share/man/man1/palisade.1.gz",
+    "usr/share/man/man1/palisade-scan.1.gz",
+    "usr/share/bash-completion/completions/palisade",
+    "usr/share/fish/vendor_completions.d/palisade.fish",
+    "usr/share/doc/palisade/copyright",
+];
+
+/// Makes the Debian package of `version` of the program that was built.
 fn package(dir: &Path, version: &str) -> PathBuf {
+    package_by("build-deb", dir, version)
+}
+
+fn package_by(script: &str, dir: &Path, version: &str) -> PathBuf {
     let binary = dir.join("palisade");
     if !binary.exists() {
         stripped_program(&binary);
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/build-deb");
-    run(Command::new(script).arg(dir).arg(binary).arg(version).env("XZ_LEVEL", "0")).into()
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(script);
+    run(Command::new(script).arg(dir).arg(binary).arg(version).env("XZ_LEVEL", "0").env("RPM_LEVEL", "1")).into()
 }
 
 #[test]
@@ -39,18 +56,7 @@ fn the_package_holds_what_it_should() {
         let may_write = line.as_bytes()[5] == b'w' || line.as_bytes()[8] == b'w';
         assert!(!may_write, "others may write {line}");
     }
-    for path in [
-        "usr/bin/palisade",
-        "etc/palisade/palisade.toml",
-        "usr/lib/systemd/system/palisade.service",
-        "usr/lib/sysusers.d/palisade.conf",
-        "usr/share/man/man1/palisade.1.gz",
-        "usr/share/man/man1/palisade-scan.1.gz",
-        "usr/share/bash-completion/completions/palisade",
-        "usr/share/zsh/vendor-completions/_palisade",
-        "usr/share/fish/vendor_completions.d/palisade.fish",
-        "usr/share/doc/palisade/copyright",
-    ] {
+    for path in FILES.iter().chain(&["usr/share/zsh/vendor-completions/_palisade"]) {
         assert!(list.lines().any(|line| line.ends_with(&format!(" ./{path}"))), "{path} is missing:\n{list}");
     }
     let control = dir.path().join("control");
@@ -58,6 +64,31 @@ fn the_package_holds_what_it_should() {
     assert_eq!(fs::read_to_string(control.join("conffiles")).unwrap(), "/etc/palisade/palisade.toml\n");
     for script in ["postinst", "prerm", "postrm"] {
         run(Command::new("sh").arg("-n").arg(control.join(script)));
+    }
+}
+
+#[test]
+fn the_rpm_holds_the_same_and_belongs_to_root() {
+    if !tool_or_skip("rpmbuild", "rpm") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let rpm = package_by("build-rpm", dir.path(), "1.2.3");
+    let asked = |question: &[&str]| run(Command::new("rpm").arg("--query").args(question).arg("--package").arg(&rpm));
+    assert_eq!(asked(&["--queryformat", "%{NAME} %{VERSION} %{LICENSE}"]), "palisade 1.2.3 MIT");
+    let list = asked(&["--queryformat", "[%{FILEUSERNAME} %{FILEMODES:perms} %{FILENAMES}\n]"]);
+    for line in list.lines() {
+        assert!(line.starts_with("root -rw") && line.as_bytes()[10] == b'-' && line.as_bytes()[13] == b'-', "{line}");
+    }
+    for path in FILES.iter().chain(&["usr/share/zsh/site-functions/_palisade"]) {
+        assert!(list.lines().any(|line| line.ends_with(&format!(" /{path}"))), "{path} is missing:\n{list}");
+    }
+    assert_eq!(asked(&["--configfiles"]), "/etc/palisade/palisade.toml");
+    assert!(asked(&["--requires"]).contains("libc.so.6(GLIBC_2."));
+    for tag in ["PREUN", "POSTIN", "POSTUN"] {
+        let script = dir.path().join(tag);
+        fs::write(&script, asked(&["--queryformat", &format!("%{{{tag}}}")])).unwrap();
+        run(Command::new("sh").arg("-n").arg(script));
     }
 }
 

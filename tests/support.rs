@@ -35,6 +35,19 @@ pub fn namespaces_or_skip(what: &str) -> bool {
     false
 }
 
+/// Whether `program` of Debian's package `package` is here. If not, says so on the real stderr, or fails when
+/// `PALISADE_REQUIRE_TOOLS=1`.
+#[expect(clippy::disallowed_methods, reason = "the one thing that who runs the tests may ask of them")]
+pub fn tool_or_skip(program: &str, package: &str) -> bool {
+    let is_here = Command::new(program).arg("--version").output().is_ok();
+    let required = std::env::var("PALISADE_REQUIRE_TOOLS").is_ok_and(|value| value == "1");
+    assert!(is_here || !required, "{program} of Debian's package {package} is required");
+    if !is_here {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: what needs {program} of Debian's package {package}");
+    }
+    is_here
+}
+
 /// A network namespace with its loopback up; gone when dropped.
 pub struct Namespace {
     pub name: String,

@@ -218,7 +218,8 @@ fn every_dependency_has_a_licence_that_deny_toml_allows() {
     let allowed: Vec<&str> =
         deny["licenses"]["allow"].as_array().unwrap().iter().filter_map(|one| one.as_str()).collect();
     let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let arguments = ["metadata", "--format-version=1", "--locked", "--offline", "--filter-platform", &host];
+    let features = if cfg!(feature = "otel") { "--all-features" } else { "--features=default" };
+    let arguments = ["metadata", "--format-version=1", "--locked", "--offline", features, "--filter-platform", &host];
     let output = Command::new(env!("CARGO")).args(arguments).current_dir(ROOT).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -230,6 +231,28 @@ fn every_dependency_has_a_licence_that_deny_toml_allows() {
         let fits = |all: &str| all.trim_matches(['(', ')']).split(" OR ").any(|one| allowed.contains(&one));
         assert!(licence.split(" AND ").all(fits), "{}: {licence:?}", package["name"]);
     }
+}
+
+#[test]
+fn what_the_program_is_made_of_gets_into_an_image() {
+    let ignore = read(Path::new(".dockerignore"));
+    let kept: Vec<&str> = ignore.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    let mut tried = 0;
+    for file in sources("src") {
+        let directory = file.parent().unwrap();
+        for include in code(&file)
+            .split("include_")
+            .skip(1)
+            .filter(|rest| rest.starts_with("str!(") || rest.starts_with("bytes!("))
+        {
+            let Some(path) = include.split('"').nth(1).filter(|path| path.starts_with("../")) else { continue };
+            let above = path.matches("../").count();
+            let path = directory.ancestors().nth(above).unwrap().join(path.trim_start_matches("../"));
+            assert!(kept.iter().any(|kept| path.starts_with(kept)), "{} includes {}", file.display(), path.display());
+            tried += 1;
+        }
+    }
+    assert!(tried > 20, "only {tried} were found");
 }
 
 /// The room that a source file belongs to; none for `main.rs` and `lib.rs`.

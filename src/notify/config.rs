@@ -185,11 +185,11 @@ pub struct ExportConfig {
     /// How a record is written to a file or by syslog. None: `ecs` to a file, `rfc5424` by syslog.
     pub format: Option<Format>,
     /// `file:///PATH`, `udp://HOST:PORT`, `tcp://HOST:PORT`, `tls://HOST:PORT`, `unix:///PATH`, or where Splunk's
-    /// collector or Elasticsearch is. It may hold a secret.
+    /// collector, Elasticsearch or a collector of OpenTelemetry's is. It may hold a secret.
     pub url: Secret,
     /// A file that holds the URL instead.
     pub url_file: Option<PathBuf>,
-    /// Splunk's token, or an API key of Elasticsearch.
+    /// Splunk's token, an API key of Elasticsearch, or a bearer token for a collector.
     pub key: Secret,
     /// A file that holds the key instead.
     pub key_file: Option<PathBuf>,
@@ -222,6 +222,8 @@ impl Default for ExportConfig {
     }
 }
 
+pub const WITHOUT_OTEL: &str = "this palisade is built without OpenTelemetry (the cargo feature `otel`)";
+
 /// How records go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -234,6 +236,8 @@ pub enum Via {
     Splunk,
     /// The bulk API, of OpenSearch too.
     Elasticsearch,
+    /// OpenTelemetry's traces over HTTP.
+    Otlp,
 }
 
 /// How a record is written.
@@ -264,8 +268,11 @@ impl ExportConfig {
         let schemes: &[&str] = match self.via {
             Via::File => &["file:///"],
             Via::Syslog => &["udp://", "tcp://", "tls://", "unix:///"],
-            Via::Splunk | Via::Elasticsearch => &["https://", "http://"],
+            Via::Splunk | Via::Elasticsearch | Via::Otlp => &["https://", "http://"],
         };
+        if self.via == Via::Otlp && !cfg!(feature = "otel") {
+            found.push(("via", WITHOUT_OTEL.to_owned()));
+        }
         if self.url.is_empty() && self.url_file.is_none() {
             found.push(("url", "missing".to_owned()));
         } else if self.url_file.is_none() && !schemes.iter().any(|scheme| self.url.reveal().starts_with(scheme)) {
@@ -279,6 +286,9 @@ impl ExportConfig {
         found.extend(set_twice(&self.key, &self.key_file, "key_file"));
         if self.via == Via::File && self.format == Some(Format::Rfc5424) {
             found.push(("format", "goes by syslog only; to a file: \"cef\", \"ecs\" or \"ocsf\"".to_owned()));
+        }
+        if self.via == Via::Otlp && self.format.is_some() {
+            found.push(("format", "has no meaning for otlp; remove it".to_owned()));
         }
         if matches!(self.via, Via::Splunk | Via::Elasticsearch)
             && matches!(self.format, Some(Format::Rfc5424 | Format::Cef))

@@ -6,12 +6,16 @@ mod ecs;
 mod elasticsearch;
 mod file;
 mod ocsf;
+#[cfg(feature = "otel")]
+mod otlp;
 mod splunk;
 mod syslog;
 
 use std::path::Path;
 use std::pin::Pin;
 
+#[cfg(not(feature = "otel"))]
+use super::config::WITHOUT_OTEL;
 use super::{ExportConfig, Failure, Format, News, Via};
 use crate::event::Secret;
 use crate::wire;
@@ -53,6 +57,10 @@ pub fn open(config: &ExportConfig, host: &str) -> Result<Box<dyn Sink>, String> 
         Via::Syslog => Box::new(syslog::Syslog::new(url.reveal(), config, write)?),
         Via::Splunk => Box::new(splunk::Splunk::new(url, key, config, write)?),
         Via::Elasticsearch => Box::new(elasticsearch::Elasticsearch::new(url, key, config, write)?),
+        #[cfg(feature = "otel")]
+        Via::Otlp => Box::new(otlp::Otlp::new(url, key, config, host)?),
+        #[cfg(not(feature = "otel"))]
+        Via::Otlp => return Err(WITHOUT_OTEL.into()),
     })
 }
 

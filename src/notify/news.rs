@@ -12,6 +12,9 @@ pub struct News {
     /// Of the finding or the decision, the same whenever it is told.
     pub id: String,
     pub at: Timestamp,
+    /// Of a step of a decision: when it was decided, and the finding that led to it.
+    pub since: Option<Timestamp>,
+    pub finding_id: String,
     pub severity: Severity,
     /// 1–10.
     pub score: u8,
@@ -46,6 +49,8 @@ impl Default for News {
             what: What::Finding,
             id: String::new(),
             at: Timestamp(0),
+            since: None,
+            finding_id: String::new(),
             severity: Severity::Informational,
             score: 0,
             category: String::new(),

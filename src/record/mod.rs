@@ -8,6 +8,7 @@ mod config;
 mod error;
 mod history;
 mod keep;
+mod migrations;
 mod moment;
 mod postgres;
 mod pseudonym;

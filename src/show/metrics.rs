@@ -107,7 +107,7 @@ const GROUPS: &[Group] = &[
             Metric("palisade_triage_calls_total", Counter, "Questions.", "/calls"),
             Metric("palisade_triage_errors_total", Counter, "Questions that failed.", "/errors"),
             Metric("palisade_triage_timeouts_total", Counter, "Questions without an answer in time.", "/timeouts"),
-            Metric("palisade_triage_duration_milliseconds_total", Counter, "Time of all questions.", "/millis"),
+            Metric("palisade_triage_duration_seconds_total", Counter, "Time of all questions.", "/millis"),
             Metric("palisade_triage_input_tokens_total", Counter, "Tokens sent.", "/input_tokens"),
             Metric("palisade_triage_output_tokens_total", Counter, "Tokens received.", "/output_tokens"),
             Metric("palisade_triage_cost_usd_total", Counter, "By the prices of the configuration.", "/usd"),
@@ -156,6 +156,8 @@ fn family<'a>(
         // Who has no problem may leave it out.
         let nothing = (*place == "/problem").then_some(&Value::Null);
         let Some(value) = element.pointer(place).or(nothing).and_then(number) else { continue };
+        // Prometheus counts in seconds.
+        let value = if *place == "/millis" { value / 1000.0 } else { value };
         if is_first {
             let kind = match kind {
                 Counter => "counter",
@@ -205,7 +207,7 @@ mod tests {
             "responders": [{"name": "nftables", "problem": null, "held": 3, "dropped": {"packets": 9, "bytes": 540}},
                            {"name": "azure", "problem": "no token", "held": 3, "dropped": null}],
             "sources": [{"path": "/a\"b\\c\n", "behind_bytes": 12, "error": null}],
-            "triage": {"tiers": [{"name": "local", "usd": 0.25}]}, "services": {"drop": {"problem": "gone"}},
+            "triage": {"tiers": [{"name": "local", "usd": 0.25, "millis": 1500}]}, "services": {"drop": {"problem": "gone"}},
         });
         let text = text(&status);
         for line in [
@@ -220,6 +222,7 @@ mod tests {
             "palisade_tail_source_behind_bytes{path=\"/a\\\"b\\\\c\\n\"} 12",
             "palisade_triage_failing{tier=\"local\"} 0",
             "palisade_triage_cost_usd_total{tier=\"local\"} 0.25",
+            "palisade_triage_duration_seconds_total{tier=\"local\"} 1.5",
             "palisade_service_failing{service=\"drop\"} 1",
             "palisade_info{version=\"0.1.0\",mode=\"enforce\"} 1",
             "# TYPE palisade_tail_lines_total counter",

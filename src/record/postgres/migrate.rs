@@ -1,13 +1,12 @@
 //! Brings the database to this version's schema. By hand, not by sqlx's migrator, whose statements have
 //! names that a transaction pooler gives to others, and which needs rights also when there is nothing to do.
 
-use sqlx::migrate::{Migration, Migrator};
+use sqlx::migrate::Migration;
 use sqlx::{PgConnection, Row};
 
 use super::{LOCKS, LONG_PATIENCE, PATIENCE, Postgres, Trouble, query};
+use crate::record::migrations::POSTGRES as MIGRATIONS;
 use crate::record::{SchemaState, StoreError};
-
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// For roles that came since, as for the first time.
 const ROLES: &str = include_str!("roles.sql");

@@ -7,15 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::SqlitePool;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 use super::recover;
 use crate::event::Timestamp;
+use crate::record::migrations::SQLITE as MIGRATIONS;
 use crate::record::pseudonym::{KEY_BYTES, Pseudonyms};
 use crate::record::{Addresses, StoreConfig, StoreError};
-
-pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// How long to wait for a program that holds the database, such as a `sqlite3` shell.
 const BUSY: Duration = Duration::from_secs(5);

@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, SqliteConnection};
 
 use super::Sqlite;
-use super::open::MIGRATIONS;
+use crate::record::migrations::SQLITE as MIGRATIONS;
 use crate::record::{SchemaState, StoreError};
 
 impl Sqlite {

@@ -297,9 +297,8 @@ async fn a_database_of_the_release_before_opens_and_answers() {
     let path = dir.path().join("palisade.db");
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
     let mut old = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
-    let before = sqlx::migrate!("migrations/sqlite");
     let before = sqlx::migrate::Migrator {
-        migrations: before.iter().take(4).cloned().collect::<Vec<_>>().into(),
+        migrations: crate::record::migrations::SQLITE.iter().take(4).cloned().collect::<Vec<_>>().into(),
         ..sqlx::migrate::Migrator::DEFAULT
     };
     before.run(&mut old).await.unwrap();
