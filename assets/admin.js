@@ -1,27 +1,48 @@
 // Settings, users, audit, and one's own account.
 
-import { h, replace, card, badge, when, words, button, tell, table, form } from "/assets/dom.js";
-import { get, post, patch, remove } from "/assets/api.js";
+import { h, replace, card, badge, when, words, button, tell, table, longTable, form } from "/assets/dom.js";
+import { get, list, post, patch, remove } from "/assets/api.js";
+import { health } from "/assets/health.js";
 
 const ROLES = ["viewer", "analyst", "admin"];
 
 export async function settings(main, context) {
-  const keys = await get("/api/v1/settings");
-  const rows = Array.isArray(keys) ? keys : keys.settings ?? [];
+  const [keys, config, status] = await Promise.all([get("/api/v1/settings"), get("/api/v1/config"), get("/api/v1/status")]);
   const again = () => settings(main, context);
-  const set = form([["key", "Key", { options: rows.map((row) => row.key) }], ["value", "Value", { required: true }], ["hours", "For hours (empty: until the daemon stops)", { type: "number", min: 1 }]],
+  const tunable = new Map(keys.map((row) => [row.key, row]));
+  const waiting = status.services?.configuration?.waits_for_restart ?? [];
+  const set = form([["key", "Key", { options: keys.map((row) => row.key) }], ["value", "Value", { required: true }], ["hours", "For hours (empty: until the daemon stops)", { type: "number", min: 1 }]],
     "Set", async (given) => {
       const value = Number.isNaN(Number(given.value)) ? given.value : Number(given.value);
       await post("/api/v1/settings", { key: given.key, value, ...(given.hours ? { for_secs: Math.round(given.hours * 3600) } : {}) });
       tell(`${given.key} is ${given.value} now.`);
       await again();
     });
+  const choose = (row) => {
+    main.querySelector("[name=key]").value = row.key;
+    const field = main.querySelector("[name=value]");
+    field.value = row.value;
+    field.focus();
+  };
+  const act = (key) => {
+    const row = tunable.get(key);
+    if (!row || !context.may("admin")) return waiting.includes(key) ? badge("medium", "waits for a restart") : "";
+    return row.by
+      ? [button("Set back", async () => { await remove(`/api/v1/settings/${key}`); await again(); }), h("small", {}, ` by ${row.by}`, row.until ? [" until ", when(row.until)] : ", until the daemon stops")]
+      : button("Change", async () => choose(row));
+  };
+  const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+  const asked = h("input", { type: "search", placeholder: "a key, a value, a file", "aria-label": "Show only", oninput: () => {
+    const text = asked.value.toLowerCase();
+    for (const row of rows.querySelectorAll("tbody tr")) row.hidden = !row.textContent.toLowerCase().includes(text);
+  } });
+  const own = h("input", { type: "checkbox", id: "own", onchange: () => rows.classList.toggle("own", own.checked) });
+  const rows = table("What is in force", ["Key", "Value", "Where from", "Do"], config.map(({ key, value, origin }) => [
+    h("code", {}, key), h("code", {}, shown(value)), h(origin === "default" ? "span.default" : "span", {}, origin), act(key)]), "Nothing is configured.");
   replace(main, h("h1", {}, "Settings"),
-    h("p.hint", {}, "What can be set while the daemon runs. All else stands in the configuration file; `palisade config show` says what is in effect and where it comes from."),
-    context.may("admin") ? card("Set for a while", set) : null,
-    table("Settings", ["Key", "Value", "Where from", "Do"], rows.map((row) => [h("code", {}, row.key), h("code", {}, String(row.value)),
-      row.by ? `${row.by}${row.until ? "" : ", until the daemon stops"}` : words(row.origin ?? ""),
-      row.by && context.may("admin") ? button("Back", async () => { await remove(`/api/v1/settings/${row.key}`); await again(); }) : ""]), "Nothing can be set."));
+    card("Services", health(status)),
+    context.may("admin") ? card("Set for a while", set, h("p.hint", {}, "Thresholds and limits, at once. All else stands in the configuration file, which is read again when it changes. Keys of models and services are never shown; ", h("code", {}, "key_file"), ", ", h("code", {}, "api_key_file"), " and the like name files that hold them.")) : null,
+    h("h2", {}, "What is in force"), h(".bar", {}, asked, h("label", { for: "own" }, own, " only what is no default")), rows);
 }
 
 export async function users(main, context) {
@@ -52,9 +73,9 @@ export async function users(main, context) {
 }
 
 export async function audit(main) {
-  const rows = await get("/api/v1/audit");
-  replace(main, h("h1", {}, "Audit"), table("Who did what", ["When", "Who", "From", "What", "With"], rows.map((row) => [
-    when(row.time), row.user, row.address, row.action, h("code.cut", { title: row.detail }, row.detail)]), "Nobody did anything yet."));
+  const first = await list("/api/v1/audit", { limit: 100 });
+  replace(main, h("h1", {}, "Audit"), longTable("Who did what", ["When", "Who", "From", "What", "With"], first, (row) => [
+    when(row.time), row.user, row.address, row.action, h("code", {}, row.detail)], "Nobody did anything yet."));
 }
 
 export async function account(main, context) {
@@ -76,7 +97,7 @@ export async function account(main, context) {
   });
   replace(main, h("h1", {}, context.me.name),
     h("p", {}, `You are ${context.me.role}. `, button("Sign out", async () => { await post("/api/v1/auth/logout"); location.assign("/"); })),
-    card("Password", change), card("Tokens of programs", add, secret,
+    card("Password", change), card("Tokens of programs", h("p.hint", {}, h("a", { href: "/reference" }, "What programs can ask for")), add, secret,
       table("Tokens", ["What for", "Whose", "May", "Used", "Ends", "Do"], tokens.map((token) => [token.note, token.user, token.role, when(token.last_used), when(token.expires_at),
         button("Take away", async () => { await remove(`/api/v1/auth/tokens/${token.id}`); await again(); }, { sure: "Really?" })]), "No program has a token.")));
 }

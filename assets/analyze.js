@@ -2,7 +2,7 @@
 
 import { h, replace, card, figure, badge, number, words, when, table, tell, button } from "/assets/dom.js";
 import { bars } from "/assets/chart.js";
-import { get, upload, download } from "/assets/api.js";
+import { get, post, upload, download } from "/assets/api.js";
 
 const SAMPLES = ["brute-force", "sql-injection", "ransomware", "insider", "flood", "privilege-escalation", "c2-beacon", "phishing", "mining", "slow-intrusion", "clean"];
 const FORMATS = { pdf: "PDF", "pdf-summary": "PDF, one page", html: "HTML", xlsx: "Excel", csv: "CSV", json: "JSON", stix: "STIX 2.1", ecs: "ECS", ocsf: "OCSF" };
@@ -46,7 +46,22 @@ export async function analyze(main, context) {
     place.classList.remove("over");
     take(event.dataTransfer.files[0] ?? null);
   });
-  replace(main, h("h1", {}, "Analyze"), context.may("analyst") ? place : h("p.empty", {}, "Analysts and administrators may analyse logs."), result);
+  replace(main, h("h1", {}, "Analyze"), context.may("analyst") ? place : h("p.hint", {}, "Analysts and administrators analyse logs here; you see what they share."), await kept(context), result);
+}
+
+/** What was kept of earlier ones: one's own, and what others share. */
+async function kept({ me, go }) {
+  const rows = await get("/api/v1/analyses");
+  const share = (one) => {
+    const now = one.shared_role ?? "";
+    return h("select", { "aria-label": `Who sees ${one.id.slice(0, 8)}`, onchange: async (event) => {
+      try { await post(`/api/v1/analyses/${one.id}/share`, event.target.value ? { role: event.target.value } : {}); } catch (error) { tell(error.message, "error"); }
+      go("/analyze");
+    } }, Object.entries({ "": "only me", viewer: "everybody", analyst: "analysts", admin: "administrators" }).map(([value, name]) => h("option", { value, selected: value === now }, name)));
+  };
+  return card("Kept analyses", table("Kept analyses", ["When", "What", "Lines", "Threats", "Health", "Whose", "Who sees it"], rows.map((one) => [
+    when(one.at), h("span.cut", { title: one.source }, one.source), number(one.log_count), number(one.threat_count), words(one.health_status), one.owner ?? "nobody's",
+    one.owner === me.name ? share(one) : one.shared_role || one.shared_users.length ? "shared" : ""]), "None. Figures of what you keep stay here, never its text, and nobody else sees them unless you share them."));
 }
 
 function report(analysis) {
@@ -74,7 +89,7 @@ function report(analysis) {
     narrative.plan.length ? card("What to do", h("ol", {}, narrative.plan.map((step) => h("li", {}, step.text)))) : null,
     addresses.length ? card("Addresses", table("Addresses", ["Address", "Lines", "Threats", "Country", "Network"], addresses.map((one) => [one.address, number(one.lines), one.threats.join(", "), one.country ?? "–", one.network ?? "–"]), "")) : null,
     compliance.users.length ? card("Who did what", table("Users", ["User", "Logins", "Refused", "Changes", "Lines"], compliance.users.map((one) => [one.user, number(one.logins), number(one.failed_logins), number(one.changes), number(one.lines)]), "")) : null,
-    compression?.text ? h("details.card", {}, h("summary", {}, "What a model would be shown"), h("pre", {}, h("code", {}, compression.text))) : null,
+    compression?.text ? h("details.card", {}, h("summary", {}, "What a model would be shown"), h("pre", { tabindex: "0" }, h("code", {}, compression.text))) : null,
   ];
 }
 

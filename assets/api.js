@@ -10,10 +10,10 @@ export class Refused extends Error {
 let signedOut = () => {};
 export const onSignedOut = (act) => { signedOut = act; };
 
-async function ask(method, path, body) {
-  const options = { method, headers: {}, credentials: "same-origin" };
+async function send(method, path, body, headers = {}) {
+  const options = { method, headers, credentials: "same-origin" };
   if (body !== undefined) {
-    options.headers["content-type"] = "application/json";
+    headers["content-type"] = "application/json";
     options.body = JSON.stringify(body);
   }
   let answer;
@@ -22,21 +22,45 @@ async function ask(method, path, body) {
   } catch {
     throw new Refused(0, "the daemon does not answer; it may be restarting");
   }
-  if (answer.status === 204) return null;
   const text = await answer.text();
-  let value = text;
+  let value = text || null;
   try { value = JSON.parse(text); } catch { /* Not everything is JSON. */ }
-  if (!answer.ok) {
+  if (!answer.ok && answer.status !== 304) {
     if (answer.status === 401 && !path.startsWith("/api/v1/auth/")) signedOut();
     throw new Refused(answer.status, value?.detail || `the daemon answered ${answer.status}`);
   }
+  return { value, answer };
+}
+
+const ask = async (...what) => (await send(...what)).value;
+
+const place = (path, query) => {
+  const given = Object.entries(query || {}).filter(([, value]) => value !== "" && value !== undefined && value !== null);
+  return given.length ? `${path}?${new URLSearchParams(given)}` : path;
+};
+
+export const get = (path, query) => ask("GET", place(path, query));
+
+const known = new Map();
+
+/** The same for who asks again and again: what has not changed is not sent anew, and is the same object. */
+export async function poll(path, query) {
+  const at = place(path, query);
+  const last = known.get(at);
+  const { value, answer } = await send("GET", at, undefined, last ? { "if-none-match": last.tag } : {});
+  if (answer.status === 304) return last.value;
+  const tag = answer.headers.get("etag");
+  if (tag) known.set(at, { tag, value });
   return value;
 }
 
-export const get = (path, query) => {
-  const given = Object.entries(query || {}).filter(([, value]) => value !== "" && value !== undefined && value !== null);
-  return ask("GET", given.length ? `${path}?${new URLSearchParams(given)}` : path);
-};
+/** A list's first rows, and what gives the following ones, if there are more. */
+export async function list(path, query) {
+  const { value, answer } = await send("GET", place(path, query));
+  const [, next] = (answer.headers.get("link") ?? "").match(/^<([^>]*)>; rel="next"$/) ?? [];
+  return { rows: value, more: next ? () => list(next) : null };
+}
+
 export const post = (path, body = {}) => ask("POST", path, body);
 export const patch = (path, body) => ask("PATCH", path, body);
 export const remove = (path) => ask("DELETE", path);

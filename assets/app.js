@@ -5,11 +5,13 @@ import { get, post, onSignedOut } from "/assets/api.js";
 import { overview } from "/assets/overview.js";
 import { live } from "/assets/live.js";
 import { caseOf } from "/assets/case.js";
-import { decisions, clients, rules, allowed } from "/assets/lists.js";
+import { decisions, clients, allowed } from "/assets/lists.js";
+import { rules } from "/assets/rules.js";
 import { history } from "/assets/history.js";
 import { analyze } from "/assets/analyze.js";
 import { ask } from "/assets/ask.js";
 import { settings, users, audit, account } from "/assets/admin.js";
+import { reference } from "/assets/reference.js";
 
 const ROLES = ["viewer", "analyst", "admin"];
 
@@ -22,12 +24,15 @@ const PAGES = [
   ["/rules", "Rules", rules, "viewer"],
   ["/history", "History", history, "viewer"],
   ["/ask", "Ask", ask, "viewer"],
-  ["/analyze", "Analyze", analyze, "analyst"],
+  ["/analyze", "Analyze", analyze, "viewer"],
   ["/allowed", "Never blocked", allowed, "viewer"],
   ["/settings", "Settings", settings, "viewer"],
   ["/users", "Users", users, "admin"],
   ["/audit", "Audit", audit, "admin"],
 ];
+
+// Found from the account's name and from each other.
+const UNLISTED = [["/account", "Account", account, "viewer"], ["/reference", "API", reference, "viewer"]];
 
 const main = document.getElementById("main");
 const top_ = document.getElementById("top");
@@ -67,7 +72,7 @@ async function show() {
   }
   header(path);
   const page = PAGES.find(([of]) => of === path);
-  const named = path.startsWith("/case/") ? [path, "Case", caseOf, "viewer"] : path === "/account" ? [path, "Account", account, "viewer"] : page;
+  const named = path.startsWith("/case/") ? [path, "Case", caseOf, "viewer"] : UNLISTED.find(([of]) => of === path) ?? page;
   if (!named) return replace(main, h("h1", {}, "No such page"), h("p", {}, h("a", { href: "/" }, "To the overview")));
   const [, name, fill, role] = named;
   document.title = `${name} – Palisade`;

@@ -10,7 +10,7 @@ const EXAMPLES = ["show me all SSH attacks from last night", "top 10 clients thi
 export async function ask(main, context) {
   const question = new URLSearchParams(location.search).get("q") ?? "";
   const to = (q) => context.go(`/ask?${new URLSearchParams({ q })}`);
-  const asked = form([["q", "Question", { value: question, required: true, size: 50, placeholder: EXAMPLES[0] }]], "Ask", async ({ q }) => to(q));
+  const asked = form([["q", "Question", { value: question, required: true, size: 40, placeholder: EXAMPLES[0] }]], "Ask", async ({ q }) => to(q));
   const place = h(".result", { "aria-live": "polite" });
   replace(main, h("h1", {}, "Ask"), card("In your own words", asked, h("p.hint", {}, "For example: ", EXAMPLES.map((example, at) => [at ? "; " : "", h("a", { href: `/ask?${new URLSearchParams({ q: example })}` }, example)]))), place);
   if (!question) return;

@@ -19,7 +19,8 @@ export function columns(title, points, names) {
   const sum = points.reduce((sum, point) => sum + point.value, 0);
   return h("figure.chart", {},
     s("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": `${title}: ${number(sum)} in all, ${number(most)} at most` }, bars),
-    h("figcaption", {}, h("span", {}, points[0]?.label ?? ""), h("span", {}, `most: ${number(most)}`), h("span", {}, points.at(-1)?.label ?? "")));
+    h("figcaption", {}, h("span", {}, points[0]?.label ?? ""), h("span", {}, `most: ${number(most)}`), h("span", {}, points.at(-1)?.label ?? "")),
+    names[1] ? h("p.legend", { "aria-hidden": "true" }, h("span.of-bar", {}, names[0]), h("span.of-part", {}, names[1])) : null);
 }
 
 /** Bars with their names: `rows` of `{ name, value, node }`. */

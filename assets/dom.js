@@ -68,6 +68,21 @@ export function table(caption, heads, rows, empty) {
     h("table", {}, h("caption.hidden", {}, caption), h("thead", {}, h("tr", {}, head)), h("tbody", {}, body)));
 }
 
+/** A table whose rows come in parts: `first` is what `list` gives, `cells` makes a row's. */
+export function longTable(caption, heads, first, cells, empty) {
+  const element = table(caption, heads, first.rows.map(cells), empty);
+  const body = element.querySelector("tbody");
+  let { more } = first;
+  if (!more) return element;
+  const next = button("More", async () => {
+    const part = await more();
+    body.append(...part.rows.map((one) => h("tr", {}, cells(one).map((cell) => h("td", {}, cell)))));
+    more = part.more;
+    next.hidden = !more;
+  });
+  return [element, next];
+}
+
 export const card = (title, ...children) => h("section.card", {}, h("h2", {}, title), children);
 
 /** One figure with what it is. */

@@ -1,15 +1,14 @@
-// Decisions, clients, rules, and who is never blocked.
+// Decisions, clients, and who is never blocked.
 
-import { h, replace, card, badge, severity, when, left, words, button, tell, table, number, form } from "/assets/dom.js";
-import { bars } from "/assets/chart.js";
-import { get, post, remove } from "/assets/api.js";
+import { h, replace, card, badge, when, left, words, button, tell, table, longTable, number, form } from "/assets/dom.js";
+import { get, list, post, remove } from "/assets/api.js";
 
 const STATES = ["", "active", "pending", "held", "expired", "lifted", "refused"];
 
 export async function decisions(main, context) {
   const asked = new URLSearchParams(location.search);
   const state = asked.get("state") ?? "";
-  const rows = await get("/api/v1/decisions", { state, limit: 500 });
+  const first = await list("/api/v1/decisions", { state, limit: 200 });
   const again = () => decisions(main, context);
   const choose = h("select", { "aria-label": "State", onchange: (event) => context.go(`/decisions?state=${event.target.value}`) },
     STATES.map((name) => h("option", { value: name, selected: name === state }, name || "all")));
@@ -24,13 +23,13 @@ export async function decisions(main, context) {
   replace(main, h("h1", {}, "Decisions"),
     context.may("analyst") ? h("details.card", {}, h("summary", {}, "Ban by hand"), ban) : null,
     h(".bar", {}, choose),
-    table("Decisions", ["Who", "State", "Why", "Since", "Ends", "Kind", "Do"], rows.map((decision) => [
+    longTable("Decisions", ["Who", "State", "Why", "Since", "Ends", "Kind", "Do"], first, (decision) => [
       h("a", { href: `/case/${encodeURIComponent(decision.id)}` }, decision.target),
       [badge(decision.state === "active" ? "critical" : "low", words(decision.state)), decision.simulated ? h("small", {}, " dry run") : null],
       h("span.cut", { title: decision.reason }, decision.reason), when(decision.created_at),
       decision.permanent ? "by hand" : decision.state === "active" ? left(decision.expires_at) : when(decision.expires_at),
       words(decision.category ?? decision.proposer), lift(decision),
-    ]), "Nothing was decided yet. Palisade tells here whom it shuts out, or would."));
+    ], "Nothing was decided yet. Palisade tells here whom it shuts out, or would."));
 }
 
 export async function clients(main) {
@@ -41,15 +40,6 @@ export async function clients(main) {
       h("a", { href: `/history?client=${encodeURIComponent(row.key)}` }, row.key), number(row.findings), number(row.blocks),
       number(row.previous.findings), h("a", { href: `/case/${encodeURIComponent(row.key)}` }, "decisions")]),
     "Nobody was found in seven days."));
-}
-
-export async function rules(main) {
-  const [stats, corrections] = await Promise.all([get("/api/v1/stats", { since: "30d", top: 200 }), get("/api/v1/corrections")]);
-  const rows = stats.rules.filter((row) => row.key);
-  const wrong = corrections.filter((one) => one.verdict === "benign").length;
-  replace(main, h("h1", {}, "Rules"),
-    h("p.hint", {}, `What matched in thirty days. ${number(wrong)} kinds of findings were called benign by people; \`palisade rules list\` has every rule, and an [[exclusion]] in the configuration switches one off for a path.`),
-    bars("Rules", rows.map((row) => ({ name: row.key, value: row.findings, node: h("a", { href: `/history?rule=${encodeURIComponent(row.key)}` }, row.key) })), "No rule matched in thirty days."));
 }
 
 export async function allowed(main, context) {

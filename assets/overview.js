@@ -2,20 +2,28 @@
 
 import { h, replace, card, figure, badge, number, words, button, tell } from "/assets/dom.js";
 import { columns, bars } from "/assets/chart.js";
-import { get, post } from "/assets/api.js";
+import { poll, post } from "/assets/api.js";
+import { health } from "/assets/health.js";
 
 const client = (row) => h("a", { href: `/history?client=${encodeURIComponent(row.key)}` }, row.key);
 const ranked = (rows, node) => rows.filter((row) => row.key).map((row) => ({ name: words(row.key), value: row.findings, node: node?.(row) }));
 
+const names = new Intl.DisplayNames([], { type: "region" });
+const country = (code) => { try { return names.of(code); } catch { return code; } };
+
 export async function overview(main, { may }) {
   let ended = false;
   let before = null;
-  const draw = async () => {
-    const [status, stats] = await Promise.all([get("/api/v1/status"), get("/api/v1/stats", { since: "24h", top: 8 })]);
-    if (ended) return;
+  const choice = chosen(() => draw(true));
+  const draw = async (isChosen) => {
+    const of = { since: "24h", top: 8 };
+    const [status, stats, countries, kept] = await Promise.all([poll("/api/v1/status"), poll("/api/v1/stats", of), poll("/api/v1/countries", of), poll("/api/v1/analyses")]);
+    // Nothing moves under who is about to press a button.
+    if (ended || (!isChosen && document.activeElement?.closest("main button, main summary"))) return;
     const now = Date.now();
     const rate = before ? Math.max(0, (status.lines - before.lines) / ((now - before.at) / 1000)) : null;
     before = { lines: status.lines, at: now };
+    const saved = kept.reduce((sum, one) => sum + one.tokens_saved, 0);
     const totals = stats.totals;
     const level = stats.threat_level;
     const problems = status.problems || [];
@@ -27,20 +35,23 @@ export async function overview(main, { may }) {
         figure("Lines a second", rate === null ? "…" : number(Math.round(rate)), `${number(status.lines)} read`),
         figure("Findings, a day", number(totals.findings), totals.previous?.findings ? `${number(totals.previous.findings)} the day before` : null),
         figure(status.mode === "enforce" ? "Shut out now" : "Would be shut out", h("a", { href: "/decisions?state=active" }, number(status.active)), `${number(status.blocks)} since the start`),
-        figure("Held back", number(status.held), status.held && may("analyst") ? button("Let go", async () => { await post("/api/v1/release"); tell("Let go."); }, { sure: "Really?" }) : "by the gate")),
-      h(".grid", {},
-        card("Findings by the hour", columns("Findings by the hour", stats.trend.map((step) => ({
+        figure("Held back", number(status.held), status.held && may("analyst") ? button("Let go", async () => { await post("/api/v1/release"); tell("Let go."); }, { sure: "Really?" }) : "by the gate"),
+        figure("Tokens saved", number(saved), kept.length ? `in ${number(kept.length)} kept analyses` : "no analysis is kept")),
+      h(".grid", {}, Object.entries({
+        "Findings by the hour": () => columns("Findings by the hour", stats.trend.map((step) => ({
           label: new Date(step.start).toLocaleString([], { weekday: "short", hour: "2-digit", minute: "2-digit" }),
           value: step.findings, part: step.blocks,
-        })), ["findings", "blocked"])),
-        card("Kinds", bars("Kinds", ranked(stats.categories), "Nothing was found in a day.")),
-        card("Clients", bars("Clients", ranked(stats.clients, client), "Nobody stood out.")),
-        card("Networks", bars("Networks", ranked(stats.networks), "Nobody stood out.")),
-        card("Paths", bars("Paths", ranked(stats.paths), "Nothing was asked for that should not be.")),
-        card("Rules", bars("Rules", ranked(stats.rules), "No rule matched.")),
-        card("Models", models(stats.tiers)),
-        card("Logs", sources(status)),
-        card("Services", services(status.services))));
+        })), ["findings", "to block"]),
+        Kinds: () => bars("Kinds", ranked(stats.categories), "Nothing was found in a day."),
+        Clients: () => bars("Clients", ranked(stats.clients, client), "Nobody stood out."),
+        Networks: () => bars("Networks", ranked(stats.networks), "Nobody stood out."),
+        Paths: () => bars("Paths", ranked(stats.paths), "Nothing was asked for that should not be."),
+        Rules: () => bars("Rules", ranked(stats.rules), "No rule matched."),
+        Countries: () => bars("Countries", countries.map((one) => ({ name: country(one.country), value: one.findings })), "No country is known. Name a database of them in reputation.geoip_files."),
+        Models: () => models(stats.tiers, status.triage?.tiers ?? []),
+        Services: () => health(status),
+      }).map(([title, fill]) => choice.shows(title) && card(title, fill()))),
+      choice.element);
   };
   await draw();
   const again = setInterval(() => draw().catch(() => {}), 5000);
@@ -50,20 +61,28 @@ export async function overview(main, { may }) {
   };
 }
 
-function models(tiers) {
+/** Which cards somebody wants to see, in this browser. */
+function chosen(changed) {
+  const titles = ["Findings by the hour", "Kinds", "Clients", "Networks", "Paths", "Rules", "Countries", "Models", "Services"];
+  const hidden = new Set(JSON.parse(localStorage.getItem("hidden") ?? "[]"));
+  const box = (title) => {
+    const input = h("input", { type: "checkbox", checked: !hidden.has(title), onchange: () => {
+      if (input.checked) hidden.delete(title); else hidden.add(title);
+      localStorage.setItem("hidden", JSON.stringify([...hidden]));
+      changed();
+    } });
+    return h("label", {}, input, ` ${title}`);
+  };
+  return { shows: (title) => !hidden.has(title), element: h("details.card", {}, h("summary", {}, "What is shown"), h(".bar", {}, titles.map(box))) };
+}
+
+function models(tiers, now) {
   if (!tiers.length) return h("p.empty", {}, "No model was asked. Rules decide alone; a [[tier]] in the configuration adds one.");
-  return h("ul.plain", {}, tiers.map((tier) => h("li", {}, h("strong", {}, `${tier.service} ${tier.model}`.trim()),
-    ` ${number(tier.calls)} calls, ${number(tier.answered)} answered, ${Math.round(tier.mean_millis)} ms each, $${tier.usd.toFixed(4)}`)));
-}
-
-function sources(status) {
-  if (!status.sources.length) return h("p.empty", {}, "No log is followed. Name one as a [[source]].");
-  return h("ul.plain", {}, status.sources.map((source) => h("li", {}, h("strong", {}, source.path), ` ${number(source.lines)} lines`,
-    source.unparsed ? `, ${number(source.unparsed)} not understood` : "", source.error ? h("span.error", {}, ` ${source.error}`) : null)));
-}
-
-function services(known) {
-  const rows = Object.entries(known || {});
-  if (!rows.length) return h("p.empty", {}, "Nothing beside the daemon itself.");
-  return h("ul.plain", {}, rows.map(([name, service]) => h("li", {}, h("strong", {}, name), " ", service.problem ? h("span.error", {}, service.problem) : badge("ok", "works"))));
+  const usd = tiers.reduce((sum, tier) => sum + tier.usd, 0);
+  return [h("ul.plain", {}, tiers.map((tier) => {
+    const { agreed = 0, disagreed = 0 } = now.find((one) => one.name === tier.service) ?? {};
+    return h("li", {}, h("strong", {}, `${tier.service} ${tier.model}`.trim()),
+      ` ${number(tier.calls)} calls, ${number(tier.answered)} answered, ${Math.round(tier.mean_millis)} ms each, $${tier.usd.toFixed(4)}`,
+      agreed + disagreed ? `, agrees with the tier before in ${Math.round((100 * agreed) / (agreed + disagreed))} %` : "");
+  })), h("p.hint", {}, `$${usd.toFixed(4)} in all`)];
 }

@@ -1,10 +1,14 @@
 //! The dashboard: who may do what, and what people do with it in a browser.
 
 mod access;
+mod api;
+mod hostile;
+mod pages;
 mod stories;
 
 use std::path::Path;
 
+use palisade::event::Role;
 use serde_json::{Value, json};
 
 use crate::support::daemon::{Daemon, Home, eventually};
@@ -77,6 +81,17 @@ pub fn first_link(daemon: &Daemon) -> String {
         let (_, rest) = said.split_once("/welcome#")?;
         Some(format!("/welcome#{}", rest.get(..64)?))
     })
+}
+
+/// Sessions of an administrator, an analyst and a viewer.
+fn everybody(site: &Site, link: &str) -> [(Role, String); 3] {
+    let admin = site.welcome(link);
+    let invited = |name: &str, role: &str| {
+        let answer = site.ask(&admin, "POST", "/api/v1/users", Some(json!({ "name": name, "role": role }))).json();
+        site.welcome(answer["link"].as_str().unwrap())
+    };
+    let (analyst, viewer) = (invited("anna", "analyst"), invited("victor", "viewer"));
+    [(Role::Admin, admin), (Role::Analyst, analyst), (Role::Viewer, viewer)]
 }
 
 fn append(log: &Path, line: &str) {

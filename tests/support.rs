@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod docker;
 pub mod http;
 pub mod log;
+pub mod mmdb;
 #[allow(dead_code, reason = "unit tests include it too and use the rest")]
 pub mod postgres;
 pub mod standin;

@@ -24,7 +24,7 @@ pub use files::{DEFAULT_FILE, Place, Text, fragments, terminal_is_utf8};
 pub use mistake::{Mistake, Mistakes, Origin, did_you_mean};
 pub use profile::Profile;
 pub use reload::{TUNABLE, differences, taken};
-pub use show::show;
+pub use show::{rows, show};
 pub use supervision::{Supervision, journal_from_system, supervision_from_system};
 
 use std::path::PathBuf;

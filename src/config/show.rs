@@ -1,3 +1,5 @@
+use serde_json::Value;
+
 use super::compose::{effective, lines};
 use super::{Loaded, Origin, check, schema};
 
@@ -27,6 +29,20 @@ pub fn show(loaded: &Loaded) -> String {
         out.push_str(&format!("\n# not set: {}\n", unset.join(", ")));
     }
     out
+}
+
+/// The same as rows: each key that is set, its value without secrets, and where it comes from.
+pub fn rows(loaded: &Loaded) -> Vec<(String, Value, String)> {
+    let keys = effective(&loaded.config).map(|text| lines(&text)).unwrap_or_default();
+    let config = serde_json::to_value(&loaded.config).unwrap_or_default();
+    keys.into_iter()
+        .map(|(key, _)| {
+            let pointer = format!("/{}", key.replace(['.', '['], "/").replace(']', ""));
+            let value = config.pointer(&pointer).cloned().unwrap_or_default();
+            let origin = origin(loaded, &key);
+            (key, value, origin)
+        })
+        .collect()
 }
 
 fn origin(loaded: &Loaded, key: &str) -> String {

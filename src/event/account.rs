@@ -1,9 +1,10 @@
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
 
 /// What somebody may do; each role may what those before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Looks at everything but accounts.
@@ -32,7 +33,7 @@ impl Role {
 }
 
 /// Somebody who may use the dashboard.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct User {
     pub name: String,
     pub role: Role,
@@ -66,7 +67,7 @@ impl AccessKind {
 }
 
 /// A key that somebody has, without the key.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct AccessKey {
     pub id: String,
     pub user: String,
@@ -79,7 +80,7 @@ pub struct AccessKey {
 }
 
 /// Something that somebody did.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Audited {
     pub id: i64,
     pub time: Timestamp,

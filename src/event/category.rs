@@ -1,9 +1,10 @@
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 macro_rules! categories {
     ($($variant:ident = $name:literal),* $(,)?) => {
         /// What kind of attack a finding is: a closed set, the same in rules, stores and metrics.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case")]
         pub enum Category { $(#[serde(rename = $name)] $variant),* }
 

@@ -1,9 +1,10 @@
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Timestamp;
 
 /// One call of a model or of a reputation service, for the ledger: every byte that left is in it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct ModelCall {
     pub at: Timestamp,
     /// The tier's or service's name.

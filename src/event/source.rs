@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where reading of one file resumes. A file is known by device, inode and a fingerprint of its
@@ -19,7 +20,7 @@ pub struct FileMark {
 }
 
 /// What `status` says of one followed file.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct SourceStatus {
     pub path: PathBuf,
     /// Names of the formats learned from the file's first lines.

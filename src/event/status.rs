@@ -1,9 +1,10 @@
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{SourceStatus, Timestamp};
 
 /// What the daemon says of itself. Counters run since its start.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Status {
     pub version: &'static str,
     /// `dry_run` or `enforce`.

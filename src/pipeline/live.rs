@@ -36,10 +36,10 @@ use crate::record::Sqlite;
 #[cfg(feature = "azure")]
 pub use crate::respond::azure::{Azure, Level};
 use crate::respond::{self, Responder};
-use crate::show::{self, Analyst, Backend, Live, Request};
+use crate::show::{self, Analyst, Backend, Country, Live, Request};
 use crate::tail::{Limits, SourceConfig, Sources, Start};
 use crate::triage::reputation::Reporter;
-use crate::triage::{self, Sureness, Today, Triage, View};
+use crate::triage::{self, Geoip, Sureness, Today, Triage, View};
 
 /// Where distributions put the logs of nginx and Apache.
 pub const USUAL_LOGS: [&str; 4] = [
@@ -109,8 +109,8 @@ pub async fn run(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let hangup = signal(SignalKind::hangup())?;
-    let kept = Kept::new(place, config, rules.clone());
-    let config = kept.config().clone();
+    let kept = Kept::new(place, config, rules);
+    let (config, rules) = (kept.config().clone(), kept.rules().clone());
     let settings = Arc::new(Mutex::new(surroundings::Settings::of(&config)?));
     let names = Names::of(&config, Arc::new(SystemResolver)).watch();
     let (mut names, newer_names) = names.context("cannot start the names thread")?;
@@ -230,6 +230,7 @@ pub async fn run(
         dashboard: Arc::new(config.dashboard.clone()),
         report: Arc::new(config.report.clone()),
         public_url: public_url(&config).into(),
+        country: country(&config),
         live: Live::default(),
         throttle: Arc::default(),
         hashing: Arc::new(Semaphore::new(1)),
@@ -292,6 +293,15 @@ pub async fn run(
 
 pub(super) fn sureness(config: &Config) -> Sureness {
     Sureness { act: config.thresholds.act, monitor: config.thresholds.monitor }
+}
+
+/// Where an address is, for whoever looks at pages; nothing without a database.
+fn country(config: &Config) -> Country {
+    let geoip = Geoip::open(&config.reputation.geoip_files).unwrap_or_else(|error| {
+        tracing::error!("countries are not shown: {error:#}");
+        Geoip::default()
+    });
+    Arc::new(move |address| geoip.look_up(address)?.country)
 }
 
 /// How people reach the dashboard: as configured, else where it is served.

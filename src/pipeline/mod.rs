@@ -38,6 +38,7 @@ mod sender;
 pub mod shadow;
 pub mod supervisor;
 pub mod surroundings;
+mod switched_off;
 #[cfg(test)]
 mod tests;
 mod tunings;

@@ -4,6 +4,7 @@
 
 mod beside;
 mod prints;
+mod rules;
 
 use std::sync::mpsc as sync;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,7 @@ use super::names::Names;
 use super::reader::Control;
 use super::replay;
 use super::surroundings::Settings;
+use super::switched_off::OffList;
 use super::tunings::{Tuning, Tunings, is_tunable, pairs};
 use crate::config::{self, Config, Known, Loaded, Mistakes, Mode, Place, TUNABLE, Text};
 use crate::detect::Ruleset;
@@ -65,6 +67,7 @@ pub struct Kept {
     /// The last text that could be used.
     text: Text,
     tunings: Tunings,
+    off: OffList,
     /// The files as they were when they were read, or none that could be.
     read: Option<Prints>,
     /// As they were at the last look, if that was different.
@@ -76,12 +79,14 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Starts with what was loaded, and what was set before a restart.
+    /// Starts with what was loaded, and what was set and switched off before a restart.
     pub fn new(place: Option<Place>, config: Config, rules: Arc<Ruleset>) -> Kept {
         let tunings = Tunings::open(&config.state_dir, Timestamp::now());
+        let off = OffList::open(&config.state_dir);
         let read = place.as_ref().map(|place| Prints::of(place, &config));
         let text = place.as_ref().map(Text::read_from_system).unwrap_or_default();
-        let mut kept = Kept { place, config, text, tunings, read, looked: None, rules, waiting: vec![], problem: None };
+        let (looked, waiting, problem) = (None, vec![], None);
+        let mut kept = Kept { place, config, text, tunings, off, read, looked, rules, waiting, problem };
         if kept.place.is_some() && compose(&kept.text, &[]).ok().is_none_or(|loaded| loaded.config != kept.config) {
             // It changed since it was loaded.
             kept.read = None;
@@ -100,11 +105,28 @@ impl Kept {
                 }
             }
         }
+        if !kept.off.list.is_empty() {
+            match kept.off.rules_over(&kept.config) {
+                Ok(rules) => (kept.config, kept.rules) = (kept.off.over(&kept.config), Arc::new(rules)),
+                Err(error) => tracing::error!("what was switched off before the start is on: {error:#}"),
+            }
+        }
         kept
+    }
+
+    /// The configuration of `text` with what operators set and switched off over it.
+    fn compose(&self, text: &Text, set: &[(String, String)]) -> Result<Loaded, Mistakes> {
+        let mut loaded = compose(text, set)?;
+        loaded.config = self.off.over(&loaded.config);
+        Ok(loaded)
     }
 
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    pub fn rules(&self) -> &Arc<Ruleset> {
+        &self.rules
     }
 
     /// Starts what works beside the decider, as configured.
@@ -211,9 +233,9 @@ impl Keeper {
             bail!("{} is gone or empty; write it again, or restart palisade to run with the defaults", main.display());
         }
         let set = pairs(&self.kept.tunings.list);
-        let (loaded, dropped) = match compose(&text, &set) {
+        let (loaded, dropped) = match self.kept.compose(&text, &set) {
             Ok(loaded) => (loaded, false),
-            Err(_) if !set.is_empty() => (compose(&text, &[])?, true),
+            Err(_) if !set.is_empty() => (self.kept.compose(&text, &[])?, true),
             Err(mistakes) => return Err(mistakes.into()),
         };
         for warning in &loaded.warnings {
@@ -301,8 +323,11 @@ impl Keeper {
     fn tell(&self) {
         let kept = &self.kept;
         let set: Vec<Value> = kept.tunings.list.iter().map(Tuning::shown).collect();
-        let figures =
-            Map::from_iter([("set".to_owned(), json!(set)), ("waits_for_restart".to_owned(), json!(kept.waiting))]);
+        let figures = Map::from_iter([
+            ("set".to_owned(), json!(set)),
+            ("switched_off".to_owned(), json!(kept.off.list)),
+            ("waits_for_restart".to_owned(), json!(kept.waiting)),
+        ]);
         let service = Service { problem: kept.problem.clone(), figures };
         self.outlets.services.send_modify(|services| {
             services.insert(NAME.into(), service);
@@ -312,6 +337,10 @@ impl Keeper {
     async fn obey(&mut self, tune: Tune) -> Result<Value, Problem> {
         match tune {
             Tune::List => Ok(self.list()),
+            Tune::Config => self.effective(),
+            Tune::Rules => Ok(self.rules()),
+            Tune::SwitchOff { rule, path, reason, by } => self.switch_off(rule, path, reason, by).await,
+            Tune::SwitchOn { id, by } => self.switch_on(&id, &by).await,
             Tune::Set { key, value, secs, by } => {
                 check_key(&key)?;
                 let now = Timestamp::now();
@@ -342,16 +371,37 @@ impl Keeper {
 
     /// Lays `list` over the configuration as it was read last.
     async fn put(&mut self, list: Vec<Tuning>) -> Result<(), Problem> {
-        if self.kept.place.is_none() {
-            return Err(Problem::Refused("this daemon reads no configuration".into()));
-        }
-        let loaded =
-            compose(&self.kept.text, &pairs(&list)).map_err(|mistakes| Problem::Invalid(mistakes.to_string()))?;
+        self.reads_a_configuration()?;
+        let loaded = self
+            .kept
+            .compose(&self.kept.text, &pairs(&list))
+            .map_err(|mistakes| Problem::Invalid(mistakes.to_string()))?;
         self.apply(&loaded, None).await.map_err(|error| Problem::Failed(format!("{error:#}")))?;
         self.kept.tunings.list = list;
         self.save();
         self.tell();
         Ok(())
+    }
+
+    /// Else there is nothing that could be laid over.
+    fn reads_a_configuration(&self) -> Result<(), Problem> {
+        match self.kept.place {
+            Some(_) => Ok(()),
+            None => Err(Problem::Refused("this daemon reads no configuration".into())),
+        }
+    }
+
+    /// What is in force, each value with where it comes from; what is switched off is told by itself.
+    fn effective(&self) -> Result<Value, Problem> {
+        let Kept { text, tunings, config, .. } = &self.kept;
+        let mut loaded =
+            compose(text, &pairs(&tunings.list)).map_err(|mistakes| Problem::Failed(mistakes.to_string()))?;
+        let mut in_force = config.clone();
+        in_force.exclusion = std::mem::take(&mut loaded.config.exclusion);
+        in_force.detect.disable = std::mem::take(&mut loaded.config.detect.disable);
+        loaded.config = in_force;
+        let row = |(key, value, origin)| json!({ "key": key, "value": value, "origin": origin });
+        Ok(config::rows(&loaded).into_iter().map(row).collect())
     }
 
     /// Once a second: what was set for a while is as configured again.

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -44,17 +45,7 @@ impl Tunings {
     /// What was set before the start and has not ended. A file that cannot be read counts as none.
     pub fn open(state_dir: &Path, now: Timestamp) -> Tunings {
         let path = state_dir.join("set.json");
-        let mut list: Vec<Tuning> = match fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => vec![],
-            Err(error) => {
-                tracing::error!(path = %path.display(), "what was set before the start is lost: {error}");
-                vec![]
-            }
-            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-                tracing::error!(path = %path.display(), "what was set before the start is lost: {error}");
-                vec![]
-            }),
-        };
+        let mut list: Vec<Tuning> = read_list(&path);
         list.retain(|tuning| tuning.until_millis.is_some() && !tuning.is_over(now) && is_tunable(&tuning.key));
         Tunings { path, list }
     }
@@ -72,24 +63,45 @@ impl Tunings {
         list
     }
 
-    /// Writes what has an end. The file is replaced as a whole.
+    /// Writes what has an end.
     ///
     /// # Errors
     /// The directory cannot be written.
     pub fn save(&self) -> io::Result<()> {
         let kept: Vec<&Tuning> = self.list.iter().filter(|tuning| tuning.until_millis.is_some()).collect();
-        if kept.is_empty() {
-            return match fs::remove_file(&self.path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            };
-        }
-        let new = self.path.with_extension("new");
-        let mut file = File::create(&new)?;
-        file.write_all(&serde_json::to_vec_pretty(&kept)?)?;
-        file.sync_all()?;
-        fs::rename(&new, &self.path)
+        write_list(&self.path, &kept)
     }
+}
+
+/// What operators set or switched off before the start. A file that cannot be read counts as none.
+pub fn read_list<T: DeserializeOwned>(path: &Path) -> Vec<T> {
+    let lost = |error: &dyn std::fmt::Display| {
+        tracing::error!(path = %path.display(), "what was set before the start is lost: {error}");
+        vec![]
+    };
+    match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => vec![],
+        Err(error) => lost(&error),
+        Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| lost(&error)),
+    }
+}
+
+/// Replaces the file as a whole; of an empty list there is none.
+///
+/// # Errors
+/// The directory cannot be written.
+pub fn write_list<T: Serialize>(path: &Path, list: &[&T]) -> io::Result<()> {
+    if list.is_empty() {
+        return match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+    }
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(&serde_json::to_vec_pretty(list)?)?;
+    file.sync_all()?;
+    fs::rename(&new, path)
 }
 
 /// Keys and values for the configuration.

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rollup::{Counts, Dimension};
@@ -30,7 +31,7 @@ pub trait Store: Send + Sync {
 }
 
 /// From `from` to before `to`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Period {
     pub from: Timestamp,
     pub to: Timestamp,
@@ -44,7 +45,7 @@ impl Period {
 }
 
 /// The length of a step of a trend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     Hour,
@@ -81,7 +82,7 @@ pub struct Point {
 }
 
 /// Counts of one key over a period.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Top {
     /// Empty: all smaller ones together.
     pub key: String,
@@ -92,7 +93,7 @@ pub struct Top {
 }
 
 /// How blocking did in a period.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Effect {
     /// Decisions taken, by the state that they have now.
     pub pending: u64,

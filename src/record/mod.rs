@@ -29,6 +29,6 @@ pub use report::{Ask, Moment, Outlook, Ranked, Report, Tier, Totals};
 pub use rollup::{Counts, Dimension, SEVERITIES};
 pub use rows::{AnalysisSession, DecisionChange, FindingRow, Rows, SchemaState};
 pub use sqlite::{
-    AllowEntry, Ban, Batch, Bouncer, Change, ChangeKind, Checkpoint, Correction, DecisionFilter, Forgotten, Recorded,
-    Remembered, Span, Spent, Sqlite, Unsent, Waiting,
+    AllowEntry, Ban, Batch, Bouncer, Change, ChangeKind, Checkpoint, Correction, DecisionFilter, Forgotten,
+    OwnedSession, Recorded, Remembered, RuleNote, Span, Spent, Sqlite, Unsent, Waiting,
 };

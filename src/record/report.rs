@@ -1,5 +1,6 @@
 //! What happened in a period, in figures: all of it at once, for the command line and for dashboards.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::history::{Effect, History, Period, Point, Step, Top};
@@ -44,7 +45,7 @@ impl Ask {
 }
 
 /// A period in figures.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Report {
     /// In whole hours or days of UTC.
     pub period: Period,
@@ -71,7 +72,7 @@ pub struct Report {
 }
 
 /// Counts of the whole period, and how it did against what went before, by the number of findings a day.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Totals {
     #[serde(flatten)]
     pub counts: Counts,
@@ -85,7 +86,7 @@ pub struct Totals {
 }
 
 /// One step of a trend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Moment {
     pub start: Timestamp,
     #[serde(flatten)]
@@ -93,7 +94,7 @@ pub struct Moment {
 }
 
 /// A key, what was counted under it, and how that is against the period before.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Ranked {
     #[serde(flatten)]
     pub top: Top,
@@ -101,7 +102,7 @@ pub struct Ranked {
 }
 
 /// What one model or service did.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Tier {
     #[serde(flatten)]
     pub spent: Spent,
@@ -111,7 +112,7 @@ pub struct Tier {
 }
 
 /// Whether there is less to see than before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outlook {
     /// Fewer findings a day.

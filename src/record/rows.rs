@@ -1,12 +1,13 @@
 //! Rows as they are kept, sent to other stores and shown.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Correction;
 use crate::event::{Decision, DecisionState, ModelCall, Timestamp};
 
 /// A recorded finding, or a request that was analysed and is none.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct FindingRow {
     pub id: String,
     pub file: String,
@@ -27,6 +28,7 @@ pub struct FindingRow {
     pub category: String,
     pub score: u8,
     pub rule_ids: Vec<String>,
+    #[schemars(with = "Vec<crate::event::Evidence>")]
     pub evidence: serde_json::Value,
     /// Before the gate. `decision`, as in the output of `scan`.
     #[serde(rename = "decision")]
@@ -45,7 +47,7 @@ pub struct FindingRow {
 }
 
 /// One step in the life of a decision.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct DecisionChange {
     /// The agent's own number of the change.
     #[serde(skip)]
@@ -58,7 +60,7 @@ pub struct DecisionChange {
 }
 
 /// One run of an analysis on demand.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct AnalysisSession {
     pub id: String,
     pub at: Timestamp,

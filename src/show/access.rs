@@ -214,7 +214,7 @@ async fn with_body(request: Request) -> Result<(Request, String), Problem> {
     let bytes = axum::body::to_bytes(body, AUDITED_BYTES).await.map_err(|error| Problem::Invalid(error.to_string()))?;
     let mut shown = serde_json::from_slice(&bytes).unwrap_or(serde_json::Value::Null);
     if let Some(fields) = shown.as_object_mut() {
-        fields.retain(|name, _| !["password", "old_password", "key"].contains(&name.as_str()));
+        fields.retain(|name, _| !["password", "old_password"].contains(&name.as_str()));
     }
     let text = if shown.is_null() { String::new() } else { shown.to_string() };
     Ok((Request::from_parts(head, axum::body::Body::from(bytes)), text))

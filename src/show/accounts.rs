@@ -2,14 +2,16 @@
 
 use axum::Json;
 use axum::extract::{Extension, Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::access::{COOKIE, Caller, Origin, SESSION_SECS};
 use super::api::Answer;
 use super::crowdsec::keys::{hash, random_key};
+use super::http::part;
 use super::{Backend, Problem, password};
 use crate::event::{AccessKey, AccessKind, Audited, Role, Timestamp, digest, printable};
 
@@ -21,7 +23,7 @@ const MAX_NOTE: usize = 100;
 const MAX_NAME: usize = 64;
 const ROWS: u32 = 200;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LoginRequest {
     name: String,
@@ -53,7 +55,7 @@ pub(super) async fn login(
     session(&backend, &name, &headers, now).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WelcomeRequest {
     key: String,
@@ -76,7 +78,7 @@ pub(super) async fn welcome(
     session(&backend, &name, &headers, now).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PasswordRequest {
     old_password: String,
@@ -116,27 +118,43 @@ pub(super) async fn logout(
 }
 
 /// Who asks, and what they may.
-pub(super) async fn me(Extension(caller): Extension<Caller>) -> Json<Value> {
-    let expires_at = caller.key.as_ref().map(|held| held.key.expires_at);
-    Json(json!({ "name": caller.name, "role": caller.role, "session_expires_at": expires_at }))
+pub(super) async fn me(Extension(caller): Extension<Caller>) -> Json<Me> {
+    let session_expires_at = caller.key.as_ref().map(|held| held.key.expires_at);
+    Json(Me { name: caller.name, role: caller.role, session_expires_at })
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Me {
+    name: String,
+    role: Role,
+    session_expires_at: Option<Timestamp>,
 }
 
 pub(super) async fn users(State(backend): State<Backend>) -> Answer {
     Ok(Json(json!(backend.store.users().await?)))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UserRequest {
     name: String,
     role: Role,
 }
 
+/// A user, and the link by which they choose a password.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Invited {
+    name: String,
+    role: Role,
+    link: String,
+    expires_at: Timestamp,
+}
+
 /// Takes up a user and gives the link by which they choose a password.
 pub(super) async fn add_user(
     State(backend): State<Backend>,
     Json(UserRequest { name, role }): Json<UserRequest>,
-) -> Answer {
+) -> Result<Json<Invited>, Problem> {
     let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-@+".contains(c);
     if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(is_plain) {
         let why = format!("a name is at most {MAX_NAME} small letters, digits and . _ - @ +");
@@ -149,12 +167,15 @@ pub(super) async fn add_user(
 }
 
 /// A new link, for who lost a password or the first link.
-pub(super) async fn invite_again(State(backend): State<Backend>, Path(name): Path<String>) -> Answer {
+pub(super) async fn invite_again(
+    State(backend): State<Backend>,
+    Path(name): Path<String>,
+) -> Result<Json<Invited>, Problem> {
     let user = user(&backend, &name).await?;
     invite(&backend, &user.name, user.role).await.map(Json)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UserChange {
     role: Option<Role>,
@@ -187,7 +208,7 @@ pub(super) async fn tokens(State(backend): State<Backend>, Extension(caller): Ex
     Ok(Json(json!(backend.store.keys(AccessKind::Token, own(&caller)).await?)))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TokenRequest {
     note: String,
@@ -196,12 +217,20 @@ pub(super) struct TokenRequest {
     days: Option<u64>,
 }
 
+/// A token, shown this once.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct NewToken {
+    token: String,
+    id: String,
+    expires_at: Timestamp,
+}
+
 /// Gives a token, which nobody can ask for again.
 pub(super) async fn add_token(
     State(backend): State<Backend>,
     Extension(caller): Extension<Caller>,
     Json(request): Json<TokenRequest>,
-) -> Answer {
+) -> Result<Json<NewToken>, Problem> {
     let role = request.role.unwrap_or(Role::Viewer);
     if role > caller.role {
         return Err(Problem::Forbidden(format!("you may not give what only {} may", role.as_str())));
@@ -213,7 +242,7 @@ pub(super) async fn add_token(
     let days = request.days.unwrap_or(90).clamp(1, MAX_TOKEN_DAYS);
     let (kind, note) = (AccessKind::Token, printable(request.note.as_bytes(), MAX_NOTE));
     let (token, key) = new_key(&backend, kind, &caller.name, role, note, days * DAY_SECS).await?;
-    Ok(Json(json!({ "token": token, "id": key.id, "expires_at": key.expires_at })))
+    Ok(Json(NewToken { token, id: key.id, expires_at: key.expires_at }))
 }
 
 pub(super) async fn remove_token(
@@ -227,16 +256,22 @@ pub(super) async fn remove_token(
     Ok(Json(json!({ "id": id })))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AuditQuery {
+    /// What was done before this entry.
     before: Option<i64>,
     limit: Option<u32>,
 }
 
-pub(super) async fn audit(State(backend): State<Backend>, Query(query): Query<AuditQuery>) -> Answer {
+pub(super) async fn audit(
+    State(backend): State<Backend>,
+    uri: Uri,
+    Query(query): Query<AuditQuery>,
+) -> Result<Response, Problem> {
     let limit = query.limit.unwrap_or(ROWS).min(1000);
-    Ok(Json(json!(backend.store.audited(query.before.unwrap_or(i64::MAX), limit).await?)))
+    let rows = backend.store.audited(query.before.unwrap_or(i64::MAX), limit).await?;
+    Ok(part(&uri, &rows, limit, "before", |row| row.id.to_string()))
 }
 
 /// The link of a first administrator, as long as nobody can sign in; none: somebody can.
@@ -250,10 +285,10 @@ pub async fn first_link(backend: &Backend) -> Result<Option<String>, Problem> {
     }
     backend.store.user_add("admin", Role::Admin, Timestamp::now()).await?;
     let invitation = invite(backend, "admin", Role::Admin).await?;
-    Ok(invitation["link"].as_str().map(str::to_owned))
+    Ok(Some(invitation.link))
 }
 
-async fn invite(backend: &Backend, name: &str, role: Role) -> Result<Value, Problem> {
+async fn invite(backend: &Backend, name: &str, role: Role) -> Result<Invited, Problem> {
     // Of several links the last one counts.
     for old in backend.store.keys(AccessKind::Invitation, Some(name)).await? {
         backend.store.key_remove(&old.id, None).await?;
@@ -262,7 +297,7 @@ async fn invite(backend: &Backend, name: &str, role: Role) -> Result<Value, Prob
         new_key(backend, AccessKind::Invitation, name, role, String::new(), INVITATION_SECS).await?;
     // Behind the number sign: no server and no log sees it.
     let link = format!("{}/welcome#{key}", backend.public_url);
-    Ok(json!({ "name": name, "role": role, "link": link, "expires_at": invitation.expires_at }))
+    Ok(Invited { name: name.to_owned(), role, link, expires_at: invitation.expires_at })
 }
 
 async fn session(backend: &Backend, name: &str, headers: &HeaderMap, now: Timestamp) -> Result<Response, Problem> {
@@ -272,8 +307,17 @@ async fn session(backend: &Backend, name: &str, headers: &HeaderMap, now: Timest
     let (key, session) = new_key(backend, AccessKind::Session, name, user.role, note, SESSION_SECS).await?;
     let secure = if backend.public_url.starts_with("https://") { "; Secure" } else { "" };
     let cookie = format!("{COOKIE}={key}; Path=/; HttpOnly; SameSite=Strict{secure}");
-    let body = json!({ "name": name, "role": user.role, "session_expires_at": session.expires_at, "time": now });
+    let body = SignedIn { name: name.to_owned(), role: user.role, session_expires_at: session.expires_at, time: now };
     Ok(([(header::SET_COOKIE, cookie)], Json(body)).into_response())
+}
+
+/// Who signed in, and until when.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct SignedIn {
+    name: String,
+    role: Role,
+    session_expires_at: Timestamp,
+    time: Timestamp,
 }
 
 async fn new_key(

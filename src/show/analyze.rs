@@ -6,19 +6,21 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Extension, Path, Query, Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::access::Caller;
 use super::api::Answer;
 use super::{Backend, Problem};
+use crate::event::Role;
 use crate::event::analysis::Analysis;
-use crate::record::History;
+use crate::record::{AnalysisSession, OwnedSession};
 use crate::report::{self, Format};
 
 /// Analyses that a list gives.
@@ -29,7 +31,7 @@ const MAX_ANALYSIS_BYTES: usize = 64 << 20;
 const EVENTS: usize = 16;
 
 /// How a log is to be looked at, in the query string.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AnalysisQuery {
     /// `low`, `medium` or `high`.
@@ -108,12 +110,14 @@ struct Pasted {
 
 pub(super) async fn analyze(
     State(backend): State<Backend>,
+    Extension(caller): Extension<Caller>,
     Query(query): Query<AnalysisQuery>,
     request: Request,
 ) -> Result<Json<Analysis>, Problem> {
+    let keep = query.keep;
     let mut heard = backend.analyst.begin(query, request).await?;
     while let Some(event) = heard.recv().await {
-        if let AnalysisEvent::Done(done) = event {
+        if let AnalysisEvent::Done(done) = owned(&backend, &caller, keep, event).await {
             return done.map(|analysis| Json(*analysis));
         }
     }
@@ -122,18 +126,81 @@ pub(super) async fn analyze(
 
 pub(super) async fn stream(
     State(backend): State<Backend>,
+    Extension(caller): Extension<Caller>,
     Query(query): Query<AnalysisQuery>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let heard = backend.analyst.begin(query, request).await?;
-    let events = ReceiverStream::new(heard).map(|event| Ok::<_, Infallible>(written(event)));
+    let keep = query.keep;
+    let mut heard = backend.analyst.begin(query, request).await?;
+    let (sender, events) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while let Some(event) = heard.recv().await {
+            let event = owned(&backend, &caller, keep, event).await;
+            if sender.send(Ok::<_, Infallible>(written(event))).await.is_err() {
+                return;
+            }
+        }
+    });
+    let events = ReceiverStream::new(events);
     let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, Body::from_stream(events)).into_response())
 }
 
-/// The newest analyses that were kept.
-pub(super) async fn kept(State(backend): State<Backend>) -> Answer {
-    Ok(Json(json!(backend.store.sessions(LISTED).await?)))
+/// Writes down whose an analysis is that was kept.
+async fn owned(backend: &Backend, caller: &Caller, keep: bool, event: AnalysisEvent) -> AnalysisEvent {
+    let AnalysisEvent::Done(Ok(analysis)) = event else { return event };
+    if keep && let Err(error) = backend.store.session_owned(&analysis.id, &caller.name).await {
+        return AnalysisEvent::Done(Err(error.into()));
+    }
+    AnalysisEvent::Done(Ok(analysis))
+}
+
+/// An analysis that was kept, and who may see it.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Kept {
+    #[serde(flatten)]
+    session: AnalysisSession,
+    /// None: it is from before accounts, or its owner is gone.
+    owner: Option<String>,
+    shared_role: Option<Role>,
+    shared_users: Vec<String>,
+}
+
+/// The newest analyses that were kept, one's own and what is shared with one.
+pub(super) async fn kept(
+    State(backend): State<Backend>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Vec<Kept>>, Problem> {
+    let sessions = backend.store.sessions_for(&caller.name, caller.role, LISTED).await?;
+    let kept =
+        |OwnedSession { session, owner, shared_role, shared_users }| Kept { session, owner, shared_role, shared_users };
+    Ok(Json(sessions.into_iter().map(kept).collect()))
+}
+
+/// Who sees it besides its owner; an empty request: nobody.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ShareRequest {
+    /// Everybody who has this role or a higher one: `viewer` for all.
+    role: Option<Role>,
+    #[serde(default)]
+    users: Vec<String>,
+}
+
+pub(super) async fn share(
+    State(backend): State<Backend>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    Json(ShareRequest { role, users }): Json<ShareRequest>,
+) -> Answer {
+    let known = backend.store.users().await?;
+    if let Some(unknown) = users.iter().find(|name| !known.iter().any(|user| user.name == **name)) {
+        return Err(Problem::Invalid(format!("there is no user {unknown:?}")));
+    }
+    if !backend.store.session_share(&id, &caller.name, role, &users).await? {
+        return Err(Problem::NotFound(format!("no analysis of yours is called {id:?}")));
+    }
+    Ok(Json(json!({ "id": id, "shared_role": role, "shared_users": users })))
 }
 
 /// An analysis, written down as a file. It is what the client was given: nothing of it is kept here.

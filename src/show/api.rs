@@ -2,18 +2,22 @@ use std::net::IpAddr;
 
 use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::http::Uri;
+use axum::response::Response;
 use axum::routing::MethodRouter;
 use axum::{Json, Router};
 use ipnet::IpNet;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+use super::http::part;
 use super::{Backend, Command, Problem, Request};
-use crate::event::{Action, Category, ClientKey, Decision, DecisionState, Timestamp, VerdictClass, shown};
-use crate::record::{AllowEntry, DecisionFilter};
+use crate::event::{
+    Action, Category, ClientKey, Decision, DecisionState, ModelCall, Proposer, Timestamp, VerdictClass, shown,
+};
+use crate::record::{AllowEntry, DecisionFilter, FindingRow, Spent};
 
 /// Rows that a list gives unless asked for more or fewer.
 pub(super) const ROWS: u32 = 100;
@@ -66,16 +70,23 @@ pub(super) async fn status_now(backend: &Backend) -> Result<Value, Problem> {
     Ok(status)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
+    /// `active` for bans in force.
     state: Option<String>,
     target: Option<String>,
+    /// What was decided before the decision of this id.
+    before: Option<String>,
     limit: Option<u32>,
 }
 
-/// The newest decisions first; `state=active` for bans in force.
-pub(super) async fn decisions(State(backend): State<Backend>, Query(query): Query<ListQuery>) -> Answer {
+/// The newest decisions first.
+pub(super) async fn decisions(
+    State(backend): State<Backend>,
+    uri: Uri,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, Problem> {
     let state = match query.state.as_deref() {
         None => None,
         Some(name) => Some(
@@ -84,14 +95,15 @@ pub(super) async fn decisions(State(backend): State<Backend>, Query(query): Quer
         ),
     };
     let target = query.target.as_deref().map(network).transpose()?;
-    let filter = DecisionFilter { state, target };
-    let rows = backend.store.decisions(filter, rows(query.limit)).await?;
-    Ok(Json(rows.iter().map(decision).collect()))
+    let (filter, limit) = (DecisionFilter { state, target }, rows(query.limit));
+    let rows = backend.store.decisions_before(query.before.as_deref(), filter, limit).await?;
+    let rows: Vec<DecisionRow> = rows.iter().map(row).collect();
+    Ok(part(&uri, &rows, limit, "before", |row| row.id.clone()))
 }
 
 /// A decision with all that led to it. `what` is its id, or an address or network: then the newest of its
 /// decisions.
-pub(super) async fn why(State(backend): State<Backend>, Path(what): Path<String>) -> Answer {
+pub(super) async fn why(State(backend): State<Backend>, Path(what): Path<String>) -> Result<Json<Why>, Problem> {
     let store = &backend.store;
     let found = match network(&what) {
         Ok(target) => {
@@ -116,17 +128,26 @@ pub(super) async fn why(State(backend): State<Backend>, Path(what): Path<String>
     findings.retain(|finding| finding.recorded_at <= newest.created_at);
     let ids: Vec<&str> = findings.iter().map(|finding| &*finding.id).collect();
     let calls = store.calls_of(&ids).await?;
-    let earlier: Value = earlier.iter().map(decision).collect();
-    let mut advice: Vec<&str> = newest.ground.category.map(Category::advice).into_iter().collect();
+    let mut advice: Vec<&'static str> = newest.ground.category.map(Category::advice).into_iter().collect();
     if findings.iter().any(|finding| (200..300).contains(&finding.status) && finding.action == Action::Block.as_str()) {
         advice.push("The server answered an attack with success: it may have worked.");
     }
-    Ok(Json(json!({
-        "decision": decision(newest), "earlier": earlier, "findings": findings, "calls": calls, "advice": advice,
-    })))
+    Ok(Json(Why { decision: row(newest), earlier: earlier.iter().map(row).collect(), findings, calls, advice }))
 }
 
-#[derive(Deserialize)]
+/// A decision with all that led to it.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Why {
+    decision: DecisionRow,
+    /// Of the same target.
+    earlier: Vec<DecisionRow>,
+    findings: Vec<FindingRow>,
+    /// What models were asked about them.
+    calls: Vec<ModelCall>,
+    advice: Vec<&'static str>,
+}
+
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BanRequest {
     target: String,
@@ -155,15 +176,15 @@ pub(super) async fn release(State(backend): State<Backend>) -> Answer {
     tell(&backend, Command::Release).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ImportRequest {
+pub(super) struct ImportRequest {
     bans: Vec<ImportedBan>,
     #[serde(default)]
     reason: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ImportedBan {
     target: String,
@@ -195,7 +216,7 @@ pub(super) async fn unban_all(State(backend): State<Backend>) -> Answer {
     tell(&backend, Command::Unban { target: None }).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(tag = "mode", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum ModeRequest {
     /// For good is what the configuration file says.
@@ -214,19 +235,27 @@ pub(super) async fn mode(State(backend): State<Backend>, Json(request): Json<Mod
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FindingsQuery {
     client: Option<IpAddr>,
+    /// What was found before the finding of this id.
+    before: Option<String>,
     limit: Option<u32>,
 }
 
-pub(super) async fn findings(State(backend): State<Backend>, Query(query): Query<FindingsQuery>) -> Answer {
+pub(super) async fn findings(
+    State(backend): State<Backend>,
+    uri: Uri,
+    Query(query): Query<FindingsQuery>,
+) -> Result<Response, Problem> {
     let client = query.client.map(|address| ClientKey::of(address, backend.v6_prefix));
-    Ok(Json(json!(backend.store.findings(client, rows(query.limit)).await?)))
+    let limit = rows(query.limit);
+    let rows = backend.store.findings_before(query.before.as_deref(), client, limit).await?;
+    Ok(part(&uri, &rows, limit, "before", |row| row.id.clone()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct VerdictRequest {
     verdict: String,
@@ -247,7 +276,7 @@ pub(super) async fn corrections(State(backend): State<Backend>) -> Answer {
     Ok(Json(json!(backend.store.corrections().await?)))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ForgetRequest {
     network: String,
@@ -261,17 +290,26 @@ pub(super) async fn forget_verdicts(State(backend): State<Backend>) -> Answer {
     tell(&backend, Command::ForgetVerdicts).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LedgerQuery {
     limit: Option<u32>,
 }
 
 /// What models and reputation services were asked and cost: all that is kept, and the newest calls.
-pub(super) async fn ledger(State(backend): State<Backend>, Query(query): Query<LedgerQuery>) -> Answer {
-    let spent = backend.store.spent(Timestamp(0)).await?;
+pub(super) async fn ledger(
+    State(backend): State<Backend>,
+    Query(query): Query<LedgerQuery>,
+) -> Result<Json<Ledger>, Problem> {
+    let services = backend.store.spent(Timestamp(0)).await?;
     let calls = backend.store.model_calls(rows(query.limit)).await?;
-    Ok(Json(json!({ "services": spent, "calls": calls })))
+    Ok(Json(Ledger { services, calls }))
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Ledger {
+    services: Vec<Spent>,
+    calls: Vec<ModelCall>,
 }
 
 pub(super) async fn client(State(backend): State<Backend>, Path(address): Path<String>) -> Answer {
@@ -279,12 +317,20 @@ pub(super) async fn client(State(backend): State<Backend>, Path(address): Path<S
     tell(&backend, Command::Client { address }).await
 }
 
-pub(super) async fn allow_list(State(backend): State<Backend>) -> Answer {
-    let entry = |entry: &AllowEntry| json!({ "network": shown(entry.network), "note": entry.note, "created_at": entry.created_at });
-    Ok(Json(backend.store.allow_list().await?.iter().map(entry).collect()))
+pub(super) async fn allow_list(State(backend): State<Backend>) -> Result<Json<Vec<Allowed>>, Problem> {
+    let allowed = |AllowEntry { network, note, created_at }| Allowed { network: shown(network), note, created_at };
+    Ok(Json(backend.store.allow_list().await?.into_iter().map(allowed).collect()))
 }
 
-#[derive(Deserialize)]
+/// A network that is never blocked.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Allowed {
+    network: String,
+    note: String,
+    created_at: Timestamp,
+}
+
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AllowRequest {
     network: String,
@@ -300,7 +346,7 @@ pub(super) async fn disallow(State(backend): State<Backend>, Path(text): Path<St
     tell(&backend, Command::Disallow { network: network(&text)? }).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChangesQuery {
     #[serde(default)]
@@ -309,29 +355,62 @@ pub(super) struct ChangesQuery {
 }
 
 /// What was recorded after a cursor, oldest first.
-pub(super) async fn changes(State(backend): State<Backend>, Query(query): Query<ChangesQuery>) -> Answer {
-    Ok(Json(json!(backend.store.changes(query.after, rows(query.limit)).await?)))
+pub(super) async fn changes(
+    State(backend): State<Backend>,
+    uri: Uri,
+    Query(query): Query<ChangesQuery>,
+) -> Result<Response, Problem> {
+    let limit = rows(query.limit);
+    let changes = backend.store.changes(query.after, limit).await?;
+    Ok(part(&uri, &changes, limit, "after", |change| change.seq.to_string()))
 }
 
 /// A decision as the API shows it.
 pub fn decision(decision: &Decision) -> Value {
-    json!({
-        "id": decision.id,
-        "target": shown(decision.target),
-        "state": decision.state,
-        "simulated": decision.simulated,
-        "proposer": decision.proposer,
-        "category": decision.ground.category,
-        "score": decision.ground.score,
-        "reason": decision.ground.reason,
-        "finding_id": decision.ground.finding_id,
-        "created_at": decision.created_at,
-        "expires_at": decision.expires_at,
-        "permanent": decision.is_permanent(),
-        "offences": decision.offences,
-        "note": decision.note,
-        "origin": decision.origin,
-    })
+    json!(row(decision))
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct DecisionRow {
+    id: String,
+    /// An address or a network.
+    target: String,
+    state: DecisionState,
+    simulated: bool,
+    proposer: Proposer,
+    category: Option<Category>,
+    score: u8,
+    reason: String,
+    finding_id: Option<String>,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+    permanent: bool,
+    offences: u32,
+    note: String,
+    /// The agent that decided; empty: this one.
+    origin: String,
+}
+
+fn row(decision: &Decision) -> DecisionRow {
+    let Decision { id, state, simulated, proposer, ground, created_at, expires_at, offences, note, origin, .. } =
+        decision.clone();
+    DecisionRow {
+        target: shown(decision.target),
+        permanent: decision.is_permanent(),
+        category: ground.category,
+        score: ground.score,
+        reason: ground.reason,
+        finding_id: ground.finding_id,
+        id,
+        state,
+        simulated,
+        proposer,
+        created_at,
+        expires_at,
+        offences,
+        note,
+        origin,
+    }
 }
 
 fn rows(limit: Option<u32>) -> u32 {
@@ -344,21 +423,5 @@ pub(super) fn network(text: &str) -> Result<IpNet, Problem> {
     match text.parse::<IpAddr>() {
         Ok(address) => Ok(crate::event::canonical(address).into()),
         Err(_) => text.parse::<IpNet>().map(|network| network.trunc()).map_err(|_| invalid()),
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let code = match &self {
-            Problem::Invalid(_) => StatusCode::BAD_REQUEST,
-            Problem::Unauthorized(_) => StatusCode::UNAUTHORIZED,
-            Problem::Forbidden(_) => StatusCode::FORBIDDEN,
-            Problem::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
-            Problem::NotFound(_) => StatusCode::NOT_FOUND,
-            Problem::Refused(_) => StatusCode::CONFLICT,
-            Problem::Failed(_) => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        let body = json!({ "status": code.as_u16(), "title": code.canonical_reason(), "detail": self.to_string() });
-        (code, [("content-type", "application/problem+json")], body.to_string()).into_response()
     }
 }

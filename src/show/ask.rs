@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::{Query, State};
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -80,7 +81,7 @@ pub struct Clients<'a> {
     pub kept: &'a (dyn Fn(IpNet) -> IpNet + Sync),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AskQuery {
     q: String,

@@ -1,9 +1,12 @@
 //! What happened: lists of the past and a period in figures, of whichever store is asked.
 
+use std::collections::HashMap;
+
 use axum::Json;
 use axum::extract::{Query, State};
 use ipnet::IpNet;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::api::{Answer, MAX_ROWS, ROWS, decision, network};
@@ -12,7 +15,7 @@ use crate::event::{Action, Category, ClientKey, DecidedBy, DecisionState, Timest
 use crate::record::{Ask, FindingFilter, History, Past, PastFilter, Period, Report, Step};
 
 /// Which findings or decisions of the past: see `palisade history`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HistoryQuery {
     pub since: Option<String>,
@@ -37,7 +40,7 @@ pub struct HistoryQuery {
 }
 
 /// Which figures: see `palisade stats`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StatsQuery {
     pub since: Option<String>,
@@ -61,6 +64,36 @@ pub(super) async fn past(State(backend): State<Backend>, Query(query): Query<His
 
 pub(super) async fn report(State(backend): State<Backend>, Query(query): Query<StatsQuery>) -> Answer {
     Ok(Json(json!(stats(&*backend.store, &query, Timestamp::now()).await?)))
+}
+
+/// What came from one country.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct InCountry {
+    /// Two capital letters.
+    country: String,
+    clients: u64,
+    findings: i64,
+}
+
+/// Of the clients with the most findings, as far as a database of countries knows them: the most findings first.
+pub(super) async fn countries(
+    State(backend): State<Backend>,
+    Query(query): Query<StatsQuery>,
+) -> Result<Json<Vec<InCountry>>, Problem> {
+    let top = query.top.unwrap_or(TOP) as usize;
+    let query = StatsQuery { top: Some(MAX_TOP), ..query };
+    let mut countries: HashMap<String, InCountry> = HashMap::new();
+    for one in stats(&*backend.store, &query, Timestamp::now()).await?.clients {
+        let address = network(&one.top.key).map(|client| client.addr());
+        let Some(country) = address.ok().and_then(|address| (backend.country)(address)) else { continue };
+        let sum = countries.entry(country.clone()).or_insert(InCountry { country, clients: 0, findings: 0 });
+        sum.clients += 1;
+        sum.findings += one.top.counts.findings;
+    }
+    let mut countries: Vec<InCountry> = countries.into_values().collect();
+    countries.sort_by(|a, b| (b.findings, &a.country).cmp(&(a.findings, &b.country)));
+    countries.truncate(top);
+    Ok(Json(countries))
 }
 
 /// The newest findings, or decisions, that `query` asks for. An IPv6 address stands for the client that it

@@ -79,8 +79,7 @@ async fn news(store: &Sqlite, last: &mut Option<i64>) -> Result<Option<Arc<str>>
     }
     let mut decisions = vec![];
     if !decided.is_empty() {
-        let filter = DecisionFilter { state: None, target: None };
-        decisions = store.decisions(filter, SHOWN).await?;
+        decisions = store.decisions(DecisionFilter::default(), SHOWN).await?;
         decisions.retain(|row| decided.contains(&*row.id));
     }
     let skipped = (newest - after) as usize - findings.len() - decisions.len();

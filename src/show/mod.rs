@@ -11,10 +11,13 @@ mod config;
 pub mod crowdsec;
 mod endpoints;
 mod history;
+mod http;
 mod live;
 mod metrics;
+mod openapi;
 mod pages;
 mod password;
+mod rules;
 mod tunes;
 
 use std::collections::BTreeMap;
@@ -41,6 +44,7 @@ pub use live::Live;
 pub use metrics::router as monitoring;
 pub use pages::dashboard;
 pub use password::Throttle;
+pub use rules::SwitchedOff;
 
 /// What an operator tells the daemon.
 #[derive(Clone, Debug)]
@@ -126,6 +130,21 @@ pub enum Tune {
         key: String,
         by: String,
     },
+    /// Everything that is in force, and where it comes from.
+    Config,
+    /// Rules that are on, and what is switched off.
+    Rules,
+    /// Switch a rule off until it is switched on again; without a path everywhere.
+    SwitchOff {
+        rule: String,
+        path: Option<String>,
+        reason: String,
+        by: String,
+    },
+    SwitchOn {
+        id: String,
+        by: String,
+    },
 }
 
 /// The same for these.
@@ -139,6 +158,9 @@ pub struct Request {
     pub command: Command,
     pub reply: oneshot::Sender<Result<Value, Problem>>,
 }
+
+/// Two capital letters for an address.
+pub type Country = Arc<dyn Fn(IpAddr) -> Option<String> + Send + Sync>;
 
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
@@ -181,6 +203,8 @@ pub struct Backend {
     pub report: Arc<ReportConfig>,
     /// How people reach the dashboard, without a slash at the end.
     pub public_url: Arc<str>,
+    /// The country of an address, where a database of them is configured.
+    pub country: Country,
     pub live: Live,
     /// Who guesses passwords.
     pub throttle: Arc<Mutex<Throttle>>,

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Extension, Path, State};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -10,7 +11,7 @@ use super::access::Caller;
 use super::api::Answer;
 use super::{Backend, Problem, Tune, TuneRequest};
 
-async fn tell(backend: &Backend, tune: Tune) -> Answer {
+pub(super) async fn tell(backend: &Backend, tune: Tune) -> Answer {
     let stopping = || Problem::Failed("the daemon is stopping".into());
     let (reply, answer) = oneshot::channel();
     backend.tunes.send(TuneRequest { tune, reply }).await.map_err(|_| stopping())?;
@@ -21,7 +22,22 @@ pub(super) async fn list(State(backend): State<Backend>) -> Answer {
     tell(&backend, Tune::List).await
 }
 
-#[derive(Deserialize)]
+/// Everything that is in force.
+pub(super) async fn effective(State(backend): State<Backend>) -> Answer {
+    tell(&backend, Tune::Config).await
+}
+
+/// A value that is in force; of secrets only that they are set.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "it is made where the configuration is, and described here")]
+pub(super) struct Effective {
+    key: String,
+    value: Value,
+    /// A default, a profile, a file and its line, a variable, or an operator.
+    origin: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SetRequest {
     key: String,

@@ -6,20 +6,9 @@ use palisade::event::Role;
 use palisade::show::ENDPOINTS;
 use serde_json::{Value, json};
 
-use super::{PASSWORD, Site, first_link, session};
+use super::{PASSWORD, Site, everybody, first_link, session};
 use crate::support::daemon::eventually;
 use crate::support::http::request;
-
-/// Sessions of an administrator, an analyst and a viewer.
-fn everybody(site: &Site, link: &str) -> [(Role, String); 3] {
-    let admin = site.welcome(link);
-    let invited = |name: &str, role: &str| {
-        let answer = site.ask(&admin, "POST", "/api/v1/users", Some(json!({ "name": name, "role": role }))).json();
-        site.welcome(answer["link"].as_str().unwrap())
-    };
-    let (analyst, viewer) = (invited("anna", "analyst"), invited("victor", "viewer"));
-    [(Role::Admin, admin), (Role::Analyst, analyst), (Role::Viewer, viewer)]
-}
 
 #[test]
 fn each_endpoint_asks_for_the_role_that_the_table_names() {
@@ -159,6 +148,22 @@ fn guessing_is_slowed_and_pages_of_other_sites_get_nothing_done() {
     let huge = "x".repeat(100_000);
     assert_eq!(site.login("admin", &huge).status, 429);
     eventually("the wait is over", || (site.login("admin", PASSWORD).status == 200).then_some(()));
+}
+
+#[test]
+fn whom_a_proxy_names_is_signed_in_only_where_that_is_configured() {
+    let mut site = Site::new();
+    let daemon = site.start();
+    let admin = site.welcome(&first_link(&daemon));
+    site.ask(&admin, "POST", "/api/v1/users", Some(json!({ "name": "anna", "role": "viewer" })));
+    let by_proxy = |site: &Site, name: &str| {
+        request(&site.address, "GET", "/api/v1/auth/me", &[("x-forwarded-user", name)], None).status
+    };
+    assert_eq!(by_proxy(&site, "anna"), 401);
+    assert_eq!(daemon.stop(), 0);
+    site.home.set("PALISADE__DASHBOARD__USER_HEADER", "X-Forwarded-User");
+    let _daemon = site.start();
+    assert_eq!(["anna", "nobody", ""].map(|name| by_proxy(&site, name)), [200, 401, 401]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Debian's Chromium, driven by WebDriver.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -21,6 +21,19 @@ pub fn browser_or_skip(what: &str) -> bool {
     assert!(!required, "a browser is required, but {what} cannot run: no chromium, no chromedriver");
     let _ = writeln!(std::io::stderr(), "SKIPPED: {what} needs Debian's chromium and chromium-driver");
     false
+}
+
+/// The folder that `tests/tools/prepare` filled. If there is none, says that `what` is skipped, or fails when
+/// `PALISADE_REQUIRE_BROWSER=1`.
+#[expect(clippy::disallowed_methods, reason = "the other thing that who runs the tests may tell them")]
+pub fn tools_or_skip(what: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("PALISADE_TOOLS").map(PathBuf::from);
+    let required = std::env::var("PALISADE_REQUIRE_BROWSER").is_ok_and(|value| value == "1");
+    assert!(folder.is_some() || !required, "{what} needs PALISADE_TOOLS=$(tests/tools/prepare)");
+    if folder.is_none() {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {what} needs PALISADE_TOOLS=$(tests/tools/prepare)");
+    }
+    folder
 }
 
 /// A browser with one window and a profile of its own. Gone when dropped.
@@ -82,6 +95,33 @@ impl Browser {
         self.tell("POST", "/execute/sync", Some(json!({ "script": script, "args": [] })))
     }
 
+    /// What a script gives to the callback that is its last argument.
+    pub fn run_until_done(&self, script: &str) -> Value {
+        self.tell("POST", "/execute/async", Some(json!({ "script": script, "args": [] })))
+    }
+
+    /// Has a command of the browser's own protocol carried out.
+    fn command(&self, name: &str, parameters: Value) -> Value {
+        self.tell("POST", "/goog/cdp/execute", Some(json!({ "cmd": name, "params": parameters })))
+    }
+
+    /// Shows pages as on a screen of this size.
+    pub fn resize(&self, width: u32, height: u32) {
+        let screen = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.command("Emulation.setDeviceMetricsOverride", screen);
+    }
+
+    /// Runs before every script of every page that is opened from now on.
+    pub fn before_each_page(&self, script: &str) {
+        self.command("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script }));
+    }
+
+    /// Takes up a session of the site that is open.
+    pub fn take_session(&self, session: &str) {
+        let cookie = json!({ "name": "palisade_session", "value": session, "httpOnly": true, "sameSite": "Strict" });
+        self.tell("POST", "/cookie", Some(json!({ "cookie": cookie })));
+    }
+
     /// What the page says, as a person sees it.
     pub fn text(&self) -> String {
         self.run("return document.body.innerText").as_str().unwrap_or_default().to_owned()
@@ -128,10 +168,10 @@ impl Browser {
         entries.iter().filter(|entry| entry["level"] == "SEVERE").map(|entry| entry["message"].to_string()).collect()
     }
 
-    /// A picture of the window, as PNG.
+    /// A picture of the window, as WebP.
     pub fn screenshot(&self) -> Vec<u8> {
-        let picture = self.tell("GET", "/screenshot", None);
-        base64(picture.as_str().unwrap_or_default())
+        let picture = self.command("Page.captureScreenshot", json!({ "format": "webp", "quality": 60 }));
+        base64(picture["data"].as_str().unwrap_or_default())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who takes decisions over the CrowdSec-compatible API, how far each has come, and what it is given.
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row};
@@ -14,7 +15,7 @@ use crate::record::StoreError;
 const PAGE: u32 = 4096;
 
 /// A program that enforces our decisions, as an operator sees it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Bouncer {
     pub name: String,
     pub created_at: Timestamp,

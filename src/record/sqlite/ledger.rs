@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, SqliteConnection};
@@ -12,7 +13,7 @@ use crate::event::{Judgement, ModelCall, Timestamp, VerdictClass};
 use crate::record::{AnalysisSession, FindingRow, StoreError, rollup};
 
 /// What one service has cost since some moment.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Spent {
     pub service: String,
     pub model: String,
@@ -28,7 +29,7 @@ pub struct Spent {
 }
 
 /// An operator's word on a finding.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Correction {
     pub finding_id: String,
     pub verdict: VerdictClass,

@@ -1,6 +1,7 @@
 //! The local database: always there, and what the daemon acts by.
 
 mod accounts;
+mod analyses;
 mod bouncers;
 mod cases;
 mod fleet;
@@ -16,11 +17,13 @@ mod prune;
 mod put;
 mod read;
 mod recover;
+mod rules;
 mod schema;
 #[cfg(test)]
 pub(in crate::record) mod tests;
 mod totals;
 
+pub use analyses::OwnedSession;
 pub use bouncers::{Ban, Bouncer, Span};
 pub use forget::Forgotten;
 pub use ledger::{Correction, Spent};
@@ -28,6 +31,7 @@ pub use outbox::{Unsent, Waiting};
 pub use read::{AllowEntry, Change, ChangeKind, DecisionFilter};
 pub(super) use read::{RawDecision, network};
 pub use recover::Remembered;
+pub use rules::RuleNote;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use sqlx::sqlite::SqliteRow;
@@ -31,7 +32,7 @@ pub struct AllowEntry {
 }
 
 /// One entry of the change feed: a row was added, or a decision changed its state.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Change {
     /// Grows by one with each change, so a reader that finds a number missing has fallen behind
     /// what is kept and must read the tables.
@@ -42,7 +43,7 @@ pub struct Change {
     pub at: Timestamp,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
     Finding,
@@ -106,6 +107,16 @@ impl Sqlite {
     /// The newest decisions that pass `filter`. Rows that cannot be understood are logged and left
     /// out.
     pub async fn decisions(&self, filter: DecisionFilter, limit: u32) -> Result<Vec<Decision>, StoreError> {
+        self.decisions_before(None, filter, limit).await
+    }
+
+    /// The same, where an id is given those that follow the decision with it.
+    pub async fn decisions_before(
+        &self,
+        before: Option<&str>,
+        filter: DecisionFilter,
+        limit: u32,
+    ) -> Result<Vec<Decision>, StoreError> {
         let mut query = decisions_where("true");
         if let Some(state) = filter.state {
             query.push(" AND state = ").push_bind(state.as_str());
@@ -113,15 +124,32 @@ impl Sqlite {
         if let Some(target) = filter.target {
             query.push(" AND target = ").push_bind(network_text(target));
         }
+        if let Some(id) = before {
+            query.push(" AND (created_at, rowid) < (SELECT created_at, rowid FROM decisions WHERE id = ");
+            query.push_bind(id).push(")");
+        }
         query.push(" ORDER BY created_at DESC, rowid DESC LIMIT ").push_bind(limit);
         Ok(self.understood(self.read(query, raw_decision).await?))
     }
 
     /// The newest findings, of all clients or of one.
     pub async fn findings(&self, client: Option<ClientKey>, limit: u32) -> Result<Vec<FindingRow>, StoreError> {
-        let mut query = QueryBuilder::new("SELECT * FROM findings");
+        self.findings_before(None, client, limit).await
+    }
+
+    /// The same, where an id is given those that follow the finding with it.
+    pub async fn findings_before(
+        &self,
+        before: Option<&str>,
+        client: Option<ClientKey>,
+        limit: u32,
+    ) -> Result<Vec<FindingRow>, StoreError> {
+        let mut query = QueryBuilder::new("SELECT * FROM findings WHERE true");
         if let Some(client) = client {
-            query.push(" WHERE client = ").push_bind(shown(self.policy.client(client.network())));
+            query.push(" AND client = ").push_bind(shown(self.policy.client(client.network())));
+        }
+        if let Some(id) = before {
+            query.push(" AND (time, rowid) < (SELECT time, rowid FROM findings WHERE id = ").push_bind(id).push(")");
         }
         query.push(" ORDER BY time DESC, rowid DESC LIMIT ").push_bind(limit);
         self.read(query, finding_row).await

@@ -5,6 +5,7 @@ use std::io::Read;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -28,7 +29,7 @@ pub async fn list(State(backend): State<Backend>) -> Result<Json<Value>, Problem
     Ok(Json(json!(backend.store.bouncers().await?)))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddRequest {
     name: String,
