@@ -1,5 +1,8 @@
 //! A log on demand: at the terminal, over the API and in the dashboard, told by templates and by a model.
 
+mod injection;
+mod services;
+
 use std::fs;
 
 use serde_json::{Value, json};
@@ -126,6 +129,7 @@ fn the_api_gives_the_same_with_its_progress_and_keeps_nothing_of_the_text() {
     let stream = request(&site.address, "POST", "/api/v1/analyze/stream?sample=ransomware", &headers, Some(&json!("")));
     assert_eq!(stream.header("content-type"), "text/event-stream");
     let stream = stream.text();
+    assert!(stream.contains("event: progress\ndata: {\"lines\":"), "{stream:.300}");
     assert!(stream.contains("event: analysis\ndata: {") && stream.contains("ransomware"), "{stream:.300}");
 
     let report = request(&site.address, "POST", "/api/v1/report/pdf", &headers, Some(&analysis));

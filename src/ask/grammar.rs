@@ -115,6 +115,8 @@ struct Reading<'a> {
     distinct: bool,
     most: bool,
     busiest: bool,
+    /// What follows "by" is an order.
+    sorted: bool,
     order: Order,
     trend: bool,
     step: Option<Step>,
@@ -203,7 +205,11 @@ impl<'a> Reading<'a> {
                 return used + self.compare(at, next, Meaning::Above);
             }
             Meaning::Filler => self.counting = counting,
-            Meaning::Finding => self.noun(|reading| reading.finding = true),
+            Meaning::Finding => {
+                // "how many attacked users"
+                self.counting = counting && self.words[at].ends_with("ed");
+                self.noun(|reading| reading.finding = true);
+            }
             // "did we block"
             Meaning::Block if at > 0 && ["we", "you", "it", "they"].contains(&&*self.words[at - 1]) => {
                 self.blocked = Some(self.is_denied("action"));
@@ -240,7 +246,19 @@ impl<'a> Reading<'a> {
                 self.order = Order::Score;
                 return used + self.limit_at(next);
             }
+            Meaning::Sorted => self.sorted = true,
+            // "sort the attacks by severity"
+            Meaning::Field(Field::Category) if self.words[at] == "sort" && at == 0 => self.sorted = true,
+            Meaning::Per if self.sorted => match self.order_by(next) {
+                Some((order, by)) => {
+                    self.order = order;
+                    return used + by;
+                }
+                None => self.unknown.push(&self.tokens[at].raw),
+            },
             Meaning::Per => match self.phrase(next) {
+                // "every attack"
+                Some((Meaning::Finding | Meaning::Block | Meaning::Decision, _)) => {}
                 Some((Meaning::Field(_) | Meaning::Step(_) | Meaning::Person, _)) => {}
                 _ if self.words[at] == "by" => {}
                 _ => self.unknown.push(&self.tokens[at].raw),
@@ -271,6 +289,11 @@ impl<'a> Reading<'a> {
             Meaning::Paths(paths) => {
                 self.add(Condition::Path(paths.iter().map(|path| (*path).to_owned()).collect()));
             }
+            Meaning::Tool(name) => self.add(Condition::UserAgent(vec![name.to_owned()])),
+            Meaning::LetThrough => {
+                let is_denied = self.is_denied("action");
+                self.put(Condition::Action(vec![Action::Block]), !is_denied);
+            }
             Meaning::Errors(class) => self.add(Condition::Status(vec![Statuses::Class(class)])),
             Meaning::Severity(from, to) => return used + self.severity(next, from, to),
             Meaning::Score => return used + self.score(at, next),
@@ -297,6 +320,15 @@ impl<'a> Reading<'a> {
             Meaning::Ever => self.ever = true,
         }
         used
+    }
+
+    /// The order that the words at `at` name, and how many these are.
+    fn order_by(&self, at: usize) -> Option<(Order, usize)> {
+        match self.phrase(at)? {
+            (Meaning::Score | Meaning::Field(Field::Severity), used) => Some((Order::Score, used)),
+            (Meaning::Filler, used) if self.words[at] == "time" => Some((Order::Usual, used)),
+            _ => None,
+        }
     }
 
     /// What is asked for cannot be what is denied.
@@ -368,6 +400,7 @@ impl<'a> Reading<'a> {
                 | Meaning::Field(_)
                 | Meaning::Most
                 | Meaning::Worst
+                | Meaning::Busiest
                 | Meaning::Newest
                 | Meaning::Oldest,
                 _,
@@ -409,9 +442,18 @@ impl<'a> Reading<'a> {
         })
     }
 
+    fn has_tool(&self) -> bool {
+        self.has(|condition| matches!(condition, Condition::UserAgent(_)))
+    }
+
     /// A field with the values that follow it, or one to group by. Gives how many tokens the values were.
     fn field(&mut self, field: Field, next: usize, counting: bool) -> usize {
-        let skip = usize::from(self.words.get(next).is_some_and(|word| ["id", "=", "is"].contains(&word.as_str())));
+        // "with curl as user agent"
+        if field == Field::UserAgent && self.words[..next].iter().rev().skip(1).any(|word| word == "as") && self.has_tool() {
+            return 0;
+        }
+        let joints = ["id", "=", "is", "of"];
+        let skip = usize::from(self.words.get(next).is_some_and(|word| joints.contains(&word.as_str())));
         let from = next + skip;
         let used = match field {
             Field::Rule => {
@@ -423,7 +465,11 @@ impl<'a> Reading<'a> {
                 Condition::User,
             ),
             Field::UserAgent => {
-                self.texts(from, |token| matches!(token.kind, Kind::Unknown | Kind::Quoted), Condition::UserAgent)
+                let is_name = |token: &Token| {
+                    matches!(token.kind, Kind::Unknown | Kind::Quoted)
+                        || matches!(token.word().and_then(meaning), Some(Meaning::Tool(_)))
+                };
+                self.texts(from, is_name, Condition::UserAgent)
             }
             Field::Status => self.statuses(from),
             _ => 0,
@@ -432,7 +478,7 @@ impl<'a> Reading<'a> {
             return skip + used;
         }
         // "the network 203.0.113.0/24", "category sqli", "severity medium": what follows says it.
-        let is_label = match (field, self.tokens.get(next).map(|token| &token.kind), self.phrase(next)) {
+        let is_label = match (field, self.tokens.get(from).map(|token| &token.kind), self.phrase(from)) {
             (Field::Network, Some(Kind::Client(_)), _) | (Field::Path, Some(Kind::Path | Kind::Quoted), _) => true,
             (Field::Category, _, Some((Meaning::Category(_), _))) => true,
             (Field::Service, _, Some((Meaning::Service(_), _))) => true,
@@ -442,11 +488,11 @@ impl<'a> Reading<'a> {
                 meaning,
                 Meaning::Severity(..) | Meaning::Above | Meaning::AtLeast | Meaning::Below | Meaning::AtMost
             ),
-            (Field::Method, Some(_), _) => self.method(next).is_some(),
+            (Field::Method, Some(_), _) => self.method(from).is_some(),
             _ => false,
         };
         if is_label {
-            return usize::from(field == Field::Method);
+            return if field == Field::Method { skip + 1 } else { skip };
         }
         self.noun(|_| {});
         self.two |= self.by.is_some_and(|by| by != field);
@@ -498,6 +544,7 @@ impl<'a> Reading<'a> {
                 Some("and" | "or" | "nor") => at += 1,
                 _ => break,
             }
+            at += usize::from(self.words.get(at).is_some_and(|word| word == "a"));
         }
         used
     }

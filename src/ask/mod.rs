@@ -5,6 +5,7 @@
 //! makes no plan. A language model may fill the same plan instead ([`model`]), and is believed as little as
 //! anybody: [`Plan::check`] is the border. What logs contain is shown to neither.
 
+mod config;
 mod grammar;
 pub mod model;
 mod plan;
@@ -14,6 +15,7 @@ mod time;
 mod tokens;
 mod words;
 
+pub use config::AskConfig;
 pub use grammar::{Refusal, Understood, understand};
 pub use plan::{Condition, Field, MAX_LIMIT, Order, Plan, Show, Statuses, Step, Subject};
 pub use service::{Service, user_of};

@@ -16,11 +16,13 @@ pub const WORDS: &[&str] = &[
     WEEKDAYS,
     MONTHS,
     NUMBERS,
+    "fifteen twenty thirty forty fifty",
 ];
 const UNITS: &str = "minute hour day week month year";
 const WEEKDAYS: &str = "monday tuesday wednesday thursday friday saturday sunday";
 const MONTHS: &str = "january february march april may june july august september october november december";
 const NUMBERS: &str = "one two three four five six seven eight nine ten eleven twelve";
+const ROUND: &[(&str, i64)] = &[("fifteen", 15), ("twenty", 20), ("thirty", 30), ("forty", 40), ("fifty", 50)];
 /// What is common is also written short.
 const SHORT: &[(&str, &str)] = &[("tues", "tuesday"), ("thurs", "thursday"), ("sept", "september")];
 
@@ -444,7 +446,10 @@ fn clock(words: &[&str], half: Option<&str>) -> Option<(Time, usize)> {
 pub fn number(word: &str) -> Option<i64> {
     match word.parse() {
         Ok(number) => Some(number),
-        Err(_) => position(NUMBERS, word).map(i64::from),
+        Err(_) => {
+            let round = ROUND.iter().find(|(name, _)| *name == word).map(|(_, number)| *number);
+            position(NUMBERS, word).map(i64::from).or(round)
+        }
     }
 }
 

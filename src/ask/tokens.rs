@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::words;
+use super::{time, words};
 
 /// Bytes of a question that are looked at: nobody asks longer ones.
 pub const MAX_BYTES: usize = 1000;
@@ -52,9 +52,28 @@ pub fn tokens(question: &str) -> (Vec<Token>, Vec<(String, String)>) {
         }
         for piece in part.split_whitespace() {
             pieces(piece, &mut tokens, &mut corrected);
+            multiply(&mut tokens);
         }
     }
     (tokens, corrected)
+}
+
+/// "two hundred", "a thousand" at the end of `tokens` as one number.
+fn multiply(tokens: &mut Vec<Token>) {
+    let times = match tokens.last().and_then(Token::word) {
+        Some("hundred") => 100,
+        Some("thousand") => 1000,
+        _ => return,
+    };
+    let count = match tokens.iter().rev().nth(1).and_then(Token::word) {
+        Some("a") => Some(1),
+        Some(word) => time::number(word).and_then(|number| u64::try_from(number).ok()),
+        None => None,
+    };
+    if let Some(number) = count.and_then(|count| count.checked_mul(times)) {
+        tokens.truncate(tokens.len() - 2);
+        tokens.push(Token { kind: Kind::Number(number), raw: number.to_string() });
+    }
 }
 
 fn pieces(piece: &str, tokens: &mut Vec<Token>, corrected: &mut Vec<(String, String)>) {

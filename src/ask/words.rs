@@ -36,6 +36,8 @@ pub enum Meaning {
     Newest,
     Oldest,
     Worst,
+    /// In the order of what follows "by".
+    Sorted,
     Per,
     Field(Field),
     Step(Step),
@@ -51,6 +53,10 @@ pub enum Meaning {
     Simulated(bool),
     User(&'static str),
     Paths(&'static [&'static str]),
+    /// A program that names itself.
+    Tool(&'static str),
+    /// That it was not blocked.
+    LetThrough,
     /// Answers of a class.
     Errors(u16),
     /// Of this score and up to that.
@@ -101,7 +107,7 @@ const PHRASES: &[(&str, Meaning)] = {
              only, lately, recently, recent, server, site, host, system, machine, code, anybody, anyone, somebody, \
              someone, using, target, targeting, targeted, log, include, including, decide, decided, used, common, \
              often, frequent, frequently, develop, response, so far, time, occur, occurred, named, called, \
-             break down, broken down, gate, by the gate, different, distinct, \
+             break down, broken down, breakdown, gate, by the gate, different, distinct, \
              unique, separate",
             M::Filler,
         ),
@@ -109,36 +115,42 @@ const PHRASES: &[(&str, Meaning)] = {
             "request, attack, attacked, attacking, finding, threat, incident, event, alert, hit, attempt, attempted, try, \
              tried, trying, detected, detection, found, flagged, happened, happen, going on, suspicious, malicious, \
              activity, intrusion, everything, anything, something, requested, request made, probed, probe, fired, \
-             matched, triggered, caught, traffic, noticed, seen, read, exploit attempt",
+             matched, trigger, triggered, caught, traffic, noticed, seen, read, thing, exploit attempt, \
+             break into, broke into, breaking into, break in, get into",
             M::Finding,
         ),
         ("ban, block, blocking, banning, blockade", M::Block),
         ("decision", M::Decision),
         ("blocked, banned, shut out, locked out", M::Blocked),
         ("is, are, still", M::Present),
-        ("now, right now, currently, at the moment, at present, at this moment", M::Now),
+        ("now, right now, current, currently, at the moment, at present, at this moment", M::Now),
         (
             "who, client, ip, ip address, address, source, source ip, attacker, offender, visitor, bot, intruder, \
-             hacker, hosts",
+             hacker, hosts, people, person",
             M::Person,
         ),
-        ("do, about, know about, summary, profile, overview, been doing, been up to, history", M::About),
+        ("do, what did, about, know about, summary, detail, details, profile, overview, been doing, been up to, history", M::About),
         ("when", M::When),
         ("how many, how often, how much, number of, number, count, total, in total, amount of", M::Count),
         (
             "most, the most, most often, most frequent, most common, most attacked, most used, most active, top, \
-             biggest, largest, leading, highest number of",
+             biggest, largest, leading, highest number of, hardest, heaviest, most frequently, most commonly",
             M::Most,
         ),
         ("busiest", M::Busiest),
         ("latest, newest, most recent, last", M::Newest),
         ("first, oldest, earliest", M::Oldest),
         ("worst, most severe, most serious, most dangerous, highest score, by score", M::Worst),
+        ("sorted, sort by, ordered, order by, in order of, ranked", M::Sorted),
         ("per, each, every, for each, for every, by, by each, grouped by, group by, broken down by, split by", M::Per),
         ("category, kind, type, sort, class, attack type, kind of attack, type of attack", M::Field(Field::Category)),
         ("network, subnet, range", M::Field(Field::Network)),
         ("service", M::Field(Field::Service)),
-        ("path, url, uri, page, endpoint, file path", M::Field(Field::Path)),
+        (
+            "path, url, uri, page, endpoint, file path, what was attacked, what is attacked, what got attacked, \
+             what was probed, what was requested",
+            M::Field(Field::Path),
+        ),
         ("rule", M::Field(Field::Rule)),
         ("user, username, user name, account, login name, user account", M::Field(Field::User)),
         ("action", M::Field(Field::Action)),
@@ -151,7 +163,7 @@ const PHRASES: &[(&str, Meaning)] = {
         ("proposer", M::Field(Field::Proposer)),
         ("hour, hourly", M::Step(Step::Hour)),
         ("day, daily", M::Step(Step::Day)),
-        ("trend, over time, timeline, time line, development", M::Trend),
+        ("trend, over time, timeline, time line, development, plot, graph, chart, curve", M::Trend),
         ("sql injection, sqli, sql, sql injected", M::Category(&[C::Sqli])),
         ("xss, cross site scripting, script injection, cross site script", M::Category(&[C::Xss])),
         ("path traversal, directory traversal, traversal, dot dot slash", M::Category(&[C::PathTraversal])),
@@ -183,7 +195,8 @@ const PHRASES: &[(&str, Meaning)] = {
         (
             "login, logon, sign in, failed, failed login, login failure, failed logon, failed password, failing login, \
              password guessing, password attack, login attempt, guessed password, failure, authentication failure, \
-             failed authentication",
+             failed authentication, guess, guessing, guessed, guess the password, guess password, \
+             guessing password",
             M::Category(LOGINS),
         ),
         ("flood, flooding, dos, ddos, denial of service", M::Category(&[C::Flood])),
@@ -202,7 +215,11 @@ const PHRASES: &[(&str, Meaning)] = {
             M::Category(&[C::Cryptomining]),
         ),
         ("privilege escalation, privesc, escalation", M::Category(&[C::PrivilegeEscalation])),
-        ("port scan, port scanning, portscan", M::Category(&[C::PortScan])),
+        (
+            "port scan, port scanning, portscan, port scanner, scanned port, scan port, scan our port, scanned our port, \
+             scanning our port, scanned the port",
+            M::Category(&[C::PortScan]),
+        ),
         ("injection, injection attack", M::Category(INJECTIONS)),
         (
             "web, web server, webserver, website, web site, http, https, nginx, apache, web service",
@@ -216,6 +233,7 @@ const PHRASES: &[(&str, Meaning)] = {
         ("ftp, ftp server, ftp service", M::Service(Service::Ftp)),
         ("firewall, packet filter", M::Service(Service::Firewall)),
         ("monitored, only monitored, watched", M::Monitored),
+        ("let through, let in, allowed through, got through, went through, came through", M::LetThrough),
         ("active, in force, in effect", M::State(IN_FORCE)),
         ("pending", M::State(&[DecisionState::Pending])),
         ("expired, ended, ran out", M::State(&[DecisionState::Expired])),
@@ -236,6 +254,16 @@ const PHRASES: &[(&str, Meaning)] = {
         ("root", M::User("root")),
         ("as admin", M::User("admin")),
         ("wordpress, wp", M::Paths(&["/wp-", "/wordpress", "/xmlrpc.php"])),
+        ("sqlmap", M::Tool("sqlmap")),
+        ("nikto", M::Tool("nikto")),
+        ("nmap", M::Tool("nmap")),
+        ("curl", M::Tool("curl")),
+        ("wget", M::Tool("wget")),
+        ("gobuster", M::Tool("gobuster")),
+        ("wpscan", M::Tool("wpscan")),
+        ("nuclei", M::Tool("nuclei")),
+        ("masscan", M::Tool("masscan")),
+        ("zgrab", M::Tool("zgrab")),
         ("server error", M::Errors(5)),
         ("client error", M::Errors(4)),
         ("critical", M::Severity(9, 10)),
@@ -249,7 +277,7 @@ const PHRASES: &[(&str, Meaning)] = {
         ("at least, minimum", M::AtLeast),
         ("at most, maximum", M::AtMost),
         (
-            "not, except, except for, without, excluding, exclude, other than, apart from, besides, ignoring, never",
+            "not, except, except for, outside, outside of, from outside, without, excluding, exclude, other than, apart from, besides, ignoring, never",
             M::Not,
         ),
         ("and, or, nor, as well as, plus", M::And),
@@ -261,7 +289,7 @@ const PHRASES: &[(&str, Meaning)] = {
 };
 
 /// Words that stand in no phrase of their own but follow others.
-const LOOSE: &str = "worse higher greater up below least than often ago least recently";
+const LOOSE: &str = "hundred thousand worse higher greater up below least than often ago least recently";
 
 /// Questions that are understood, to be offered where one is not.
 pub const EXAMPLES: &[&str] = &[

@@ -12,7 +12,8 @@ use super::{FAILED, Output, load_rules, print_json, stdout, with_allow_files};
 use crate::config::Config;
 use crate::event::analysis::{Analysis, Threat, ThreatOutcome};
 use crate::event::printable;
-use crate::pipeline::analysis::{self, Format, Options, Progress, Sensitivity, Source, samples};
+use crate::pipeline::analysis::{self, Format, Options, Progress, Sensitivity, Source, TierConfig, samples};
+use crate::pipeline::spending::Purse;
 
 /// Threats and lines of each that people are shown at once.
 const SHOWN_THREATS: usize = 50;
@@ -21,7 +22,7 @@ const SHOWN_LINES: usize = 3;
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Logs of any kind, also packed by gzip or zstd; `-` is standard input.
-    #[arg(required_unless_present_any = ["sample", "list"])]
+    #[arg(required_unless_present_any = ["sample", "list", "show"])]
     files: Vec<PathBuf>,
     /// A name of `palisade config formats`, a format string, or `auto`.
     #[arg(long, default_value = "auto")]
@@ -33,18 +34,24 @@ pub struct Arguments {
     /// c2-beacon, phishing, mining, slow-intrusion or clean.
     #[arg(long, value_name = "NAME", conflicts_with = "files")]
     sample: Option<String>,
-    /// Keep what came of it, none of the text, for `--list`.
+    /// Keep what came of it, none of the text, for `--list` and `--show`.
     #[arg(long)]
     keep: bool,
     /// Show the analyses that were kept.
     #[arg(long, conflicts_with_all = ["files", "sample", "keep", "learn"])]
     list: bool,
+    /// Show one that was kept again, by its id in `--list`; with `--write` as a report.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["files", "sample", "keep", "learn", "list", "model"])]
+    show: Option<String>,
     /// Learn from these logs, in which nothing is wrong, what is usual here.
     #[arg(long, conflicts_with_all = ["sample", "keep"])]
     learn: bool,
     /// Have the model of this [[tier]] tell it in words; it is shown addresses and users, and no secrets.
     #[arg(long, value_name = "TIER", conflicts_with_all = ["list", "learn"])]
     model: Option<String>,
+    /// Ask the services under [reputation] about public addresses of threats: these leave your host.
+    #[arg(long, conflicts_with_all = ["list", "learn", "show"])]
+    reputation: bool,
     /// Write a report too: by the ending of its name .pdf, .xlsx, .html, .csv or .json, or as `--as` says.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "learn"])]
     write: Option<PathBuf>,
@@ -85,6 +92,14 @@ pub fn run(arguments: &Arguments, config: &Config, output: Output) -> anyhow::Re
     // Before the work, not after it.
     let wanted = arguments.write.as_deref().map(|path| Ok::<_, anyhow::Error>((path, format_of(arguments, path)?)));
     let wanted = wanted.transpose()?;
+    if let Some(id) = &arguments.show {
+        let kept = runtime()?.block_on(analysis::kept(config, id))?;
+        let kept = kept.with_context(|| {
+            format!("no analysis {id:?} was kept, or its figures alone; `palisade analyze --list` has what there is")
+        })?;
+        return tell(&kept, wanted, config, output);
+    }
+    let tier = arguments.model.as_deref().map(|name| analysis::tier(config, name));
     let rules = load_rules(config)?;
     let config = &with_allow_files(config)?;
     let options = Options {
@@ -128,24 +143,63 @@ pub fn run(arguments: &Arguments, config: &Config, output: Output) -> anyhow::Re
     }
     let mut analysis = analysis::analyze(config, &rules, sources, &options, &mut progress)?;
     bar.finish_and_clear();
-    if let Some(tier) = &arguments.model
-        && let Err(error) = runtime()?.block_on(analysis::tell(config, tier, &mut analysis))
-    {
-        eprintln!("palisade: no model tells it: {error:#}");
+    if arguments.reputation || tier.is_some() {
+        // The analysis stands without them.
+        if let Err(error) = runtime()?.block_on(advised(config, tier, arguments.reputation, &mut analysis)) {
+            eprintln!("palisade: nobody can be asked: {error:#}");
+        }
     }
     if arguments.keep {
-        let advice = "while the daemon runs, post the log to /api/v1/analyze?keep=true on its socket instead";
-        runtime()?.block_on(analysis::keep(config, &analysis)).context(advice)?;
+        runtime()?.block_on(analysis::keep(config, &analysis))?;
     }
+    tell(&analysis, wanted, config, output)
+}
+
+/// Has services say what they know of addresses, and the model of `tier` tell the analysis; says what that cost.
+async fn advised(
+    config: &Config,
+    tier: Option<anyhow::Result<&TierConfig>>,
+    reputation: bool,
+    analysis: &mut Analysis,
+) -> anyhow::Result<()> {
+    let tier = tier.transpose();
+    let tiers = tier.as_ref().ok().and_then(|tier| *tier).map(std::slice::from_ref).unwrap_or_default();
+    let (purse, mut calls) = (Purse::open(config, tiers).await?, vec![]);
+    if reputation {
+        let looked_up = analysis::look_up(&purse.advisers, analysis, &mut calls).await;
+        if let Some(why) = &looked_up.why {
+            eprintln!("palisade: {} of {} addresses were looked up: {why}", looked_up.asked, looked_up.public);
+        }
+    }
+    let told = match tier {
+        Ok(Some(tier)) => analysis::tell(&purse.advisers, &tier.name, analysis, &mut calls).await,
+        other => other.map(|_| ()),
+    };
+    if let Err(error) = told {
+        eprintln!("palisade: no model tells it: {error:#}");
+    }
+    if !calls.is_empty() {
+        eprintln!("palisade: {}", purse.settle(&calls).await);
+    }
+    Ok(())
+}
+
+/// Writes `analysis` down, and tells it.
+fn tell(
+    analysis: &Analysis,
+    wanted: Option<(&Path, Format)>,
+    config: &Config,
+    output: Output,
+) -> anyhow::Result<ExitCode> {
     if let Some((path, format)) = wanted {
-        let report = analysis::export(format, &analysis, &config.report)?;
+        let report = analysis::export(format, analysis, &config.report)?;
         std::fs::write(path, report).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let mut out = stdout();
     match output {
-        Output::Human => human(&mut out, &analysis)?,
+        Output::Human => human(&mut out, analysis)?,
         Output::Jsonl => analysis.threats.iter().try_for_each(|threat| print_json(&mut out, threat))?,
-        Output::Json | Output::Csv => print_json(&mut out, &analysis)?,
+        Output::Json | Output::Csv => print_json(&mut out, analysis)?,
     }
     out.flush()?;
     Ok(if analysis.threats.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
@@ -160,7 +214,7 @@ fn sample(name: &str) -> anyhow::Result<Source> {
 }
 
 fn list(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
-    let rows = runtime()?.block_on(analysis::kept(config, 100))?;
+    let rows = runtime()?.block_on(analysis::list(config, 100))?;
     let mut out = stdout();
     match output {
         Output::Human if rows.is_empty() => {
@@ -215,10 +269,12 @@ fn human(out: &mut impl Write, analysis: &Analysis) -> anyhow::Result<()> {
     }
     for address in analysis.addresses.iter().take(20) {
         let country = address.country.as_deref().unwrap_or("-");
-        let network = address.asn.map_or(String::new(), |asn| format!(" AS{asn}"));
+        let network = address.network.as_deref().map_or(String::new(), |network| format!(" {network}"));
+        let network = address.asn.map_or(network.clone(), |asn| format!("{network} AS{asn}"));
+        let reputation = address.reputation.map_or(String::new(), |score| format!(", reputation {score}/100"));
         writeln!(
             out,
-            "  {:<39} {country}{network} {} lines, {}",
+            "  {:<39} {country}{network} {} lines, {}{reputation}",
             address.address.to_string(),
             address.lines,
             address.threats.join(" ")

@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::history::{decision_line, finding_line, say_instead};
+use super::history::{DECISION_COLUMNS, FINDING_COLUMNS, decision_line, finding_line, say_instead};
 use super::triage::runtime;
 use super::{FAILED, Output, print_json, stdout};
 use crate::config::Config;
 use crate::event::{Timestamp, printable};
 use crate::pipeline::ask::{self, Answer, Answered, AskedAt, ClientStory, Counted, Plan, Refusal, Subject};
+use crate::pipeline::csv;
 use crate::pipeline::history::Whom;
 
 /// Bytes of a key that are shown.
@@ -19,9 +20,13 @@ const KEY_BYTES: usize = 100;
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// In English, such as "show me all SSH attacks from last night"; docs/ask.md says what is understood.
-    #[arg(required = true)]
+    /// In English, such as "show me all SSH attacks from last night", or the name of a saved one; docs/ask.md says
+    /// what is understood.
+    #[arg(required_unless_present = "list")]
     question: Vec<String>,
+    /// Show the questions that have a name under [ask.saved].
+    #[arg(long, conflicts_with_all = ["question", "plan"])]
+    list: bool,
     /// Only show how the question is understood.
     #[arg(long)]
     plan: bool,
@@ -31,7 +36,11 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
-    let question = arguments.question.join(" ");
+    if arguments.list {
+        return list(config, output);
+    }
+    let asked = arguments.question.join(" ");
+    let question = config.ask.question(&asked).to_owned();
     let moment = AskedAt { now: Timestamp::now(), zone: TimeZone::system() };
     let runtime = runtime()?;
     let mut out = stdout();
@@ -43,6 +52,9 @@ pub fn run(arguments: &Arguments, config: &Config, output: Output) -> anyhow::Re
         },
     };
     let (plan, is_human) = (&planned.understood.plan, output == Output::Human);
+    if let Some(bill) = &planned.bill {
+        eprintln!("palisade: {bill}");
+    }
     if is_human {
         for (written, read) in &planned.understood.corrected {
             writeln!(out, "{} is read as {read:?}.", printable(format!("{written:?}").as_bytes(), KEY_BYTES))?;
@@ -67,6 +79,8 @@ pub fn run(arguments: &Arguments, config: &Config, output: Output) -> anyhow::Re
             writeln!(out)?;
             show(&mut out, plan, answered)?;
         }
+    } else if let (Output::Csv, Some(answered)) = (output, answered) {
+        rows(&mut out, plan, &answered.answer)?;
     } else {
         let mut all = ask::as_json(&question, plan, &moment.zone, answered);
         all["by"] = json!(planned.by.as_deref().unwrap_or("grammar"));
@@ -87,6 +101,56 @@ fn refuse(out: &mut dyn Write, refusal: &Refusal, output: Output) -> anyhow::Res
         out.flush()?;
     }
     Ok(ExitCode::from(FAILED))
+}
+
+fn list(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
+    let (saved, mut out) = (&config.ask.saved, stdout());
+    match output {
+        Output::Human if saved.is_empty() => {
+            writeln!(out, "No question has a name; give some one under [ask.saved] in the configuration.")?;
+        }
+        Output::Human => {
+            for (name, question) in saved {
+                let [name, question] = [name, question].map(|text| printable(text.as_bytes(), 2000));
+                writeln!(out, "{name}: {question}")?;
+            }
+        }
+        _ => print_json(&mut out, saved)?,
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An answer as a table: a row for each finding, decision, key or step.
+fn rows(out: &mut dyn Write, plan: &Plan, answer: &Answer) -> io::Result<()> {
+    let mut record = |fields: &[Value]| csv::record(&mut *out, fields.iter());
+    let mut counted = |title: &str, keys: &[Counted], others: u64| {
+        record(&[title.into(), "count".into()])?;
+        keys.iter().try_for_each(|one| record(&[one.key.as_str().into(), one.count.into()]))?;
+        if others > 0 { record(&["(all others)".into(), others.into()]) } else { Ok(()) }
+    };
+    match answer {
+        Answer::Rows(rows) => {
+            let columns = if plan.of == Subject::Decisions { DECISION_COLUMNS } else { FINDING_COLUMNS };
+            let columns: Vec<&str> = columns.split_whitespace().collect();
+            record(&columns.iter().map(|name| Value::from(*name)).collect::<Vec<_>>())?;
+            rows.iter().try_for_each(|row| csv::record(out, columns.iter().map(|name| &row[*name])))
+        }
+        Answer::Count(count) => {
+            record(&["count".into()])?;
+            record(&[(*count).into()])
+        }
+        Answer::Top { keys, others } => counted(plan.by.map_or("key", |by| by.as_str()), keys, *others),
+        Answer::Trend(steps) => counted("from", steps, 0),
+        Answer::Client(story) => {
+            let story = json!(story);
+            let fields: Vec<(&String, &Value)> = story.as_object().into_iter().flatten().collect();
+            let (names, values): (Vec<Value>, Vec<&Value>) =
+                fields.iter().map(|(name, value)| (Value::from(name.as_str()), *value)).unzip();
+            record(&names)?;
+            csv::record(out, values.into_iter())
+        }
+    }
 }
 
 fn show(out: &mut dyn Write, plan: &Plan, answered: &Answered) -> io::Result<()> {

@@ -13,9 +13,9 @@ use crate::event::printable;
 use crate::pipeline::csv;
 use crate::pipeline::history::{self, HistoryQuery, Told, Whom};
 
-const FINDING_COLUMNS: &str = "time agent id case_id decision_id client source_ip method uri status user_agent referer \
+pub const FINDING_COLUMNS: &str = "time agent id case_id decision_id client source_ip method uri status user_agent referer \
      category score rule_ids decision verdict confidence decided_by reasoning flagged is_system_url file line_number offset";
-const DECISION_COLUMNS: &str = "created_at agent id target state simulated proposer category score reason finding_id \
+pub const DECISION_COLUMNS: &str = "created_at agent id target state simulated proposer category score reason finding_id \
      expires_at permanent offences note";
 
 #[derive(clap::Args)]

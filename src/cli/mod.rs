@@ -175,9 +175,9 @@ pub fn main() -> ExitCode {
         Some(path) => Place::File(path.clone()),
     };
     let output = arguments.output;
-    if output == Output::Csv && !matches!(arguments.verb, Verb::History(_) | Verb::Stats(_)) {
+    if output == Output::Csv && !matches!(arguments.verb, Verb::History(_) | Verb::Stats(_) | Verb::Ask(_)) {
         let kind = clap::error::ErrorKind::InvalidValue;
-        Arguments::command().error(kind, "only `history` and `stats` print csv; use human, json or jsonl").exit();
+        Arguments::command().error(kind, "only `history`, `stats` and `ask` print csv; use human, json or jsonl").exit();
     }
     // It must work when the configuration does not.
     if let Verb::Config(verb) = &arguments.verb {

@@ -174,7 +174,7 @@ mod tests {
             .collect()
     }
 
-    /// Against drain3, the miner that others measure theirs by; `pip install drain3` first.
+    /// Against drain3, the miner that others measure theirs by: `./test` fetches it.
     #[test]
     #[ignore = "needs a python3 that has drain3"]
     fn groups_agree_with_those_of_drain3() {

@@ -9,7 +9,6 @@ mod columns;
 mod config;
 mod fields;
 mod indicators;
-mod mask;
 mod miner;
 mod pieces;
 mod restore;
@@ -19,7 +18,6 @@ mod spans;
 mod tokens;
 
 pub use config::{CompressConfig, ScaledownConfig};
-pub use mask::masked;
 pub use pieces::{Piece, PieceKind};
 pub use restore::Restored;
 pub use spans::Spans;
@@ -31,7 +29,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use crate::event::analysis::{Compression, Indicator, IndicatorKind};
-use crate::event::{Timestamp, printable};
+use crate::event::{Timestamp, masked, printable};
 
 use clients::Clients;
 use columns::Folded;
@@ -114,7 +112,7 @@ pub fn compress<'a>(
     let (mut original_bytes, mut original_tokens) = (0, 0.0);
     for line in lines.clone() {
         let is_evidence = evidence(line.number);
-        let text = shown(&line, is_evidence);
+        let text = shown(&line);
         fields.split(&text);
         let template = miner.take(&text, &fields);
         templates.push(template as u32);
@@ -136,7 +134,7 @@ pub fn compress<'a>(
     for (line, template) in lines.zip(&templates) {
         let template = *template as usize;
         let is_evidence = evidence(line.number);
-        let text = shown(&line, is_evidence);
+        let text = shown(&line);
         fields.split(&text);
         let values =
             if template == miner::OTHER { vec![&*text] } else { miner.templates[template].values(&text, &fields) };
@@ -233,15 +231,15 @@ fn in_order(tables: Tables) -> Vec<(usize, Exact)> {
 
 /// The line as it may be shown: printable, without secrets, and without what chat models take for signs
 /// of their own.
-fn shown<'a>(line: &Line<'a>, is_evidence: bool) -> Cow<'a, str> {
+fn shown<'a>(line: &Line<'a>) -> Cow<'a, str> {
     let is_plain = line.text.len() <= MAX_LINE_BYTES && line.text.iter().all(|byte| matches!(byte, b' '..=b'~'));
     let text = match std::str::from_utf8(line.text) {
         Ok(text) if is_plain => Cow::Borrowed(text),
         _ => Cow::Owned(printable(line.text, MAX_LINE_BYTES)),
     };
     let text = match text {
-        Cow::Borrowed(text) => mask::masked(text, line.user, is_evidence),
-        Cow::Owned(text) => Cow::Owned(mask::masked(&text, line.user, is_evidence).into_owned()),
+        Cow::Borrowed(text) => masked(text, line.user),
+        Cow::Owned(text) => Cow::Owned(masked(&text, line.user).into_owned()),
     };
     if text.contains('|') && (text.contains("<|") || text.contains("|>")) {
         return Cow::Owned(text.replace("<|", "< |").replace("|>", "| >"));

@@ -33,7 +33,7 @@ use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{compress, decide, detect, fleet, investigate, memory, notify, record, report, respond, tail, triage};
+use crate::{ask, compress, decide, detect, fleet, investigate, memory, notify, record, report, respond, tail, triage};
 
 /// Everything that can be set, each room's part under its own table. `Default` is what root gets
 /// without any file.
@@ -88,6 +88,7 @@ pub struct Config {
     pub fleet: fleet::FleetConfig,
     pub report: report::ReportConfig,
     pub analyze: investigate::AnalyzeConfig,
+    pub ask: ask::AskConfig,
     pub log: LogConfig,
 }
 
@@ -134,6 +135,7 @@ impl Default for Config {
             fleet: Default::default(),
             report: Default::default(),
             analyze: Default::default(),
+            ask: Default::default(),
             log: Default::default(),
         }
     }

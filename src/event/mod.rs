@@ -9,6 +9,7 @@ mod decision;
 mod finding;
 mod http;
 mod kind;
+mod mask;
 mod model_call;
 mod secret;
 mod severity;
@@ -23,6 +24,7 @@ pub use decision::{Decision, DecisionState, Ground, Outcome, Proposal, Proposer}
 pub use finding::{Action, DecidedBy, Evidence, Finding, Judgement, Verdict, VerdictClass, digest};
 pub use http::Http;
 pub use kind::{Auth, AuthOutcome, Connection, Event, Kind, Message};
+pub use mask::masked;
 pub use model_call::ModelCall;
 pub use secret::Secret;
 pub use severity::Severity;

@@ -123,6 +123,9 @@ pub fn of(kind: ThreatKind, actor: &Actor, evidence: Evidence) -> Threat {
     let category = evidence.category.map_or(category(kind), |(_, category)| category);
     indicators.extend(evidence.signs.keys().map(|id| Indicator { kind: IndicatorKind::Rule, value: id.to_string() }));
     let name = actor.name(&evidence.addresses);
+    // Sources are read by time; lines are counted by source.
+    let mut lines = evidence.lines.clone();
+    lines.sort_unstable();
     Threat {
         id: String::new(),
         kind,
@@ -137,7 +140,7 @@ pub fn of(kind: ThreatKind, actor: &Actor, evidence: Evidence) -> Threat {
         addresses: evidence.addresses.into_iter().collect(),
         users: evidence.users.into_iter().collect(),
         indicators,
-        lines: evidence.lines,
+        lines,
         events: evidence.events,
         samples: evidence.samples,
         first_time: evidence.first_time,

@@ -10,11 +10,11 @@ use serde::Serialize;
 
 use super::discover::ServerLogs;
 use super::replay::{self, Blocks, Reading};
-use crate::compress::{Compressed, Line, Options, Spans, compress, masked};
+use crate::compress::{Compressed, Line, Options, Spans, compress};
 use crate::config::Config;
 use crate::detect::{Ruleset, Scratch};
-use crate::event::Timestamp;
 use crate::event::analysis::Compression;
+use crate::event::{Timestamp, masked};
 
 /// A log, compressed.
 #[derive(Debug, Serialize)]
@@ -77,7 +77,7 @@ pub fn measure(config: &Config, rules: &Arc<Ruleset>, path: &Path) -> anyhow::Re
     for (number, line) in (1..).zip(&known).filter(|(number, _)| flagged.contains(number)) {
         let address = line.source_ip.map(|address| address.to_string()).unwrap_or_default();
         let port = if line.port > 0 { line.port.to_string() } else { String::new() };
-        let path = masked(&line.path, line.user.as_bytes(), true).into_owned();
+        let path = masked(&line.path, line.user.as_bytes()).into_owned();
         let values = [address, line.user.clone(), path, port];
         lost.extend(values.into_iter().filter(|value| !text.contains(value)).map(|value| format!("L{number} {value}")));
     }

@@ -24,6 +24,7 @@ use super::known::line_time;
 use super::names::{Names, Resolved};
 use super::reader::{Control, REPORTS, Reader, ReaderStatus};
 use super::reload::{Kept, Outlets};
+use super::spending::{self, Spending};
 use super::supervisor::Supervisor;
 use super::{analysis, notify, recovery, sender, surroundings};
 use crate::config::{Config, Mode, Place};
@@ -39,7 +40,7 @@ use crate::respond::{self, Responder};
 use crate::show::{self, Analyst, Backend, Country, Live, Request};
 use crate::tail::{Limits, SourceConfig, Sources, Start};
 use crate::triage::reputation::Reporter;
-use crate::triage::{self, Geoip, Sureness, Today, Triage, View};
+use crate::triage::{Advisers, Geoip, Sureness, Triage, View};
 
 /// Where distributions put the logs of nginx and Apache.
 pub const USUAL_LOGS: [&str; 4] = [
@@ -60,7 +61,6 @@ const SURROUNDINGS_SECS: u64 = 10;
 const NAMES_WAIT: Duration = Duration::from_secs(5);
 /// Old rows are deleted this often.
 const PRUNE_SECS: u64 = 3600;
-const DAY_MILLIS: i64 = 86_400_000;
 /// A stop must be done by then.
 const STOP_SECS: u64 = 30;
 
@@ -140,7 +140,9 @@ pub async fn run(
     let memory = memory::open(&config.memory);
     let (reloads, reloads_taken) = mpsc::channel(1);
     let (sureness, sureness_seen) = watch::channel(sureness(&config));
-    let triage = open_triage(&config, &rules, &store, memory.clone(), sureness_seen).await?;
+    let advisers = open_advisers(&config, &store, memory.clone()).await?;
+    let triage = open_triage(&config, &rules, advisers.clone(), memory.clone(), sureness_seen);
+    let (advisers, advisers_seen) = watch::channel(advisers);
     if let Some(triage) = &triage {
         tokio::spawn(triage.check_models());
     }
@@ -206,6 +208,7 @@ pub async fn run(
         look_again,
         names: newer_names,
         sureness,
+        advisers,
         services,
         store: store.clone(),
         memory,
@@ -219,13 +222,15 @@ pub async fn run(
     };
     let v6_prefix = config.client.v6_prefix;
     let (analyst, analyses) = Analyst::new(config.analyze.max_bytes);
-    beside.spawn(analysis::serve(config.clone(), store.clone(), analyses));
+    beside.spawn(spending::watch(store.clone(), advisers_seen.clone()));
+    beside.spawn(analysis::serve(config.clone(), store.clone(), advisers_seen, analyses));
     let backend = Backend {
         commands,
         tunes,
         store: store.clone(),
         services: services_seen,
         analyst,
+        ask: Arc::new(config.ask.clone()),
         v6_prefix,
         dashboard: Arc::new(config.dashboard.clone()),
         report: Arc::new(config.report.clone()),
@@ -368,28 +373,26 @@ async fn serve(
     }))
 }
 
-/// The models' desk, if any tier is configured.
-pub(super) async fn open_triage(
+/// Who may be asked, with what this day has left.
+pub(super) async fn open_advisers(
     config: &Config,
-    rules: &Ruleset,
     store: &Sqlite,
     memory: Arc<dyn Memory>,
+) -> anyhow::Result<Arc<Advisers>> {
+    let (spending, privacy) = (Spending::today(store).await?, config.triage.privacy);
+    let used = |name: &str| spending.of(name);
+    Ok(Arc::new(Advisers::open(&config.tier, &config.reputation, privacy, memory, &used)?))
+}
+
+/// The models' desk, if any tier may be asked.
+pub(super) fn open_triage(
+    config: &Config,
+    rules: &Ruleset,
+    advisers: Arc<Advisers>,
+    memory: Arc<dyn Memory>,
     sureness: watch::Receiver<Sureness>,
-) -> anyhow::Result<Option<Triage>> {
-    let now = Timestamp::now();
-    let day = now.0.div_euclid(DAY_MILLIS);
-    let spent = store.spent(Timestamp(day * DAY_MILLIS)).await?;
-    let used = |name: &str| {
-        let of_it = spent.iter().filter(|spent| spent.service == name);
-        of_it.fold(Today { day, ..Today::default() }, |today, spent| Today {
-            requests: today.requests + spent.calls,
-            tokens: today.tokens + spent.input_tokens + spent.output_tokens,
-            usd: today.usd + spent.usd,
-            ..today
-        })
-    };
-    let version = rules_version(rules);
-    triage::open(&config.triage, &config.tier, &config.reputation, sureness, memory, &used, &version)
+) -> Option<Triage> {
+    Triage::start(&config.triage, sureness, advisers, memory, &rules_version(rules))
 }
 
 /// What verdicts of models depend on beside models themselves.
@@ -401,10 +404,8 @@ pub(super) fn rules_version(rules: &Ruleset) -> String {
 
 /// Who tells AbuseIPDB of bans, if anybody does.
 pub(super) async fn open_reporter(config: &Config, store: &Sqlite) -> anyhow::Result<Option<Reporter>> {
-    let day = Timestamp::now().0.div_euclid(DAY_MILLIS);
-    let spent = store.spent(Timestamp(day * DAY_MILLIS)).await?;
-    let requests = spent.iter().filter(|spent| spent.service == Reporter::NAME).map(|spent| spent.calls).sum();
-    Reporter::open(&config.reputation, config.triage.privacy, Today { day, requests, ..Today::default() })
+    let today = Spending::today(store).await?.of(Reporter::NAME);
+    Reporter::open(&config.reputation, config.triage.privacy, today)
 }
 
 /// What carries out blocks: nothing in dry run.

@@ -36,6 +36,7 @@ mod reports;
 pub mod selfproof;
 mod sender;
 pub mod shadow;
+pub mod spending;
 pub mod supervisor;
 pub mod surroundings;
 mod switched_off;

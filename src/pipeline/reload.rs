@@ -17,7 +17,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::crawlers::{Crawlers, SystemResolver};
 use super::decider::Reloaded;
-use super::live::{open_triage, responder_names, rules_version, sureness};
+use super::live::{open_advisers, open_triage, responder_names, rules_version, sureness};
 use super::names::Names;
 use super::reader::Control;
 use super::replay;
@@ -31,7 +31,7 @@ use crate::memory::Memory;
 use crate::record::Sqlite;
 use crate::show::{Command, Problem, Request, Service, Services, Tune, TuneRequest};
 use crate::tail::Waker;
-use crate::triage::Sureness;
+use crate::triage::{Advisers, Sureness};
 use beside::Beside;
 use prints::Prints;
 
@@ -52,6 +52,7 @@ pub struct Outlets {
     pub look_again: Arc<Notify>,
     pub names: sync::Sender<Names>,
     pub sureness: watch::Sender<Sureness>,
+    pub advisers: watch::Sender<Arc<Advisers>>,
     pub services: watch::Sender<Services>,
     pub store: Arc<Sqlite>,
     pub memory: Arc<dyn Memory>,
@@ -278,8 +279,12 @@ impl Keeper {
         let triage = match asks_others || rules_changed && rules_version(&kept.rules) != rules_version(&rules) {
             false => None,
             true => {
-                let sureness = outlets.sureness.subscribe();
-                Some(open_triage(&config, &rules, &outlets.store, outlets.memory.clone(), sureness).await?)
+                let advisers = match asks_others {
+                    true => open_advisers(&config, &outlets.store, outlets.memory.clone()).await?,
+                    false => outlets.advisers.borrow().clone(),
+                };
+                let (memory, sureness) = (outlets.memory.clone(), outlets.sureness.subscribe());
+                Some((open_triage(&config, &rules, advisers.clone(), memory, sureness), advisers))
             }
         };
         let beside_change = beside.prepare(&config, &outlets.store).await?;
@@ -303,9 +308,10 @@ impl Keeper {
             // The thread of names ends after this.
             let _ = outlets.names.send(Names::of(&config, Arc::new(SystemResolver)));
         }
-        if let Some(Some(triage)) = &triage {
-            tokio::spawn(triage.check_models());
-        }
+        let triage = triage.map(|(triage, advisers)| {
+            outlets.advisers.send_replace(advisers);
+            triage.inspect(|triage| drop(tokio::spawn(triage.check_models())))
+        });
         let crawlers = touches(&["crawler", "client"]);
         let crawlers = crawlers.then(|| Crawlers::configured(&config, Arc::new(SystemResolver)));
         let count = rules.rules.len() + rules.windows.len();

@@ -43,6 +43,9 @@ pub struct AnalysisQuery {
     pub model: Option<String>,
     /// A sample instead of the body.
     pub sample: Option<String>,
+    /// Ask reputation services about public addresses of threats.
+    #[serde(default)]
+    pub reputation: bool,
     /// Keep what came of it, none of the text.
     #[serde(default)]
     pub keep: bool,
@@ -201,6 +204,19 @@ pub(super) async fn share(
         return Err(Problem::NotFound(format!("no analysis of yours is called {id:?}")));
     }
     Ok(Json(json!({ "id": id, "shared_role": role, "shared_users": users })))
+}
+
+/// An analysis that was kept.
+pub(super) async fn one_kept(
+    State(backend): State<Backend>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Answer {
+    let kept = backend.store.analysis_for(&id, &caller.name, caller.role).await?;
+    let kept = kept.ok_or_else(|| {
+        Problem::NotFound(format!("no analysis {id:?} that you may see was kept, or its figures alone"))
+    })?;
+    Ok(Json(serde_json::from_str(&kept).map_err(|error| Problem::Failed(error.to_string()))?))
 }
 
 /// An analysis, written down as a file. It is what the client was given: nothing of it is kept here.

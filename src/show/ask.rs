@@ -95,11 +95,16 @@ pub(super) async fn asked(State(backend): State<Backend>, Query(query): Query<As
         Some(name) => TimeZone::get(name).map_err(|_| Problem::Invalid(format!("{name:?} is no time zone")))?,
     };
     let moment = Moment { now: Timestamp::now(), zone };
-    let plan = understand(&query.q, &moment).map_err(refused)?.plan;
+    let plan = understand(backend.ask.question(&query.q), &moment).map_err(refused)?.plan;
     let kept = |network| backend.store.as_kept(network);
     let clients = Clients { v6_prefix: backend.v6_prefix, kept: &kept };
     let answered = answer(&*backend.store, &plan, &clients, &moment).await?;
     Ok(Json(told(&query.q, &plan, &moment.zone, Some(&answered))))
+}
+
+/// The questions that have a name.
+pub(super) async fn saved(State(backend): State<Backend>) -> Json<Value> {
+    Json(json!(backend.ask.saved))
 }
 
 /// A question, its plan and the answer, for programs.

@@ -157,6 +157,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     act(Analyst, "POST", "/api/v1/report/{format}", "write an analysis down", || post(analyze::written_down)).takes::<Analysis>().gives_other("*/*"),
     look(Viewer, "/api/v1/analyses", "analyses that were kept, one's own and shared ones", || get(analyze::kept)).gives::<Vec<analyze::Kept>>(),
     act(Analyst, "POST", "/api/v1/analyses/{id}/share", "let others see an analysis of one's own", || post(analyze::share)).takes::<analyze::ShareRequest>(),
+    look(Viewer, "/api/v1/analyses/{id}", "what was found in one that was kept", || get(analyze::one_kept)).gives::<Analysis>(),
+    look(Viewer, "/api/v1/ask/saved", "questions that have a name", || get(ask::saved)),
     look(Viewer, "/api/v1/ledger", "what models were asked and cost", || get(api::ledger)).asks::<api::LedgerQuery>().gives::<api::Ledger>(),
     look(Viewer, "/api/v1/corrections", "operators' words on findings", || get(api::corrections)).gives::<Vec<Correction>>(),
     act(Admin, "DELETE", "/api/v1/verdicts", "forget what models said", || delete(api::forget_verdicts)),

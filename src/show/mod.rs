@@ -29,6 +29,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use crate::ask::AskConfig;
 use crate::event::{Decision, VerdictClass};
 use crate::record::{Sqlite, StoreError};
 use crate::report::ReportConfig;
@@ -197,6 +198,7 @@ pub struct Backend {
     pub store: Arc<Sqlite>,
     pub services: watch::Receiver<Services>,
     pub analyst: Analyst,
+    pub ask: Arc<AskConfig>,
     /// Length of the IPv6 network that counts as one client.
     pub v6_prefix: u8,
     pub dashboard: Arc<DashboardConfig>,

@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 
 use super::prompt::{self, Said};
 use super::tier::{Answered, Asked, Tier, TierStats, Unanswered};
-use super::tools::{About, Toolbox};
-use super::{Ask, TriageConfig, View};
+use super::tools::About;
+use super::{Advisers, Ask, TriageConfig, View};
 use crate::event::{ClientKey, DecidedBy, ModelCall, VerdictClass, digest};
 use crate::memory::{Drawer, Memory, Risk, Summary};
 
@@ -59,8 +59,7 @@ pub struct Triage {
 
 /// What all questions share.
 struct Shared {
-    tiers: Vec<Tier>,
-    toolbox: Toolbox,
+    advisers: Arc<Advisers>,
     memory: Arc<dyn Memory>,
     config: TriageConfig,
     sureness: watch::Receiver<Sureness>,
@@ -88,25 +87,27 @@ pub struct Sureness {
 }
 
 impl Triage {
-    /// Starts the desk. `rules` stands for the rules in force: verdicts do not outlive them.
+    /// Starts the desk. Without a tier there is none. `rules` stands for the rules in force: verdicts do not outlive them.
     pub fn start(
         config: &TriageConfig,
         sureness: watch::Receiver<Sureness>,
-        tiers: Vec<Tier>,
-        toolbox: Toolbox,
+        advisers: Arc<Advisers>,
         memory: Arc<dyn Memory>,
         rules: &str,
-    ) -> Triage {
+    ) -> Option<Triage> {
+        if advisers.tiers.is_empty() {
+            return None;
+        }
         let (cases, cases_taken) = mpsc::channel(CHANNEL);
         let (judged, judged_taken) = mpsc::channel(CHANNEL);
         let (waiting, waiting_seen) = watch::channel(0);
         let mut depends_on = vec![prompt::VERSION.to_owned(), rules.to_owned()];
-        depends_on.extend(tiers.iter().map(|tier| format!("{} {}", tier.config.url, tier.config.model)));
+        depends_on.extend(advisers.tiers.iter().map(|tier| format!("{} {}", tier.config.url, tier.config.model)));
         let depends_on = depends_on.join("\n");
-        let shared = Arc::new(Shared { tiers, toolbox, memory, config: config.clone(), sureness, depends_on });
+        let shared = Arc::new(Shared { advisers, memory, config: config.clone(), sureness, depends_on });
         let desk = Desk { shared: shared.clone(), judged, questions: HashMap::new(), asks: JoinSet::new() };
         tokio::spawn(desk.work(cases_taken, waiting));
-        Triage { cases, judged: judged_taken, shared, waiting: waiting_seen }
+        Some(Triage { cases, judged: judged_taken, shared, waiting: waiting_seen })
     }
 
     /// Hands a case in; false if the desk is behind and did not take it.
@@ -126,7 +127,7 @@ impl Triage {
 
     /// What the tiers did.
     pub fn stats(&self) -> Vec<TierStats> {
-        self.shared.tiers.iter().map(Tier::stats).collect()
+        self.shared.advisers.tiers.iter().map(Tier::stats).collect()
     }
 
     /// Cases that wait or are being asked about.
@@ -136,14 +137,14 @@ impl Triage {
 
     /// Model arguments that named another address than the client's.
     pub fn refused_targets(&self) -> u64 {
-        self.shared.toolbox.refused_targets()
+        self.shared.advisers.toolbox.refused_targets()
     }
 
     /// Asks each server whether it has its model, and has those nearby load it; what is wrong is said and stands in the tier's stats.
     pub fn check_models(&self) -> impl Future<Output = ()> + use<> {
         let shared = self.shared.clone();
         async move {
-            for tier in &shared.tiers {
+            for tier in &shared.advisers.tiers {
                 let Some(problem) = tier.problem().await else {
                     tier.warm_up().await;
                     continue;
@@ -189,7 +190,7 @@ impl Shared {
         let key_of_client = known.key(&key, Some(case.about.client));
         let ttl = Duration::from_secs(self.config.verdict_ttl_secs);
         let mut first: Option<(VerdictClass, String)> = None;
-        for (index, tier) in self.tiers.iter().enumerate() {
+        for (index, tier) in self.advisers.tiers.iter().enumerate() {
             // Who is asked for a label sees the view alone; for a verdict, what is known of the client too.
             let is_label = tier.config.ask() == Ask::Label;
             let keys = if is_label { vec![&key] } else { vec![&key_of_known, &key_of_client] };
@@ -208,7 +209,7 @@ impl Shared {
                     remembered.again()
                 }
                 None => {
-                    let answered = tier.ask(&asked, &self.toolbox, &mut outcome.calls).await;
+                    let answered = tier.ask(&asked, &self.advisers.toolbox, &mut outcome.calls).await;
                     outcome.note.clear();
                     let key = match &answered {
                         _ if is_label => &key,
@@ -250,7 +251,7 @@ impl Shared {
                     }
                 }
             }
-            if index + 1 < self.tiers.len() {
+            if index + 1 < self.advisers.tiers.len() {
                 tier.note(|stats| stats.escalated += 1);
             }
         }
@@ -403,7 +404,7 @@ impl Desk {
 
     /// Has as many asked as may be, the worst first, of equals the newest.
     fn ask_next(&mut self) {
-        let at_once: u32 = self.shared.tiers.iter().map(|tier| tier.config.max_concurrent).sum();
+        let at_once: u32 = self.shared.advisers.tiers.iter().map(|tier| tier.config.max_concurrent).sum();
         while self.asks.len() < at_once as usize {
             let waiting = self.questions.iter_mut().filter(|(_, question)| !question.asked);
             let Some((key, question)) = waiting.max_by_key(|(_, question)| (question.score(), question.since())) else {

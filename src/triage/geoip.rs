@@ -1,10 +1,11 @@
-//! Country and network of an address from local databases of MaxMind's format: nothing is asked of
+//! Country, network and its number of an address from local databases of MaxMind's format: nothing is asked of
 //! anybody. Names of owners are left out: who buys a network writes them.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
+use ipnet::IpNet;
 use maxminddb::Reader;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,9 @@ pub struct Place {
     pub country: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asn: Option<u32>,
+    /// The network of which that is said; no model is told.
+    #[serde(skip)]
+    pub network: Option<IpNet>,
 }
 
 impl Geoip {
@@ -44,7 +48,13 @@ impl Geoip {
         }
         let mut place = Place::default();
         for reader in &self.0 {
-            let Ok(Some(row)) = reader.lookup(address).and_then(|found| found.decode::<Row>()) else { continue };
+            let Ok(found) = reader.lookup(address) else { continue };
+            let Ok(Some(row)) = found.decode::<Row>() else { continue };
+            // Databases of countries put networks of many owners together.
+            if place.asn.is_none() && row.autonomous_system_number.is_some() || place.network.is_none() {
+                let network = found.network().ok().map(|network| network.to_string());
+                place.network = network.and_then(|network| network.parse::<IpNet>().ok()).map(|network| network.trunc());
+            }
             let code = row.country.and_then(|country| country.iso_code);
             place.country =
                 place.country.or(code.filter(|code| code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase())));
@@ -75,7 +85,7 @@ mod tests {
             .into();
         let geoip = Geoip::open(&files).unwrap();
         let place = geoip.look_up("192.0.2.1".parse().unwrap()).unwrap();
-        assert_eq!(place, Place { country: Some("DE".into()), asn: Some(0) });
+        assert_eq!(place, Place { country: Some("DE".into()), asn: Some(0), network: "128.0.0.0/1".parse().ok() });
         assert_eq!(geoip.look_up("2001:db8::1".parse().unwrap()), None, "it is of IPv4 alone");
         assert_eq!(Geoip::default().look_up("192.0.2.1".parse().unwrap()), None);
         std::fs::write(&files[0], b"no database").unwrap();

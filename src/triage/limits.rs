@@ -81,6 +81,20 @@ impl Limits {
         }
     }
 
+    /// What others asked on this day counts too: `today` is all that is known of, this one's own among it.
+    pub fn learn(&mut self, today: Today) {
+        if today.day < self.today.day {
+            return;
+        }
+        let own = if today.day == self.today.day { self.today } else { Today::default() };
+        self.today = Today {
+            day: today.day,
+            requests: own.requests.max(today.requests),
+            tokens: own.tokens.max(today.tokens),
+            usd: own.usd.max(today.usd),
+        };
+    }
+
     /// Takes a call's share, `tokens` by estimate.
     ///
     /// # Errors
@@ -277,6 +291,20 @@ mod tests {
         let today = Today { day: 1, requests: 0, tokens: 60, usd: 0.0 };
         let mut resumed = Limits::new(Caps { tokens_per_day: 50, ..NONE }, today, now);
         assert_eq!(resumed.admit(1, now, DAY), Err(Barred::Spent), "what was spent before a restart counts");
+    }
+
+    #[test]
+    fn what_others_spent_counts_and_nothing_twice() {
+        let now = Instant::now();
+        let day = |day, requests| Today { day, requests, ..Today::default() };
+        let mut limits = limits(Caps { requests_per_day: 3, ..NONE }, now);
+        assert_eq!(limits.admit(1, now, DAY), Ok(()));
+        limits.learn(day(1, 1));
+        assert_eq!(limits.admit(1, now, DAY), Ok(()), "that was its own");
+        limits.learn(day(0, 9));
+        limits.learn(day(1, 3));
+        assert_eq!(limits.admit(1, now, DAY), Err(Barred::Spent));
+        assert_eq!(limits.admit(1, now, DAY.plus_secs(86_400)), Ok(()));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! shown is the masked [`View`]; what its opinion may change is `decide::combine`'s to say. Never decides,
 //! never blocks, and never needs to answer: rules go on without.
 
+mod advisers;
 mod calibrate;
 mod config;
 mod desk;
@@ -16,23 +17,23 @@ mod tools;
 mod view;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Context;
-use tokio::sync::watch;
 
+pub use advisers::Advisers;
 pub use calibrate::{Fit, fit};
 pub use config::{Ask, Privacy, Provider, ReputationConfig, TierConfig, TriageConfig};
 pub use desk::{Case, Judged, Sureness, Triage};
 pub use geoip::Geoip;
 pub use limits::Today;
 pub use prompt::{Said, known_of, typical_question};
+pub use provider::{Chat, Message};
+pub use reputation::{Reputation, is_public};
 pub use tier::{Asked, Tier, Unanswered};
 pub use tools::{About, Toolbox};
 pub use view::{ADDRESSES_MODEL, View, mask};
 
 use crate::event::{DecidedBy, Secret, Verdict, VerdictClass};
-use crate::memory::Memory;
 
 /// What a tier or service was used on this day before the start, by name.
 pub type UsedToday<'a> = &'a dyn Fn(&str) -> Today;
@@ -51,27 +52,6 @@ pub fn tiers(configs: &[TierConfig], privacy: Privacy, used: UsedToday<'_>) -> a
         tiers.push(Tier::new(config.clone(), provider::build(config)?, used(&config.name)));
     }
     Ok(tiers)
-}
-
-/// The desk with its tiers and tools; none where no tier may be asked.
-///
-/// # Errors
-/// As for [`tiers`].
-pub fn open(
-    config: &TriageConfig,
-    tier_configs: &[TierConfig],
-    reputation: &ReputationConfig,
-    sureness: watch::Receiver<Sureness>,
-    memory: Arc<dyn Memory>,
-    used: UsedToday<'_>,
-    rules: &str,
-) -> anyhow::Result<Option<Triage>> {
-    let tiers = tiers(tier_configs, config.privacy, used)?;
-    if tiers.is_empty() {
-        return Ok(None);
-    }
-    let toolbox = Toolbox::new(reputation, config.privacy, memory.clone(), used)?;
-    Ok(Some(Triage::start(config, sureness, tiers, toolbox, memory, rules)))
 }
 
 /// The key that is set, or else the one that `file` holds.

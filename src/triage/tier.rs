@@ -229,7 +229,7 @@ impl Tier {
     pub async fn log_odds(&self, view: &View, ledger: &mut Vec<ModelCall>) -> Result<f64, Unanswered> {
         let messages = label_messages(view);
         let chat = label_chat(&messages);
-        let reply = self.call(&chat, "", ledger).await?;
+        let reply = self.chat(&chat, "", ledger).await?;
         let first = reply.first_token.ok_or(Unanswered::NoVerdict)?;
         prompt::log_odds(&first).ok_or(Unanswered::NoVerdict)
     }
@@ -237,7 +237,7 @@ impl Tier {
     async fn ask_label(&self, asked: &Asked<'_>, ledger: &mut Vec<ModelCall>) -> Result<Said, Unanswered> {
         let messages = label_messages(asked.view);
         if !self.no_logprobs.load(Relaxed) {
-            match self.call(&label_chat(&messages), &asked.about.finding_id, ledger).await {
+            match self.chat(&label_chat(&messages), &asked.about.finding_id, ledger).await {
                 Ok(Reply { first_token: Some(first), .. }) => {
                     let said = prompt::read_label(&first, self.config.slope, self.config.offset);
                     return said.ok_or(Unanswered::NoVerdict);
@@ -257,7 +257,7 @@ impl Tier {
             max_output_tokens: LABEL_OBJECT_TOKENS,
             top_logprobs: 0,
         };
-        let reply = self.call(&chat, &asked.about.finding_id, ledger).await?;
+        let reply = self.chat(&chat, &asked.about.finding_id, ledger).await?;
         prompt::read_verdict(&reply.text).ok_or(Unanswered::NoVerdict)
     }
 
@@ -273,7 +273,7 @@ impl Tier {
         let mut talk = Conversation::new(toolbox, asked.about);
         while let Some(tools) = talk.tools().filter(|_| !self.no_tools.load(Relaxed)) {
             let reply =
-                match self.call(&self.verdict_chat(&messages, None, tools), &asked.about.finding_id, ledger).await {
+                match self.chat(&self.verdict_chat(&messages, None, tools), &asked.about.finding_id, ledger).await {
                     Err(Unanswered::Failed(ProviderError::Refused { refusal: Refused::Unsupported, .. })) => {
                         tracing::info!(tier = self.config.name, "takes no tools: it judges without");
                         self.no_tools.store(true, Relaxed);
@@ -291,7 +291,7 @@ impl Tier {
         }
         // No more tools: an answer, and by the schema.
         let chat = self.verdict_chat(&messages, Some(&schema), &[]);
-        let reply = self.call(&chat, &asked.about.finding_id, ledger).await?;
+        let reply = self.chat(&chat, &asked.about.finding_id, ledger).await?;
         let said = prompt::read_verdict(&reply.text).ok_or(Unanswered::NoVerdict)?;
         Ok(talk.concluded(said))
     }
@@ -305,8 +305,21 @@ impl Tier {
         Chat { messages, schema, tools, max_output_tokens: self.config.max_output_tokens, top_logprobs: 0 }
     }
 
-    /// One call within the limits, and again if its error may pass.
-    async fn call(&self, chat: &Chat<'_>, finding_id: &str, ledger: &mut Vec<ModelCall>) -> Result<Reply, Unanswered> {
+    /// What others asked of it today counts too.
+    pub fn learn(&self, today: Today) {
+        locked(&self.limits).learn(today);
+    }
+
+    /// One call within the limits, and again if its error may pass; adds to `ledger` what was sent.
+    ///
+    /// # Errors
+    /// It may not be asked now, or does not answer.
+    pub async fn chat(
+        &self,
+        chat: &Chat<'_>,
+        about: &str,
+        ledger: &mut Vec<ModelCall>,
+    ) -> Result<Reply, Unanswered> {
         // The semaphore is never closed.
         let _slot = self.slots.acquire().await;
         let estimate = estimated_tokens(chat);
@@ -317,7 +330,7 @@ impl Tier {
             let (at, started) = (Timestamp::now(), Instant::now());
             let outcome = bounded(self.timeout(), self.provider.chat(chat)).await;
             guard.known();
-            ledger.push(self.account((at, started), finding_id, chat, &outcome));
+            ledger.push(self.account((at, started), about, chat, &outcome));
             let error = match outcome {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,

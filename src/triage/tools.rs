@@ -133,6 +133,35 @@ impl Toolbox {
         self.refused_targets.load(Relaxed)
     }
 
+    /// The reputation services that may be asked.
+    pub fn services(&self) -> impl Iterator<Item = &'static str> {
+        self.services.iter().map(|service| service.name)
+    }
+
+    /// What the service called `name` knows of `address`, within its limits; `about` stands in the ledger. One
+    /// that is not public is told to nobody.
+    ///
+    /// # Errors
+    /// Why nothing is known, for people.
+    pub async fn reputation(
+        &self,
+        name: &str,
+        address: IpAddr,
+        about: &str,
+        ledger: &mut Vec<ModelCall>,
+    ) -> Result<Reputation, String> {
+        let service = self.services.iter().find(|service| service.name == name).filter(|_| is_public(address));
+        match service {
+            Some(service) => self.look_up(service, address, about, ledger).await,
+            None => Ok(Reputation::Unknown),
+        }
+    }
+
+    /// What others asked of services today counts too.
+    pub fn learn(&self, used: UsedToday<'_>) {
+        self.services.iter().for_each(|service| service.limits().learn(used(service.name)));
+    }
+
     /// What `service` knows of `address`, from memory where it was asked lately.
     async fn look_up(
         &self,

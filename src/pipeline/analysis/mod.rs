@@ -2,6 +2,7 @@
 //! analysis out of it. Nothing is acted on, and of the text nothing is kept.
 
 mod input;
+mod kept;
 mod serve;
 mod services;
 #[cfg(test)]
@@ -18,22 +19,23 @@ use bumpalo::Bump;
 
 use super::judge::{Judge, Origin, Reading, Text as Line, observe};
 use super::replay;
-use crate::compress::{self, Spans};
+use crate::compress::{self, Compressed};
 use crate::config::Config;
 use crate::detect::{Hit, Ruleset, Scratch};
-use crate::event::analysis::{Address, Analysis, Compression, Counted, Input, Narrative, Threat};
+use crate::event::analysis::{Address, Analysis, Counted, Input, Narrative, Threat};
 use crate::event::{Category, Timestamp, digest, printable};
 use crate::investigate::{Baseline, Findings, Investigation, Seen, is_public};
 use crate::parse::{Formats, NAME_OF_TEXT, is_blank, trim_line};
-use crate::record::{AnalysisSession, History, Sqlite};
 use crate::report;
 use crate::triage::Geoip;
 
 pub use crate::investigate::{Sensitivity, samples};
 pub use crate::report::{Format, export};
+pub use crate::triage::TierConfig;
 pub use input::Source;
+pub use kept::{keep, kept, list};
 pub use serve::serve;
-pub use services::tell;
+pub use services::{LookedUp, look_up, tell, tier};
 
 /// Lines that formats are learned from at once, and of each block how many are looked at.
 const BLOCK_LINES: usize = 1024;
@@ -73,7 +75,8 @@ pub fn sources(files: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
     files.iter().map(open).collect()
 }
 
-/// Looks at `sources` as one input: lines count on from one to the next, in the order given.
+/// Looks at `sources` as one input, by the time of their lines; in numbers lines count on from one to the next, in
+/// the order given. What is given twice, packed or not, counts once.
 ///
 /// # Errors
 /// Something cannot be read, is too large, or has no lines.
@@ -91,7 +94,7 @@ pub fn analyze(
     let mut looked = look(config, rules, sources, options, &mut investigation, progress)?;
     let Findings { threats, risk, compliance, deviations, first_time, last_time, lines_of } = investigation.finish();
     let time = Timestamp::now();
-    let compression = looked.compressed(config, &threats);
+    let compression = looked.compressed(config, &threats).stats;
     let mut input = std::mem::take(&mut looked.input);
     let id =
         digest(&[b"analysis", &time.0.to_le_bytes(), input.names.join("\n").as_bytes(), &input.bytes.to_le_bytes()]);
@@ -149,42 +152,6 @@ pub fn baseline_path(config: &Config, told: Option<&Path>) -> PathBuf {
     told.or(configured.map(PathBuf::as_path)).map_or_else(|| config.state_dir.join("baseline.json"), Path::to_owned)
 }
 
-/// Keeps what came of an analysis, and none of its text.
-///
-/// # Errors
-/// The database cannot be written; while the daemon runs, it is the daemon's.
-pub async fn keep(config: &Config, analysis: &Analysis) -> anyhow::Result<()> {
-    let store = Sqlite::open(&config.state_dir, &config.store).await?;
-    let kept = store.keep_session(&session(analysis)).await;
-    store.close().await;
-    Ok(kept?)
-}
-
-/// The analyses that were kept, the newest first.
-///
-/// # Errors
-/// The database cannot be read.
-pub async fn kept(config: &Config, limit: u32) -> anyhow::Result<Vec<AnalysisSession>> {
-    let store = Sqlite::open_to_read(&config.state_dir, &config.store).await?;
-    Ok(store.sessions(limit).await?)
-}
-
-/// What is kept of an analysis.
-pub fn session(analysis: &Analysis) -> AnalysisSession {
-    let compression = analysis.compression.as_ref();
-    AnalysisSession {
-        id: analysis.id.clone(),
-        at: analysis.time,
-        source: printable(analysis.input.names.join(", ").as_bytes(), 500),
-        log_count: analysis.input.lines,
-        threat_count: analysis.threats.len() as u64,
-        overall_score: analysis.risk.score.div_ceil(10),
-        health_status: analysis.risk.health.clone(),
-        compression_ratio: compression.map_or(1.0, |compression| compression.ratio),
-        tokens_saved: compression.map_or(0, |compression| compression.saved_tokens),
-    }
-}
-
 /// The baseline to compare with, if there is one.
 fn baseline(config: &Config, options: &Options) -> anyhow::Result<Option<Baseline>> {
     let path = baseline_path(config, options.baseline.as_deref());
@@ -210,7 +177,7 @@ struct Looked {
     /// One for each line of all texts.
     known: Vec<Known>,
     flagged: HashSet<u64>,
-    rule_hits: BTreeMap<String, Spans>,
+    rule_hits: BTreeMap<String, Vec<u64>>,
 }
 
 /// What a line told of itself.
@@ -224,7 +191,7 @@ struct Known {
 
 impl Looked {
     /// The lines in few tokens: those that rules flagged or threats cite are evidence.
-    fn compressed(&mut self, config: &Config, threats: &[Threat]) -> Compression {
+    fn compressed(&mut self, config: &Config, threats: &[Threat]) -> Compressed {
         let mut evidence = std::mem::take(&mut self.flagged);
         evidence.extend(threats.iter().flat_map(|threat| &threat.lines));
         let lines = self.texts.iter().flat_map(|text| text.numbered()).map(|(_, line)| trim_line(line));
@@ -233,15 +200,16 @@ impl Looked {
             let Known { number, time, source_ip, ref user } = **known;
             compress::Line { number, text, time, source_ip, user }
         });
+        let rule_hits = std::mem::take(&mut self.rule_hits).into_iter();
         let settings = &config.compress;
         let options = compress::Options {
             budget: settings.budget(),
             usd_per_million_tokens: Some(settings.usd_per_million_tokens).filter(|price| *price > 0.0),
             tokens: settings.tokens(),
-            rule_hits: std::mem::take(&mut self.rule_hits).into_iter().collect(),
+            rule_hits: rule_hits.map(|(rule, lines)| (rule, lines.into_iter().collect())).collect(),
         };
         let compressed = compress::compress(lines, &|number| evidence.contains(&number), &options);
-        services::shortened(settings, compressed, &options).stats
+        services::shortened(settings, compressed, &options)
     }
 }
 
@@ -259,6 +227,10 @@ fn look(
     for source in sources {
         let read_at = source.read_at;
         let text = input::read(source, config.analyze.max_bytes.saturating_sub(input.bytes))?;
+        if let Some((same, _)) = texts.iter().find(|(other, _): &&(input::Text, _)| other.bytes == text.bytes) {
+            tracing::warn!("{} is the same as {}: it is read once", text.name, same.name);
+            continue;
+        }
         input.bytes += text.bytes.len() as u64;
         input.names.push(printable(text.name.as_bytes(), 500));
         texts.push((text, read_at));
@@ -275,29 +247,26 @@ fn look(
         flagged: HashSet::new(),
         rule_hits: BTreeMap::new(),
     };
+    let fixed = match options.format.as_str() {
+        "" | "auto" => None,
+        name => Some(Formats::named(name).map_err(anyhow::Error::msg)?),
+    };
+    let mut ways = vec![];
     for (text, read_at) in &texts {
-        let file: Arc<str> = text.name.as_str().into();
-        let fixed = match options.format.as_str() {
-            "" | "auto" => None,
-            name => Some(Formats::named(name).map_err(anyhow::Error::msg)?),
-        };
-        let numbered: Vec<(u64, &[u8])> =
-            text.numbered().map(|(number, line)| (input.lines + number, trim_line(line))).collect();
-        let mut formats = fixed.clone().unwrap_or_default();
-        for block in numbered.chunks(BLOCK_LINES) {
-            if fixed.is_none() && formats.names().len() < MAX_FORMATS {
-                formats = road.learned(formats, &file, block, *read_at);
-            }
-            let all = formats.clone().or_text();
-            for &(number, line) in block {
-                road.take(&all, &file, number, line, *read_at, investigation);
-                if number.is_multiple_of(STEP) {
-                    progress(Progress { lines: number, lines_in_all });
-                }
-            }
-        }
+        ways.push(Way::new(text, input.lines, *read_at, fixed.clone()));
         input.lines += text.lines;
     }
+    let mut done = 0;
+    while let Some(at) = earliest(&mut ways, &mut road) {
+        ways[at].step(&mut road, investigation);
+        done += 1;
+        if u64::is_multiple_of(done, STEP) {
+            progress(Progress { lines: done, lines_in_all });
+        }
+    }
+    // As the text has them.
+    road.known.sort_by_key(|known| known.number);
+    road.rule_hits.values_mut().for_each(|lines| lines.sort_unstable());
     progress(Progress { lines: lines_in_all, lines_in_all });
     if road.understood == 0 {
         bail!("{} holds no lines", input.names.join(", "));
@@ -313,6 +282,63 @@ fn look(
     Ok(Looked { input, texts, known: road.known, flagged: road.flagged, rule_hits: road.rule_hits })
 }
 
+/// One source on its way. Several go by the time of their lines; a line without one goes with the line before it.
+struct Way<'a> {
+    file: Arc<str>,
+    read_at: Timestamp,
+    lines: Vec<(u64, &'a [u8])>,
+    next: usize,
+    /// The line for which the formats and the time below are.
+    ready_for: Option<usize>,
+    is_learning: bool,
+    formats: Formats,
+    /// With plain text for what fits none; of the current block.
+    all: Formats,
+    /// Of the next line, where several sources are read.
+    time: Option<Timestamp>,
+}
+
+/// The way whose next line was written first; of equals the one that was named first.
+fn earliest(ways: &mut [Way<'_>], road: &mut Road) -> Option<usize> {
+    let several = ways.iter().filter(|way| way.next < way.lines.len()).count() > 1;
+    ways.iter_mut().filter(|way| way.next < way.lines.len()).for_each(|way| way.get_ready(road, several));
+    let open = ways.iter().enumerate().filter(|(_, way)| way.next < way.lines.len());
+    open.min_by_key(|(at, way)| (way.time, *at)).map(|(at, _)| at)
+}
+
+impl<'a> Way<'a> {
+    /// Over `text`, before whose lines there are `before` others.
+    fn new(text: &'a input::Text, before: u64, read_at: Timestamp, fixed: Option<Formats>) -> Way<'a> {
+        let lines = text.numbered().map(|(number, line)| (before + number, trim_line(line))).collect();
+        let (is_learning, formats) = (fixed.is_none(), fixed.unwrap_or_default());
+        let file = text.name.as_str().into();
+        Way { file, read_at, lines, next: 0, ready_for: None, is_learning, all: formats.clone(), formats, time: None }
+    }
+
+    /// Learns what the block is written in that begins here, and when the next line was written, if `by_time`.
+    fn get_ready(&mut self, road: &mut Road, by_time: bool) {
+        if self.ready_for.replace(self.next) == Some(self.next) {
+            return;
+        }
+        if self.next.is_multiple_of(BLOCK_LINES) {
+            if self.is_learning && self.formats.names().len() < MAX_FORMATS {
+                let block = &self.lines[self.next..self.lines.len().min(self.next + BLOCK_LINES)];
+                self.formats = road.learned(std::mem::take(&mut self.formats), &self.file, block, self.read_at);
+            }
+            self.all = self.formats.clone().or_text();
+        }
+        if by_time {
+            self.time = road.time(&self.all, self.lines[self.next].1, self.read_at).or(self.time);
+        }
+    }
+
+    fn step(&mut self, road: &mut Road, investigation: &mut Investigation) {
+        let (number, line) = self.lines[self.next];
+        self.next += 1;
+        road.take(&self.all, &self.file, number, line, self.read_at, investigation);
+    }
+}
+
 /// What lines pass through.
 struct Road {
     judge: Judge,
@@ -323,7 +349,7 @@ struct Road {
     understood: u64,
     known: Vec<Known>,
     flagged: HashSet<u64>,
-    rule_hits: BTreeMap<String, Spans>,
+    rule_hits: BTreeMap<String, Vec<u64>>,
 }
 
 impl Road {
@@ -351,6 +377,13 @@ impl Road {
         formats = learn(formats, &mut filled().take(LEARNED_OF / 2).chain(&mut spread));
         let known = formats.clone();
         learn(formats, &mut filled().filter(|line| known.understand(line, &context).is_err()))
+    }
+
+    /// When `line` was written.
+    fn time(&mut self, formats: &Formats, line: &[u8], read_at: Timestamp) -> Option<Timestamp> {
+        self.arena.reset();
+        let (head, extent) = self.reading.extent(line, 0);
+        formats.understand(head, &self.reading.context(extent, read_at, &self.arena)).ok()?.0.time
     }
 
     fn take(
@@ -427,7 +460,7 @@ fn addresses(config: &Config, threats: &[Threat], lines_of: &HashMap<IpAddr, u64
                 lines: lines_of.get(&address).copied().unwrap_or(0),
                 threats,
                 country: place.country,
-                network: None,
+                network: place.network.map(|network| network.to_string()),
                 asn: place.asn,
                 reputation: None,
             }

@@ -2,33 +2,50 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use super::{Options, Progress, Sensitivity, Source, analyze, samples, session};
+use super::{Options, Progress, Sensitivity, Source, analyze, kept, samples};
 use crate::config::Config;
 use crate::event::analysis::Analysis;
 use crate::event::printable;
-use crate::pipeline::replay;
+use crate::pipeline::{replay, spending};
 use crate::record::Sqlite;
 use crate::show::{AnalysisEvent, AnalysisQuery, AnalysisRequest, Problem};
+use crate::triage::Advisers;
 
-/// Looks at each log that is posted, by the configuration with which the daemon was started.
-pub async fn serve(config: Config, store: Arc<Sqlite>, mut requests: mpsc::Receiver<AnalysisRequest>) {
+/// Looks at each log that is posted, by the configuration with which the daemon was started. Models and services
+/// are those of its desk: what they are asked counts in the same limits and stands in the same ledger.
+pub async fn serve(
+    config: Config,
+    store: Arc<Sqlite>,
+    advisers: watch::Receiver<Arc<Advisers>>,
+    mut requests: mpsc::Receiver<AnalysisRequest>,
+) {
     let config = Arc::new(config);
     while let Some(AnalysisRequest { query, log, events, turn }) = requests.recv().await {
-        let (keep, model) = (query.keep, query.model.clone());
+        let (keep, model, reputation) = (query.keep, query.model.clone(), query.reputation);
         let (used, told) = (config.clone(), events.clone());
         let done = tokio::task::spawn_blocking(move || look(&used, query, log.to_vec(), &told)).await;
         let mut done = done.unwrap_or_else(|error| Err(Problem::Failed(error.to_string())));
-        if let (Ok(analysis), Some(tier)) = (&mut done, model)
-            && let Err(error) = super::tell(&config, &tier, analysis).await
-        {
-            // Templates have told it.
-            tracing::warn!("no model tells an analysis: {error:#}");
+        let (advisers, mut calls) = (advisers.borrow().clone(), vec![]);
+        if let Ok(analysis) = &mut done {
+            if reputation {
+                let looked_up = super::look_up(&advisers, analysis, &mut calls).await;
+                tracing::debug!(?looked_up, "reputation");
+            }
+            if let Some(name) = model
+                && let Err(error) = super::tell(&advisers, &name, analysis, &mut calls).await
+            {
+                // Templates have told it.
+                tracing::warn!("no model tells an analysis: {error:#}");
+            }
+            if let Err(error) = spending::record(&store, &calls).await {
+                tracing::warn!("what an analysis cost is not in the ledger: {error}");
+            }
         }
         if let Ok(analysis) = &done
             && keep
-            && let Err(error) = store.keep_session(&session(analysis)).await
+            && let Err(error) = kept::put(&store, &config, analysis).await
         {
             done = Err(error.into());
         }

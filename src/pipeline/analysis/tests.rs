@@ -1,3 +1,5 @@
+mod restored;
+
 use std::path::Path;
 
 use super::*;
@@ -196,12 +198,48 @@ free words, Backdoor detected on web1
     let mut packed = flate2::write::GzEncoder::new(vec![], flate2::Compression::default());
     std::io::Write::write_all(&mut packed, mixed.as_bytes()).unwrap();
     assert_eq!(kinds(&analysed(packed.finish().unwrap())), kinds(&analysis));
+    let level = ruzstd::encoding::CompressionLevel::Fastest;
+    assert_eq!(kinds(&analysed(ruzstd::encoding::compress_to_vec(mixed.as_bytes(), level))), kinds(&analysis));
     let strings: Vec<&str> = mixed.lines().collect();
     let unrolled = analysed(serde_json::to_vec_pretty(&strings).unwrap());
     assert_eq!(kinds(&unrolled), kinds(&analysis));
     assert_eq!(unrolled.threats[0].lines[0], analysis.threats[0].lines[0] + 1, "behind the bracket");
     let csv = "time,source_ip,method,uri,status\n2026-02-01T10:20:00Z,203.0.113.66,GET,/item?id=1%27+UNION+SELECT+user+FROM+users--,500\n";
     assert_eq!(kinds(&analysed(csv)), ["web_attack"]);
+}
+
+#[test]
+fn sources_are_read_by_the_time_of_their_lines_whatever_their_order() {
+    let failure = |minute: u8| {
+        format!("2026-02-01 10:{minute:02}:00 WARN Failed login attempt for user root from 203.0.113.45\n")
+    };
+    // What was rotated away and packed, and what is written now: guessing that one of them alone does not show.
+    let older: String = (0..6).map(failure).collect();
+    let newer: String = (6..11).map(failure).collect::<String>()
+        + "2026-02-01 10:11:00 INFO User root logged in from 203.0.113.45\n  and a line without a time\n";
+    let packed = |text: &str| {
+        let mut packed = flate2::write::GzEncoder::new(vec![], flate2::Compression::default());
+        std::io::Write::write_all(&mut packed, text.as_bytes()).unwrap();
+        packed.finish().unwrap()
+    };
+    let told = |sources: Vec<(&str, Vec<u8>)>| {
+        let sources = sources.into_iter().map(|(name, text)| Source::of_text(name, text)).collect();
+        analyze(&config(), &rules(), sources, &Options::default(), &mut |_| {}).unwrap()
+    };
+    let in_order = told(vec![("auth.log.1.gz", packed(&older)), ("auth.log", newer.clone().into())]);
+    let turned = told(vec![("auth.log", newer.clone().into()), ("auth.log.1.gz", packed(&older))]);
+    let facts = |analysis: &Analysis| -> Vec<_> {
+        let threats = analysis.threats.iter();
+        threats.map(|one| (one.kind, one.severity, one.outcome, one.events, one.first_time, one.last_time)).collect()
+    };
+    assert_eq!(facts(&in_order), facts(&turned));
+    let compromised = turned.threats.iter().find(|threat| threat.kind == ThreatKind::AccountCompromise);
+    assert!(compromised.is_some(), "the success comes after the guesses: {:#?}", turned.threats);
+    assert_eq!(in_order.threats[0].lines, (1..=12).collect::<Vec<u64>>());
+    assert_eq!(turned.threats[0].lines, (1..=6).chain(8..=13).collect::<Vec<u64>>(), "as they were given");
+    assert!(turned.compression.unwrap().text.unwrap().contains("root"));
+    let twice = told(vec![("a.log", newer.clone().into()), ("a.log.gz", packed(&newer))]);
+    assert_eq!((twice.input.lines, twice.input.names), (7, vec!["a.log".to_owned()]), "the same is read once");
 }
 
 #[test]
@@ -291,13 +329,17 @@ Feb  2 03:14:01 web1 sshd[1]: Failed password for bob from 10.0.0.6 port 4001 ss
 #[tokio::test]
 async fn what_is_posted_is_analysed_and_kept_only_when_asked() {
     use crate::show::{AnalysisEvent, AnalysisQuery, AnalysisRequest};
-    use tokio::sync::{Semaphore, mpsc};
+    use crate::record::History;
+    use crate::triage::{Advisers, Privacy, Today};
+    use tokio::sync::{Semaphore, mpsc, watch};
 
     let dir = tempfile::tempdir().unwrap();
     let config = Config { state_dir: dir.path().into(), ..config() };
     let store = Arc::new(Sqlite::open(&config.state_dir, &config.store).await.unwrap());
     let (requests, taken) = mpsc::channel(1);
-    let serving = tokio::spawn(serve(config, store.clone(), taken));
+    let memory = crate::memory::open(&config.memory);
+    let advisers = Advisers::open(&[], &config.reputation, Privacy::Masked, memory, &|_| Today::default()).unwrap();
+    let serving = tokio::spawn(serve(config, store.clone(), watch::channel(Arc::new(advisers)).1, taken));
     let turns = Arc::new(Semaphore::new(1));
     let ask = async |query: AnalysisQuery| {
         let (events, mut heard) = mpsc::channel(16);
@@ -318,7 +360,7 @@ async fn what_is_posted_is_analysed_and_kept_only_when_asked() {
     let (done, _) =
         ask(AnalysisQuery { keep: true, name: Some("evening.log".into()), ..AnalysisQuery::default() }).await;
     let kept = store.sessions(10).await.unwrap();
-    assert_eq!(kept, [session(&done.unwrap())]);
+    assert_eq!(kept, [super::kept::session(&done.unwrap())]);
     assert_eq!((kept[0].source.as_str(), kept[0].log_count, kept[0].threat_count), ("evening.log", 7, 2));
     let (sample, _) = ask(AnalysisQuery { sample: Some("clean".into()), ..AnalysisQuery::default() }).await;
     assert_eq!(sample.unwrap().threats, []);

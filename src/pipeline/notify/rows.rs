@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use crate::event::{Decision, DecisionState, Proposer, Severity, shown};
-use crate::notify::{News, What, mask};
+use crate::event::{Decision, DecisionState, Proposer, Severity, masked, shown};
+use crate::notify::{News, What};
 use crate::record::{FindingRow, Rows, Sqlite, StoreError};
 
 /// Findings and bans that were told: a row changes more than once.
@@ -39,7 +39,7 @@ pub async fn for_people(store: &Sqlite, rows: &Rows, told: &mut Told) -> Result<
     let mut news: Vec<News> = rows.findings.iter().filter(|row| row.flagged).map(finding).collect();
     for one in &mut news {
         // Messages go to services of others.
-        (one.uri, one.reason) = (mask(&one.uri), mask(&one.reason));
+        (one.uri, one.reason) = (masked(&one.uri, b"").into_owned(), masked(&one.reason, b"").into_owned());
     }
     let by_rules = rows.decisions.iter().filter(|one| one.proposer == Proposer::Rules);
     let decisions: HashMap<&str, &Decision> = by_rules.map(|one| (one.id.as_str(), one)).collect();

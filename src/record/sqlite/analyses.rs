@@ -24,14 +24,11 @@ impl Sqlite {
     /// The newest analyses that `name` may see: their own, and what is shared with them; an administrator also
     /// what is nobody's.
     pub async fn sessions_for(&self, name: &str, role: Role, limit: u32) -> Result<Vec<OwnedSession>, StoreError> {
-        let roles: Vec<&str> = Role::ALL.iter().filter(|known| **known <= role).map(|known| known.as_str()).collect();
         let mut query = QueryBuilder::new(
             "SELECT analysis_sessions.*, owner, shared_role, coalesce(shared_users, '[]') AS shared_users \
-             FROM analysis_sessions LEFT JOIN analysis_owners USING (id) WHERE owner = ",
+             FROM analysis_sessions LEFT JOIN analysis_owners USING (id) WHERE ",
         );
-        query.push_bind(name).push(" OR owner IS NULL AND ").push_bind(role == Role::Admin);
-        query.push(" OR shared_role IN (SELECT value FROM json_each(").push_bind(serde_json::json!(roles).to_string());
-        query.push(")) OR ").push_bind(name).push(" IN (SELECT value FROM json_each(shared_users))");
+        seen_by(&mut query, name, role);
         query.push(" ORDER BY at DESC, id LIMIT ").push_bind(limit);
         self.read(query, |row| {
             Ok(OwnedSession {
@@ -42,6 +39,15 @@ impl Sqlite {
             })
         })
         .await
+    }
+
+    /// What was found in an analysis that was kept, as JSON, if `name` may see it.
+    pub async fn analysis_for(&self, id: &str, name: &str, role: Role) -> Result<Option<String>, StoreError> {
+        let mut query =
+            QueryBuilder::new("SELECT analysis FROM analyses LEFT JOIN analysis_owners USING (id) WHERE id = ");
+        query.push_bind(id).push(" AND ");
+        seen_by(&mut query, name, role);
+        Ok(self.read(query, |row| row.try_get(0)).await?.pop())
     }
 
     /// Notes whose an analysis is.
@@ -71,4 +77,13 @@ impl Sqlite {
         })
         .await
     }
+}
+
+/// The condition that `name` may see an analysis, in parentheses.
+fn seen_by(query: &mut QueryBuilder<sqlx::Sqlite>, name: &str, role: Role) {
+    let roles: Vec<&str> = Role::ALL.iter().filter(|known| **known <= role).map(|known| known.as_str()).collect();
+    query.push("(owner = ").push_bind(name.to_owned());
+    query.push(" OR owner IS NULL AND ").push_bind(role == Role::Admin);
+    query.push(" OR shared_role IN (SELECT value FROM json_each(").push_bind(serde_json::json!(roles).to_string());
+    query.push(")) OR ").push_bind(name.to_owned()).push(" IN (SELECT value FROM json_each(shared_users)))");
 }

@@ -88,6 +88,19 @@ impl Sqlite {
                 if is_live { forgotten.live.push(target) } else { ended.push(id) }
             }
         }
+        // Of an analysis its figures stay, which are nobody's.
+        let analyses = QueryBuilder::new("SELECT id, analysis FROM analyses");
+        let analyses = self.read(analyses, |row| Ok((row.try_get(0)?, row.try_get(1)?))).await?;
+        let named = |(_, analysis): &(String, String)| {
+            let words = analysis.split(|c: char| !c.is_ascii_hexdigit() && !matches!(c, '.' | ':'));
+            let mut addresses = words.filter_map(|word| word.trim_matches(['.', ':']).parse::<IpAddr>().ok());
+            addresses.any(|address| real.contains(&address))
+        };
+        let analyses: Vec<String> = analyses.into_iter().filter(named).map(|(id, _)| id).collect();
+        let analyses = json(&analyses).map_err(|source| self.failed(source))?;
+        const ANALYSES: &str = "DELETE FROM analyses WHERE rowid IN (SELECT rowid FROM analyses \
+             WHERE id IN (SELECT value FROM json_each(?)) LIMIT 1000)";
+        forgotten.rows += self.delete_all(ANALYSES, &analyses).await?;
         let ended = json(&ended).map_err(|source| self.failed(source))?;
         const ENDED: &str = "DELETE FROM decisions WHERE rowid IN (SELECT rowid FROM decisions \
              WHERE id IN (SELECT value FROM json_each(?)) AND state IN ('expired', 'lifted', 'refused') LIMIT 1000)";

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, SqliteConnection};
+use sqlx::{Connection, QueryBuilder, Row, SqliteConnection};
 
 use super::read::{finding_row, number};
 use super::{Sqlite, totals};
@@ -138,12 +138,31 @@ impl Sqlite {
         .await
     }
 
-    /// Keeps what came of an analysis on demand.
+    /// Keeps what came of an analysis on demand: its figures, and what was found, if that is to be kept.
     ///
     /// # Errors
     /// The database cannot be written.
-    pub async fn keep_session(&self, session: &AnalysisSession) -> Result<(), StoreError> {
-        self.write(async |connection| super::put::session(connection, session).await).await
+    pub async fn keep_session(&self, session: &AnalysisSession, analysis: Option<&str>) -> Result<(), StoreError> {
+        self.write(async |connection| {
+            let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+            super::put::session(&mut tx, session).await?;
+            if let Some(analysis) = analysis {
+                let query = sqlx::query("INSERT OR REPLACE INTO analyses (id, analysis) VALUES (?, ?)");
+                query.bind(&session.id).bind(analysis).execute(&mut *tx).await?;
+            }
+            tx.commit().await
+        })
+        .await
+    }
+
+    /// What was found in the analysis called `id`, as it was kept.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn analysis(&self, id: &str) -> Result<Option<String>, StoreError> {
+        let mut query = QueryBuilder::new("SELECT analysis FROM analyses WHERE id = ");
+        query.push_bind(id);
+        Ok(self.read(query, |row| row.try_get(0)).await?.pop())
     }
 
     /// All corrections, oldest first.

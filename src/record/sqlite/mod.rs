@@ -131,6 +131,16 @@ impl Sqlite {
         Ok(Sqlite { path, writer, readers, config, policy, cases, damaged: None, changed, lock: None })
     }
 
+    /// Opens the database in `state_dir` to add calls and analyses to it, of which no daemon keeps anything in
+    /// memory, beside a daemon or without one.
+    ///
+    /// # Errors
+    /// There is none, it may not be read, or it is of another version.
+    pub async fn open_beside(state_dir: &Path, config: &StoreConfig) -> Result<Sqlite, StoreError> {
+        let read = Sqlite::open_to_read(state_dir, config).await?;
+        Ok(Sqlite { writer: open::second(&read.path, config), ..read })
+    }
+
     /// Where the database that was found damaged at start has been moved, if one was, now or by a start that
     /// ended before all was [`recovered`](Self::recovered).
     pub fn damaged(&self) -> Option<&Path> {

@@ -139,12 +139,17 @@ pub(super) fn mark_suspect(path: &Path) {
     let _ = private().open(suspect(path));
 }
 
-async fn checked(path: &Path, config: &StoreConfig) -> Result<SqlitePool, StoreError> {
-    let unusable = |source| StoreError::Unusable { path: path.to_owned(), source };
-    // Made here and not by SQLite, so that log text is for palisade's user alone (-wal and -shm
-    // take the mode over), and so that a file that can only be read is found now.
-    let bytes = private().open(path).and_then(|file| file.metadata()).map_err(unusable)?.len();
-    let mut options = SqliteConnectOptions::new()
+/// A writer on the database at `path`, which must be there and of this version, beside the one who has it.
+pub(super) fn second(path: &Path, config: &StoreConfig) -> SqlitePool {
+    pool().connect_lazy_with(to_write(path, config))
+}
+
+fn pool() -> SqlitePoolOptions {
+    SqlitePoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None)
+}
+
+fn to_write(path: &Path, config: &StoreConfig) -> SqliteConnectOptions {
+    let options = SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
         // After a power cut the last commits may be gone, findings and offsets together: replayed.
@@ -155,20 +160,20 @@ async fn checked(path: &Path, config: &StoreConfig) -> Result<SqlitePool, StoreE
         .pragma("cache_size", "-32768")
         .foreign_keys(true)
         .busy_timeout(BUSY);
+    if is_private(config) { options.pragma("secure_delete", "ON") } else { options }
+}
+
+async fn checked(path: &Path, config: &StoreConfig) -> Result<SqlitePool, StoreError> {
+    let unusable = |source| StoreError::Unusable { path: path.to_owned(), source };
+    // Made here and not by SQLite, so that log text is for palisade's user alone (-wal and -shm
+    // take the mode over), and so that a file that can only be read is found now.
+    let bytes = private().open(path).and_then(|file| file.metadata()).map_err(unusable)?.len();
+    let mut options = to_write(path, config);
     if bytes == 0 {
         // It is for good, and saying it again would write to a database that may be damaged or a newer version's.
         options = options.auto_vacuum(SqliteAutoVacuum::Incremental);
     }
-    if is_private(config) {
-        options = options.pragma("secure_delete", "ON");
-    }
-    let pool = SqlitePoolOptions::new()
-        .max_connections(1)
-        .max_lifetime(None)
-        .idle_timeout(None)
-        .connect_with(options)
-        .await
-        .map_err(|source| StoreError::of(path, source))?;
+    let pool = pool().connect_with(options).await.map_err(|source| StoreError::of(path, source))?;
     let suspect = suspect(path);
     let ready = async {
         if bytes < CHECKED_BYTES || suspect.exists() {

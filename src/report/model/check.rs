@@ -59,6 +59,7 @@ impl<'a> Checker<'a> {
         let lower = text.to_lowercase();
         let words: Vec<&str> = words(&lower).collect();
         let stands = !words.is_empty()
+            && is_english(&words)
             && lower.chars().all(is_readable)
             && cited.has_every_name(&words)
             && cited.has_every_kind(&lower)
@@ -126,6 +127,19 @@ impl Cited<'_> {
             .all(|word| self.threats.iter().any(|threat| threat.severity.as_str() == *word))
     }
 }
+
+/// Whether it is a sentence in English, as all that is checked here must be; a few words may be in any language.
+fn is_english(words: &[&str]) -> bool {
+    let count = words.iter().filter(|word| ENGLISH.contains(word)).count();
+    words.len() < 8 || count * 12 >= words.len()
+}
+
+/// Words without which hardly a sentence does in English, and of no other language that is written like it.
+const ENGLISH: &[&str] = &[
+    "the", "of", "and", "to", "from", "with", "by", "is", "are", "were", "that", "this", "for", "at", "has", "have",
+    "had", "which", "after", "before", "then", "their", "its", "all", "be", "been", "or", "not", "as", "it", "they",
+    "who", "if", "any", "only", "every", "each", "your", "until", "when", "while",
+];
 
 /// Words for kinds of attack, and the kinds that they may tell of.
 const KINDS: &[(&[&str], &[ThreatKind])] = {

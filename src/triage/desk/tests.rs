@@ -8,7 +8,7 @@ use super::*;
 use crate::event::{Action, Category, Evidence, Finding, Timestamp, Verdict};
 use crate::memory::{self, MemoryConfig};
 use crate::triage::provider::{Answer, Chat, LlmProvider, Message, ProviderError, Reply, ToolCall};
-use crate::triage::{Privacy, ReputationConfig, TierConfig, Today};
+use crate::triage::{Privacy, ReputationConfig, TierConfig, Today, Toolbox};
 
 /// A model that says what it is told, when it is let.
 struct Scripted {
@@ -86,7 +86,8 @@ fn desk_of(asks: &[&str], scripts: Vec<Script>, config: TriageConfig) -> Bench {
     let toolbox =
         Toolbox::new(&ReputationConfig::default(), Privacy::Masked, memory.clone(), &|_| Today::default()).unwrap();
     let sureness = watch::channel(Sureness { act: 8, monitor: 4 }).1;
-    let triage = Triage::start(&config, sureness, tiers, toolbox, memory.clone(), "rules");
+    let advisers = Arc::new(Advisers { tiers, toolbox });
+    let triage = Triage::start(&config, sureness, advisers, memory.clone(), "rules").unwrap();
     Bench { triage, memory, asked, let_through, under_way }
 }
 

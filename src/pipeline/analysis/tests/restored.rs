@@ -1,0 +1,87 @@
+//! What is found in a log is found in what its compressed form gives back.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::investigate::Findings;
+
+/// Attacks of every family that has labelled ones, as they are requested.
+fn attacks() -> &'static [String] {
+    static ATTACKS: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
+    ATTACKS.get_or_init(|| {
+        let files = [
+            include_str!("../../../../tests/cases/sqli.jsonl"),
+            include_str!("../../../../tests/cases/xss.jsonl"),
+            include_str!("../../../../tests/cases/lfi.jsonl"),
+            include_str!("../../../../tests/cases/rce.jsonl"),
+        ];
+        let uris = |text: &str| -> Vec<String> {
+            let cases = replay::cases(text, "attack").unwrap();
+            cases.into_iter().filter_map(|case| case.uri).filter(|uri| uri.is_ascii() && !uri.contains(' ')).collect()
+        };
+        files.into_iter().flat_map(uris).collect()
+    })
+}
+
+/// One event of a generated log, at its time.
+fn written(kind: u8, who: u8, what: usize, at: usize) -> String {
+    let (hour, minute, second) = (at / 3600, at / 60 % 60, at % 60);
+    let time = format!("05/Feb/2026:{hour:02}:{minute:02}:{second:02} +0000");
+    let request = |client: &str, uri: &str, status: u16| {
+        format!(r#"{client} - - [{time}] "GET {uri} HTTP/1.1" {status} {} "-" "Mozilla/5.0 (X11) Firefox/140.0""#, 200 + what % 9)
+    };
+    let attacks = attacks();
+    match kind {
+        0 => request(&format!("203.0.113.{who}"), &attacks[what % attacks.len()], 200),
+        1 => format!(
+            "Feb  5 {hour:02}:{minute:02}:{second:02} web1 sshd[{}]: Failed password for root from 198.51.100.{who} port {} ssh2",
+            700 + what % 50,
+            40_000 + what % 500
+        ),
+        2 => format!("2026-02-05 {hour:02}:{minute:02}:{second:02} CRITICAL Ransomware detected on ws-{who}"),
+        _ => request(&format!("192.0.2.{}", 1 + what % 200), &format!("/products/{}", what % 40), 200),
+    }
+}
+
+fn found(text: String) -> (Looked, Findings) {
+    let mut investigation = Investigation::new(Sensitivity::Medium, None).unwrap();
+    let source = Source::of_text("-", text.into_bytes());
+    let looked =
+        look(&config(), &rules(), vec![source], &Options::default(), &mut investigation, &mut |_| {}).unwrap();
+    (looked, investigation.finish())
+}
+
+/// How many lines each rule and window hit, and what threatens, without the places of lines.
+fn facts(looked: &Looked, findings: &Findings) -> (BTreeMap<String, usize>, Vec<serde_json::Value>) {
+    let hits = looked.rule_hits.iter().map(|(rule, lines)| (rule.clone(), lines.len())).collect();
+    let threat = |threat: &Threat| {
+        serde_json::json!([
+            threat.kind, threat.severity, threat.outcome, threat.actor, threat.addresses, threat.users, threat.events,
+            threat.rule_ids, threat.indicators, threat.first_time, threat.last_time
+        ])
+    };
+    let mut threats: Vec<_> = findings.threats.iter().map(threat).collect();
+    threats.sort_by_key(ToString::to_string);
+    (hits, threats)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn what_is_found_in_a_log_is_found_in_what_its_compressed_form_gives_back(
+        events in prop::collection::vec((prop::sample::select(vec![0u8, 1, 1, 2, 3, 3, 3, 3, 3, 3]), 1u8..5, 0usize..100_000), 20..220),
+    ) {
+        let lines: Vec<String> =
+            events.iter().enumerate().map(|(at, (kind, who, what))| written(*kind, *who, *what, at * 300)).collect();
+        let (mut looked, findings) = found(lines.join("\n"));
+        let before = facts(&looked, &findings);
+        let restored = looked.compressed(&config(), &findings.threats).restore();
+        prop_assert_eq!(restored.len(), lines.len());
+        let restored: Vec<String> = restored.into_iter().map(|line| line.text).collect();
+        let (again, findings) = found(restored.join("\n"));
+        prop_assert_eq!(facts(&again, &findings), before);
+    }
+}
