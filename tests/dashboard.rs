@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod hostile;
+mod live;
 mod pages;
 mod stories;
 

@@ -1,10 +1,13 @@
 //! Messages to people and records to SIEMs, as services get them.
 
 mod channels;
+mod clock;
 mod daemon;
 mod email;
+mod hostile;
 #[cfg(feature = "otel")]
 mod otlp;
+mod outage;
 mod siem;
 mod syslog;
 
@@ -14,19 +17,31 @@ use std::path::Path;
 use palisade::event::{Secret, Severity, Timestamp};
 use palisade::notify::{AlertConfig, FIELDS, KINDS, Message, News, Sums};
 
-/// Whether Debian's rsyslog and aiosmtpd are here. If not, says so on the real stderr, or fails when
-/// `PALISADE_REQUIRE_NOTIFY=1`.
-#[expect(clippy::disallowed_methods, reason = "the one thing that who runs the tests may ask of them")]
+/// What webhooks of tests are signed with.
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+/// Whether Debian's rsyslog and aiosmtpd are here.
 fn real_servers_or_skip(what: &str) -> bool {
     let are_there =
         ["/usr/sbin/rsyslogd", "/usr/lib/python3/dist-packages/aiosmtpd"].iter().all(|path| Path::new(path).exists());
-    if are_there && gtls().is_some() {
-        return true;
-    }
+    there_or_skip(are_there && gtls().is_some(), what, "rsyslog, rsyslog-gnutls and python3-aiosmtpd")
+}
+
+/// Debian's libfaketime.
+fn faketime_or_skip(what: &str) -> Option<String> {
+    let library = glob::glob("/usr/lib/*/faketime/libfaketimeMT.so.1").unwrap().flatten().next();
+    there_or_skip(library.is_some(), what, "libfaketime").then_some(library?.display().to_string())
+}
+
+/// If it is not there, says so on the real stderr, or fails when `PALISADE_REQUIRE_NOTIFY=1`.
+#[expect(clippy::disallowed_methods, reason = "the one thing that who runs the tests may ask of them")]
+fn there_or_skip(is_there: bool, what: &str, needed: &str) -> bool {
     let required = std::env::var("PALISADE_REQUIRE_NOTIFY").is_ok_and(|value| value == "1");
-    assert!(!required, "rsyslog, rsyslog-gnutls and python3-aiosmtpd are required, but {what} cannot find them");
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {what} needs rsyslog, rsyslog-gnutls and python3-aiosmtpd");
-    false
+    assert!(is_there || !required, "{needed} is required, but {what} cannot find it");
+    if !is_there {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {what} needs {needed}");
+    }
+    is_there
 }
 
 /// rsyslog's module for TLS.

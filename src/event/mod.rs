@@ -40,9 +40,7 @@ pub fn printable(text: &[u8], limit: usize) -> String {
     let cut = &text[..text.len().min(limit)];
     for chunk in cut.utf8_chunks() {
         for c in chunk.valid().chars() {
-            let hidden =
-                matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-            if c.is_control() || hidden {
+            if is_hidden(c) {
                 out.extend(c.escape_default());
             } else {
                 out.push(c);
@@ -56,6 +54,13 @@ pub fn printable(text: &[u8], limit: usize) -> String {
         out.push('…');
     }
     out
+}
+
+/// Whether `c` is not seen where it is shown: it drives a terminal, turns text around or has no width.
+pub fn is_hidden(c: char) -> bool {
+    let has_no_shape =
+        matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    c.is_control() || has_no_shape
 }
 
 #[cfg(test)]

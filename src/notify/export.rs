@@ -17,7 +17,7 @@ use std::pin::Pin;
 #[cfg(not(feature = "otel"))]
 use super::config::WITHOUT_OTEL;
 use super::{ExportConfig, Failure, Format, News, Via};
-use crate::event::Secret;
+use crate::event::{Secret, is_hidden};
 use crate::wire;
 
 /// A place where records go.
@@ -76,7 +76,7 @@ impl Writer {
         match self.format {
             Format::Cef => cef::line(news),
             Format::Rfc5424 => syslog::text(news),
-            Format::Ecs | Format::Ocsf => self.json(news).to_string(),
+            Format::Ecs | Format::Ocsf => plain(&self.json(news).to_string()),
         }
     }
 
@@ -86,6 +86,19 @@ impl Writer {
             _ => ecs::record(news, &self.host),
         }
     }
+}
+
+/// The same JSON with nothing hidden in it: somebody may look at the file in a terminal.
+fn plain(json: &str) -> String {
+    json.chars().fold(String::with_capacity(json.len()), |mut out, c| {
+        // It is in a string: nowhere else has JSON such a sign, and they all have four digits.
+        if is_hidden(c) {
+            out.push_str(&format!("\\u{:04x}", u32::from(c)))
+        } else {
+            out.push(c)
+        }
+        out
+    })
 }
 
 /// The same for the same state of the same thing, so that what is sent twice is one.

@@ -5,11 +5,10 @@ use std::fs;
 
 use serde_json::Value;
 
+use super::KEY;
 use crate::support::daemon::{Home, eventually};
 use crate::support::log::attack;
 use crate::support::standin::{Answer, Manner, Standin};
-
-const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 fn messages(standin: &Standin) -> Vec<Value> {
     standin.requests().iter().map(|request| request.json()["message"].clone()).collect()
@@ -108,6 +107,7 @@ fn a_refused_message_stands_in_status_and_an_alert_can_be_tried() {
     let said = checked.stdout + &checked.stderr;
     assert_eq!(checked.code, 78, "{said}");
     assert!(said.contains("alert.text: no field is called \"nonsense\""), "{said}");
+    assert_eq!(home.spawn().code(), 78, "nor does the daemon start");
     configure(&standin.url(), "");
     fs::write(home.path("access.log"), attack("198.51.100.7", 1)).unwrap();
     let daemon = home.start();

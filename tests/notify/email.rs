@@ -50,14 +50,14 @@ async def main():
 asyncio.run(main())
 "#;
 
-struct Server {
+pub struct Server {
     child: Child,
     dir: tempfile::TempDir,
     port: u16,
 }
 
 impl Server {
-    fn start(manner: &str) -> Server {
+    pub fn start(manner: &str) -> Server {
         let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
         certificates(dir.path(), "DNS:localhost");
         fs::write(dir.path().join("server.py"), SERVER).unwrap();
@@ -74,7 +74,7 @@ impl Server {
         server
     }
 
-    fn config(&self) -> AlertConfig {
+    pub fn config(&self) -> AlertConfig {
         AlertConfig {
             key: secret("s3cret"),
             user: "palisade".into(),
@@ -86,7 +86,7 @@ impl Server {
         }
     }
 
-    fn mail(&self, number: u32) -> serde_json::Value {
+    pub fn mail(&self, number: u32) -> serde_json::Value {
         serde_json::from_str(&fs::read_to_string(self.dir.path().join(format!("mail-{number}.json"))).unwrap()).unwrap()
     }
 }

@@ -9,8 +9,8 @@ use super::{finding, real_servers_or_skip, secret};
 use crate::support::daemon::eventually;
 use crate::support::postgres::{certificates, free_port};
 
-struct Rsyslog {
-    child: Child,
+pub struct Rsyslog {
+    child: Option<Child>,
     dir: tempfile::TempDir,
     udp: u16,
     tcp: u16,
@@ -18,7 +18,8 @@ struct Rsyslog {
 }
 
 impl Rsyslog {
-    fn start() -> Rsyslog {
+    /// One that does not run yet.
+    pub fn away() -> Rsyslog {
         let (dir, udp, tcp, tls) = (tempfile::tempdir().unwrap(), free_port(), free_port(), free_port());
         certificates(dir.path(), "DNS:localhost");
         let shown = dir.path().display().to_string();
@@ -38,19 +39,50 @@ input(type="imtcp" address="127.0.0.1" port="TLS" ruleset="tls" streamDriver.nam
         let config = config.replace("DIR", &shown).replace("UDP", &udp.to_string());
         let config = config.replace("\"TCP\"", &format!("\"{tcp}\"")).replace("\"TLS\"", &format!("\"{tls}\""));
         fs::write(dir.path().join("rsyslog.conf"), config).unwrap();
-        let said = fs::File::create(dir.path().join("said")).unwrap();
+        Rsyslog { child: None, dir, udp, tcp, tls }
+    }
+
+    fn running() -> Rsyslog {
+        let mut rsyslog = Rsyslog::away();
+        rsyslog.start();
+        rsyslog
+    }
+
+    pub fn start(&mut self) {
+        let said = fs::File::options().create(true).append(true).open(self.path("said")).unwrap();
         let child = Command::new("/usr/sbin/rsyslogd")
-            .args(["-n", "-f", &format!("{shown}/rsyslog.conf"), "-i", &format!("{shown}/pid")])
+            .args(["-n", "-f", &self.path("rsyslog.conf"), "-i", &self.path("pid")])
             .stdin(Stdio::null())
             .stdout(said.try_clone().unwrap())
             .stderr(said)
             .spawn()
             .unwrap();
-        let rsyslog = Rsyslog { child, dir, udp, tcp, tls };
-        for port in [tcp, tls] {
+        self.child = Some(child);
+        for port in [self.tcp, self.tls] {
             eventually("rsyslog listens", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
         }
-        rsyslog
+    }
+
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        // It would not start beside what seems to be another one.
+        let _ = fs::remove_file(self.path("pid"));
+    }
+
+    /// Of a file of it, such as what it wrote by `tls`.
+    pub fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    pub fn tls_url(&self) -> String {
+        format!("tls://localhost:{}", self.tls)
+    }
+
+    pub fn ca_file(&self) -> String {
+        self.path("ca.pem")
     }
 
     /// What it wrote by then, once it is `count` lines.
@@ -76,8 +108,7 @@ input(type="imtcp" address="127.0.0.1" port="TLS" ruleset="tls" streamDriver.nam
 
 impl Drop for Rsyslog {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.stop();
     }
 }
 
@@ -86,7 +117,7 @@ async fn rsyslog_writes_what_was_sent_by_udp_tcp_and_tls() {
     if !real_servers_or_skip("the test with a real rsyslog") {
         return;
     }
-    let rsyslog = Rsyslog::start();
+    let rsyslog = Rsyslog::running();
     for (by, url) in [
         ("udp", format!("udp://127.0.0.1:{}", rsyslog.udp)),
         ("tcp", format!("tcp://127.0.0.1:{}", rsyslog.tcp)),
@@ -122,7 +153,7 @@ async fn a_certificate_of_somebody_else_gets_nothing_and_a_connection_that_broke
     if !real_servers_or_skip("the test with a rsyslog that goes away") {
         return;
     }
-    let rsyslog = Rsyslog::start();
+    let rsyslog = Rsyslog::running();
     let url = format!("tls://localhost:{}", rsyslog.tls);
     let other =
         ExportConfig { ca_file: Some(rsyslog.dir.path().join("other.pem")), ..rsyslog.config(&url, Format::Rfc5424) };

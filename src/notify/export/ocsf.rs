@@ -1,4 +1,5 @@
-//! Open Cybersecurity Schema Framework, version 1.3: each record a Detection Finding (class 2004).
+//! Open Cybersecurity Schema Framework, version 1.4: each record a Detection Finding (class 2004), with the profiles
+//! that say what was done and on which host.
 
 use serde_json::{Value, json};
 
@@ -34,14 +35,18 @@ pub fn record(news: &News, host: &str) -> Value {
     if !news.source.is_empty() {
         evidence["file"] = json!({ "name": news.source, "type_id": 1 });
     }
+    let mut analytic = json!({ "type_id": 1, "name": news.by });
+    if let Some(rule) = news.rule_ids.first() {
+        analytic["uid"] = json!(rule);
+    }
     json!({
         "class_uid": CLASS,
         "category_uid": 2,
         "activity_id": activity,
         "type_uid": CLASS * 100 + activity,
         "time": news.at.0,
-        "severity_id": severity(news.severity),
-        "severity": news.severity.as_str(),
+        "severity_id": severity(news.severity).0,
+        "severity": severity(news.severity).1,
         "status_id": 1,
         "action_id": action,
         "disposition_id": disposition,
@@ -49,7 +54,8 @@ pub fn record(news: &News, host: &str) -> Value {
         "risk_score": u32::from(news.score) * 10,
         "message": news.reason,
         "metadata": {
-            "version": "1.3.0",
+            "version": "1.4.0",
+            "profiles": ["host", "security_control"],
             "uid": record_id(news),
             "product": { "name": "palisade", "vendor_name": "Palisade", "version": env!("CARGO_PKG_VERSION") },
         },
@@ -60,19 +66,20 @@ pub fn record(news: &News, host: &str) -> Value {
             "desc": news.reason,
             "types": [kind],
             "created_time": news.at.0,
-            "analytic": { "type_id": 1, "name": news.by, "uid": news.rule_ids.first() },
+            "analytic": analytic,
         },
         "evidences": [evidence],
         "unmapped": { "client": news.client, "expires_at": news.until, "simulated": news.simulated },
     })
 }
 
-fn severity(severity: Severity) -> u8 {
+/// Number and caption.
+fn severity(severity: Severity) -> (u8, &'static str) {
     match severity {
-        Severity::Informational => 1,
-        Severity::Low => 2,
-        Severity::Medium => 3,
-        Severity::High => 4,
-        Severity::Critical => 5,
+        Severity::Informational => (1, "Informational"),
+        Severity::Low => (2, "Low"),
+        Severity::Medium => (3, "Medium"),
+        Severity::High => (4, "High"),
+        Severity::Critical => (5, "Critical"),
     }
 }

@@ -142,3 +142,168 @@ async fn a_unix_socket_gets_a_datagram_each() {
     };
     assert!(!gone.await.unwrap_err().is_final);
 }
+
+/// Paths of all values in it, those of lists as one.
+fn paths(record: &serde_json::Value, at: &str, found: &mut std::collections::BTreeMap<String, serde_json::Value>) {
+    match record {
+        serde_json::Value::Object(members) => {
+            for (name, value) in members {
+                paths(value, &format!("{at}.{name}"), found);
+            }
+        }
+        serde_json::Value::Array(items) if items.iter().any(serde_json::Value::is_object) => {
+            items.iter().for_each(|item| paths(item, at, found));
+        }
+        value => drop(found.insert(at.trim_start_matches('.').to_owned(), value.clone())),
+    }
+}
+
+fn everything() -> [News; 4] {
+    let network = News { client: "198.51.100.0/24".into(), simulated: true, ..ban() };
+    [hostile(), ban(), network, News { id: "d2".into(), what: What::Held, action: "held".into(), ..News::default() }]
+}
+
+/// By the field reference of ECS 8.11: what is there and of which type; what is not, below a name of our own.
+#[test]
+fn ecs_has_no_field_that_it_does_not_know_and_each_of_its_type() {
+    const WORDS: &[&str] = &[
+        "ecs.version",
+        "event.id",
+        "event.kind",
+        "event.category",
+        "event.type",
+        "event.action",
+        "event.reason",
+        "event.provider",
+        "event.dataset",
+        "message",
+        "host.name",
+        "observer.vendor",
+        "observer.product",
+        "observer.type",
+        "observer.version",
+        "log.level",
+        "log.file.path",
+        "source.address",
+        "url.original",
+        "http.request.method",
+        "user_agent.original",
+        "rule.id",
+        "rule.ruleset",
+        "rule.category",
+    ];
+    const NUMBERS: &[&str] = &["event.severity", "event.risk_score", "http.response.status_code"];
+    for news in everything() {
+        let mut found = std::collections::BTreeMap::new();
+        paths(&writer(Format::Ecs).json(&news), "", &mut found);
+        for needed in ["@timestamp", "ecs.version", "event.kind", "event.category", "event.type"] {
+            assert!(found.contains_key(needed), "{needed}: {found:#?}");
+        }
+        for (path, value) in &found {
+            let is_word = |value: &serde_json::Value| value.is_string();
+            let fits = match path.as_str() {
+                "@timestamp" => value.as_str().is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok()),
+                "source.ip" => value.as_str().is_some_and(|text| text.parse::<std::net::IpAddr>().is_ok()),
+                path if NUMBERS.contains(&path) => value.is_number(),
+                path if WORDS.contains(&path) => {
+                    is_word(value) || value.as_array().is_some_and(|all| all.iter().all(is_word))
+                }
+                path => path.starts_with("palisade."),
+            };
+            assert!(fits, "{path}: {value}");
+        }
+        // The closed sets.
+        assert!(["alert", "event"].contains(&found["event.kind"].as_str().unwrap()));
+        assert_eq!(found["event.category"], serde_json::json!(["intrusion_detection"]));
+        assert!(["allowed", "denied", "info"].contains(&found["event.type"][0].as_str().unwrap()));
+    }
+}
+
+/// By the published schema of OCSF 1.4.0: what a Detection Finding and its objects need, and what they know.
+#[test]
+fn ocsf_has_what_a_detection_finding_needs_and_nothing_that_it_does_not_know() {
+    const NEEDED: &[(&str, &[&str])] = &[
+        (
+            "",
+            &[
+                "activity_id",
+                "category_uid",
+                "class_uid",
+                "finding_info",
+                "metadata",
+                "severity_id",
+                "time",
+                "type_uid",
+            ],
+        ),
+        ("/metadata", &["product", "version"]),
+        ("/metadata/product", &["name", "vendor_name"]),
+        ("/finding_info", &["uid"]),
+        ("/finding_info/analytic", &["type_id"]),
+        ("/device", &["type_id"]),
+        ("/evidences/0/file", &["name", "type_id"]),
+        ("/evidences/0/http_response", &["code"]),
+    ];
+    const KNOWN: &[(&str, &[&str])] = &[
+        (
+            "",
+            &[
+                "action_id",
+                "activity_id",
+                "category_uid",
+                "class_uid",
+                "device",
+                "disposition_id",
+                "evidences",
+                "finding_info",
+                "is_alert",
+                "message",
+                "metadata",
+                "risk_score",
+                "severity",
+                "severity_id",
+                "status_id",
+                "time",
+                "type_uid",
+                "unmapped",
+            ],
+        ),
+        ("/metadata", &["product", "profiles", "uid", "version"]),
+        ("/metadata/product", &["name", "vendor_name", "version"]),
+        ("/finding_info", &["analytic", "created_time", "desc", "title", "types", "uid"]),
+        ("/finding_info/analytic", &["name", "type_id", "uid"]),
+        ("/device", &["hostname", "type_id"]),
+        ("/evidences/0", &["data", "file", "http_request", "http_response", "src_endpoint"]),
+        ("/evidences/0/src_endpoint", &["ip"]),
+        ("/evidences/0/http_request", &["http_method", "url", "user_agent"]),
+        ("/evidences/0/http_request/url", &["url_string"]),
+        ("/evidences/0/http_response", &["code"]),
+        ("/evidences/0/file", &["name", "type_id"]),
+    ];
+    for news in everything() {
+        let record = writer(Format::Ocsf).json(&news);
+        for (pointer, keys) in NEEDED {
+            let Some(object) = record.pointer(pointer) else { continue };
+            keys.iter().for_each(|key| assert!(object.get(key).is_some(), "{pointer}/{key}: {record:#}"));
+        }
+        for (pointer, keys) in KNOWN {
+            let Some(object) = record.pointer(pointer) else { continue };
+            for (key, value) in object.as_object().unwrap() {
+                assert!(keys.contains(&key.as_str()) && !value.is_null(), "{pointer}/{key}: {value}");
+            }
+        }
+        let of = |key: &str| record[key].as_u64().unwrap();
+        assert_eq!(
+            (of("type_uid"), of("category_uid")),
+            (of("class_uid") * 100 + of("activity_id"), of("class_uid") / 1000)
+        );
+        assert_eq!(
+            record["metadata"]["profiles"],
+            serde_json::json!(["host", "security_control"]),
+            "whose fields it has"
+        );
+        let caption = record["severity"].as_str().unwrap();
+        assert_eq!(caption, ["", "Informational", "Low", "Medium", "High", "Critical"][of("severity_id") as usize]);
+        assert!(record["time"].is_i64() && record["finding_info"]["created_time"].is_i64(), "milliseconds");
+    }
+}

@@ -4,7 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{BLOCKED_ALREADY, Decider};
+use super::Decider;
+use super::propose::BLOCKED_ALREADY;
 use crate::decide::gate::standing;
 use crate::event::{DecisionState, Finding, Proposal, Timestamp};
 use crate::pipeline::crawlers::{Answer, Claim, Standing};

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::Instant;
 
-use super::{AT_ONCE, BLOCKED_ALREADY, Decider, Done};
+use super::propose::BLOCKED_ALREADY;
+use super::{AT_ONCE, Decider, Done};
 use crate::decide::gate::standing;
 use crate::decide::{self, Grounds, Opinion, Permit};
 use crate::event::{

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::{AT_ONCE, BLOCKED_ALREADY, Change, Decider, Done, PATIENCE};
+use super::propose::BLOCKED_ALREADY;
+use super::{AT_ONCE, Change, Decider, Done, PATIENCE};
 use crate::config::Mode;
 use crate::decide::{self, Blasts, Limits, Permit, Refusal, gate};
 use crate::event::{ClientKey, DecisionState, Ground, Proposal, Proposer, Timestamp, shown};

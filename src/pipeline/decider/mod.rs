@@ -11,10 +11,12 @@ mod imports;
 mod mode;
 mod operator;
 mod pieces;
+mod propose;
 mod recorder;
 mod recovery;
 mod reload;
 mod responders;
+mod restore;
 pub mod trial;
 
 use std::collections::{HashMap, VecDeque};
@@ -26,12 +28,10 @@ use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::{Config, Mode};
-use crate::decide::{Blasts, Limits, Permit, Refusal, Surroundings, gate};
-use crate::event::{
-    Action, Decision, DecisionState, Finding, Outcome, Proposal, Proposer, Status, Timestamp, VerdictClass, shown,
-};
+use crate::decide::{Blasts, Limits, Permit, Surroundings};
+use crate::event::{Action, DecisionState, Finding, Outcome, Proposer, Status, Timestamp, VerdictClass};
 use crate::memory::Memory;
-use crate::pipeline::crawlers::{Claim, Crawlers};
+use crate::pipeline::crawlers::Crawlers;
 use crate::pipeline::judge;
 use crate::pipeline::reader::{Control, Found, ReaderStatus, Report};
 use crate::record::Sqlite;
@@ -54,8 +54,6 @@ const STOP: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The reader speaks every second even where nothing is written; after so long without a word it hangs.
 const READER_PATIENCE: Duration = Duration::from_secs(20);
-/// Why a proposal is not carried out whose target is shut out as long, or longer.
-const BLOCKED_ALREADY: &str = "blocked already";
 /// Findings said in the log in one second; the others are counted.
 const SAID_PER_SEC: u32 = 20;
 
@@ -191,102 +189,6 @@ impl Decider {
             renewed_at: Timestamp::now(),
             late: mpsc::channel(1),
         })
-    }
-
-    /// Makes the responders ready and puts back the bans that were in force.
-    pub async fn restore(&mut self) -> anyhow::Result<()> {
-        let now = Timestamp::now();
-        // A responder that fails says so itself, and goes on trying.
-        let _ = self.responders.pass(&self.passing(), AT_LEISURE).await;
-        let simulated = self.mode == Mode::DryRun;
-        let (mut restored, mut pending, mut others) = (vec![], vec![], 0);
-        // A firewall takes some while the gate is asked for others, and others still are read.
-        let mut parts = self.given.store.live_parts(now);
-        while let Some(part) = parts.recv().await {
-            let first = restored.len();
-            for decision in part? {
-                if decision.simulated == simulated {
-                    self.restore_one(decision, now, &mut restored, &mut pending).await?;
-                } else {
-                    others += 1;
-                }
-            }
-            let permits = restored.get(first..).unwrap_or_default();
-            self.responders.begin_to_hold(permits);
-            self.take_up(permits.to_vec());
-        }
-        if simulated && others > 0 {
-            tracing::warn!(
-                bans = others,
-                "bans from enforce mode are still in the firewall and run out there; enforce mode and `palisade unban --all` lift them"
-            );
-        }
-        // While firewalls are at the last ones.
-        self.read_offences(now).await;
-        if !restored.is_empty() {
-            tracing::info!(bans = restored.len(), "bans from before the restart are back");
-        }
-        if self.responders.are_held(&restored, AT_LEISURE).await && !pending.is_empty() {
-            self.given.store.set_state(&pending, DecisionState::Active, "", now).await?;
-        }
-        self.recover(AT_LEISURE).await;
-        if self.mode == Mode::Enforce && self.responders.must_be_told_of_ends() {
-            // Not every backend lets go by itself.
-            let mut ended = self.given.store.ended_lately(now).await?;
-            ended.retain(|target| !self.active.contains_key(target));
-            self.responders.free_ended(&ended);
-        }
-        self.recorder.mark_expired();
-        Ok(())
-    }
-
-    /// Takes one decision from before the start through the gate, to those restored if it passes.
-    async fn restore_one(
-        &mut self,
-        decision: Decision,
-        now: Timestamp,
-        restored: &mut Vec<Permit>,
-        pending: &mut Vec<String>,
-    ) -> anyhow::Result<()> {
-        let (proposer, state, created_at) = (decision.proposer, decision.state, decision.created_at);
-        // What was held goes on waiting for its minute; what was in force is no new block.
-        let is_held = state == DecisionState::Held;
-        let mut proposal = match proposer {
-            Proposer::Fleet => fleet::proposal(&decision, now),
-            _ => Proposal {
-                id: decision.id,
-                target: decision.target,
-                proposer: if is_held { Proposer::Rules } else { proposer },
-                ground: decision.ground,
-                at: now,
-                duration_secs: now.secs_until(decision.expires_at),
-                offences: decision.offences,
-            },
-        };
-        if is_held {
-            self.hold(proposal, None);
-            return Ok(());
-        }
-        let asked = if proposer == Proposer::Fleet {
-            self.ask_again_for_fleet(&proposal, created_at, now)
-        } else {
-            self.blasts.recall(&proposal, &self.limits, created_at, now);
-            proposal.proposer = Proposer::Restored;
-            self.ask(&proposal, now)
-        };
-        match asked {
-            Ok(permit) => {
-                pending.extend((state == DecisionState::Pending).then_some(proposal.id));
-                restored.push(permit);
-            }
-            Err(refusal) if refusal.is_temporary() => self.hold(proposal, Some(refusal)),
-            Err(refusal) => {
-                tracing::info!(client = shown(proposal.target), refusal = %refusal, "a ban from before the restart is not put back");
-                let (ids, note) = ([proposal.id], refusal.to_string());
-                self.given.store.set_state(&ids, DecisionState::Lifted, &note, now).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Works until nobody can send reports any more, then records what is left.
@@ -440,115 +342,6 @@ impl Decider {
             status = finding.status,
             "{said}"
         );
-    }
-
-    /// Asks the gate for one proposal; gives the decision to record, if it is a new one.
-    async fn propose(
-        &mut self,
-        proposal: Proposal,
-        claim: Option<Claim>,
-        permits: &mut Vec<Permit>,
-        now: Timestamp,
-    ) -> Option<Decision> {
-        if self.is_decided(&proposal.id).await {
-            return None;
-        }
-        let target = proposal.target;
-        let proposal = self.lengthen(proposal);
-        let mut decision = self.decision(&proposal, now);
-        let (proposal, note) = self.doubt(proposal, claim);
-        decision.note = self.with_reach(note, &decision.ground);
-        let Some(proposal) = proposal else {
-            decision.state = DecisionState::Held;
-            tracing::info!(client = shown(target), "{}", decision.note);
-            return Some(decision);
-        };
-        let in_batch = permits.iter().any(|permit| permit.target() == target);
-        if in_batch || self.is_blocked_longer(&proposal) {
-            decision.state = DecisionState::Refused;
-            decision.note = BLOCKED_ALREADY.into();
-            return Some(decision);
-        }
-        match self.ask(&proposal, now) {
-            Ok(permit) => {
-                decision.expires_at = permit.expires_at();
-                decision.state = DecisionState::Active;
-                self.given.status.blocks += 1;
-                let said = self.verb();
-                tracing::warn!(client = shown(target), until = %decision.expires_at, reason = decision.ground.reason, "{said}");
-                permits.push(permit);
-            }
-            Err(refusal) if refusal.is_temporary() => {
-                decision.state = DecisionState::Held;
-                decision.note = refusal.to_string();
-                self.given.status.held += 1;
-                if self.may_say() {
-                    tracing::warn!(client = shown(target), refusal = %refusal, "not blocked yet");
-                }
-                self.hold(proposal, Some(refusal));
-            }
-            Err(refusal) => {
-                decision.state = DecisionState::Refused;
-                decision.note = refusal.to_string();
-                self.given.status.refused += 1;
-                if self.may_say() {
-                    tracing::warn!(client = shown(target), refusal = %refusal, "not blocked");
-                }
-            }
-        }
-        Some(decision)
-    }
-
-    /// Lines read again after a restart propose what was decided then: the record stands.
-    async fn is_decided(&self, id: &str) -> bool {
-        !self.caught_up && matches!(self.given.store.decision(id).await, Ok(Some(_)))
-    }
-
-    /// Whether a ban in force lasts at least as long as this one would. One of another agent does not count: it
-    /// may be lifted there at any time.
-    fn is_blocked_longer(&self, proposal: &Proposal) -> bool {
-        let end = proposal.at.plus_secs(proposal.duration_secs);
-        let lasts = |ban: &Permit| ban.expires_at() >= end && ban.proposer() != Proposer::Fleet;
-        self.active.get(&proposal.target).is_some_and(lasts)
-    }
-
-    fn decision(&self, proposal: &Proposal, now: Timestamp) -> Decision {
-        let on_trial = self.within_trial(proposal);
-        let proposal = on_trial.as_ref().unwrap_or(proposal);
-        Decision {
-            id: proposal.id.clone(),
-            target: proposal.target,
-            proposer: proposal.proposer,
-            ground: proposal.ground.clone(),
-            created_at: now,
-            expires_at: proposal.at.plus_secs(proposal.duration_secs),
-            simulated: self.mode == Mode::DryRun,
-            state: DecisionState::Pending,
-            note: String::new(),
-            offences: proposal.offences,
-            origin: String::new(),
-        }
-    }
-
-    fn ask(&mut self, proposal: &Proposal, now: Timestamp) -> Result<Permit, Refusal> {
-        self.look_around();
-        let on_trial = self.within_trial(proposal);
-        let proposal = on_trial.as_ref().unwrap_or(proposal);
-        gate(proposal, &self.surroundings, &mut self.blasts, &self.limits, now)
-    }
-
-    /// Takes the newest surroundings.
-    fn look_around(&mut self) {
-        if self.given.surroundings.has_changed().unwrap_or(false) {
-            let verified_crawlers = std::mem::take(&mut self.surroundings.verified_crawlers);
-            let newest = self.given.surroundings.borrow_and_update().clone();
-            self.surroundings = Surroundings { verified_crawlers, ..newest };
-        }
-    }
-
-    /// What is done to a client that the gate lets be blocked.
-    fn verb(&self) -> &'static str {
-        if self.mode == Mode::DryRun { "would block" } else { "blocking" }
     }
 
     /// Carries permits out. False when not every responder has done it by now: they stay in force

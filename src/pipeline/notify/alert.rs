@@ -8,6 +8,10 @@ use crate::event::{Severity, Timestamp};
 use crate::notify::{self, AlertConfig, Channel, Desk, Due, Message, News, Route, What};
 use crate::record::{Sqlite, StoreError, Unsent};
 
+/// In a flood it is noted after so many changes up to where it has read: each note waits for the recorder, and
+/// what was read since then is read again after a crash.
+const NOTED: i64 = 20_000;
+
 struct Alert {
     given: Given,
     /// As a reader of the outbox, and in `status`.
@@ -18,6 +22,8 @@ struct Alert {
     told: Told,
     /// Up to where it has read.
     upto: i64,
+    /// Up to where a restart would find it to have read.
+    saved: i64,
 }
 
 /// Works until the daemon has stopped. `is_start`: it has just started.
@@ -45,7 +51,7 @@ impl Alert {
         // Of another version, it begins anew.
         let desk = serde_json::from_str(&state).unwrap_or_default();
         let (given, name, told) = (given.clone(), name.to_owned(), Told::default());
-        Ok(Alert { given, name, route, channel, desk, told, upto })
+        Ok(Alert { given, name, route, channel, desk, told, upto, saved: upto })
     }
 
     async fn work(mut self, mut health: watch::Receiver<Vec<String>>, is_start: bool) {
@@ -91,7 +97,7 @@ impl Alert {
     ) -> Result<bool, StoreError> {
         let now = Timestamp::now();
         let unsent = match reads {
-            true => self.given.store.unsent(&self.name, BATCH).await?,
+            true => self.given.store.unsent_after(self.upto, BATCH).await?,
             false => Unsent::default(),
         };
         let is_all = unsent.changes < BATCH as usize;
@@ -115,10 +121,13 @@ impl Alert {
             }
             due => due,
         };
-        self.save(unsent.changes > 0 || due.is_some() || stops).await?;
+        let has_caught_up = is_all && (stops || self.saved < self.upto);
+        if due.is_some() || has_caught_up || self.upto - self.saved >= NOTED {
+            self.save().await?;
+        }
         if let Some(Due::Deliver(message)) = due {
             self.deliver(&message).await;
-            self.save(true).await?;
+            self.save().await?;
         }
         let (problem, figures) = self.desk.told();
         say(&self.given.services, &self.name, problem, figures);
@@ -148,12 +157,11 @@ impl Alert {
         self.desk.take(&self.route, news, now);
     }
 
-    async fn save(&self, has_changed: bool) -> Result<(), StoreError> {
-        if !has_changed {
-            return Ok(());
-        }
+    async fn save(&mut self) -> Result<(), StoreError> {
         let state = serde_json::to_string(&self.desk).unwrap_or_default();
-        self.given.store.read_with(&self.name, self.upto, &state).await
+        self.given.store.read_with(&self.name, self.upto, &state).await?;
+        self.saved = self.upto;
+        Ok(())
     }
 }
 

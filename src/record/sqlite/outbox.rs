@@ -97,7 +97,11 @@ impl Sqlite {
     /// What `reader` has to read next: of `limit` changes, or fewer. The same again until they are
     /// [`sent`](Self::sent).
     pub async fn unsent(&self, reader: &str, limit: u32) -> Result<Unsent, StoreError> {
-        let after = self.position(reader).await?;
+        self.unsent_after(self.position(reader).await?, limit).await
+    }
+
+    /// The same for a reader that knows itself up to which change it has read.
+    pub async fn unsent_after(&self, after: i64, limit: u32) -> Result<Unsent, StoreError> {
         // The changes of decisions are kept as long as decisions: what is gone of the outbox is not lost.
         let mut query = QueryBuilder::new("SELECT seq, kind, id FROM outbox WHERE seq > ");
         query.push_bind(after);

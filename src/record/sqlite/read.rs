@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
@@ -160,6 +160,17 @@ impl Sqlite {
         let mut query = QueryBuilder::new("SELECT * FROM findings WHERE id = ");
         query.push_bind(id);
         Ok(self.read(query, finding_row).await?.into_iter().next())
+    }
+
+    /// Those of the findings with these ids that are kept.
+    pub async fn findings_with(&self, ids: &BTreeSet<&str>) -> Result<Vec<FindingRow>, StoreError> {
+        self.read(self.with_ids("SELECT * FROM findings WHERE id IN", ids)?, finding_row).await
+    }
+
+    /// Those of the decisions with these ids that are kept; what cannot be understood is logged and left out.
+    pub async fn decisions_with(&self, ids: &BTreeSet<&str>) -> Result<Vec<Decision>, StoreError> {
+        let query = self.with_ids(&format!("SELECT {DECISION} FROM decisions WHERE id IN"), ids)?;
+        Ok(self.understood(self.read(query, raw_decision).await?))
     }
 
     /// The networks that the operator added to those never blocked.

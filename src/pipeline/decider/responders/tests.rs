@@ -1,10 +1,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use tokio::time::timeout;
 
 use super::*;
 use crate::decide::{Blasts, Limits, Surroundings, gate};
 use crate::event::{Ground, Outcome, Proposal, Proposer};
-use crate::respond::{Answer, Manner};
+use crate::respond::{Answer, Manner, RespondError};
 
 /// How a [`Fake`] answers.
 #[derive(Clone, Copy, PartialEq)]
