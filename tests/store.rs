@@ -2,6 +2,8 @@
 
 mod bad_places;
 mod chaos;
+mod clock;
+mod copied;
 mod damage;
 mod outage;
 

@@ -30,7 +30,7 @@ pub enum Verb {
         #[arg(long)]
         text: bool,
     },
-    /// Record findings and bans in a new database.
+    /// Record findings and bans in a new database, and send them to the Postgres that is configured, if one is.
     #[command(hide = true)]
     Store {
         /// Where; it must be empty.

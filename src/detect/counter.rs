@@ -1,6 +1,8 @@
 //! What clients did before: scores that decay, windows, who is flagged and banned. Fed with
 //! compact [`Record`]s in file order by one owner; all time is log time.
 
+use std::collections::HashSet;
+
 use ipnet::IpNet;
 use serde::Serialize;
 
@@ -10,7 +12,7 @@ use super::network;
 use super::record::{Detail, Record, Traits, What};
 use super::ruleset::{Hit, Ruleset};
 use super::table::{Kept, Table};
-use super::window::{Bucket, Standing};
+use super::window::{self, Bucket, Standing};
 use crate::event::ClientKey;
 
 /// What counting found out about a line that is a finding.
@@ -263,6 +265,18 @@ impl Counter {
         }
     }
 
+    /// Takes out the clients in `network`, offences too, with what windows and campaigns know of them. What whole
+    /// networks are counted by stays: it names no client.
+    pub fn forget(&mut self, network: IpNet, v6_prefix: u8) {
+        let is_meant = |key: &u128| network.contains(&ClientKey::from_bits(*key, v6_prefix).network().addr());
+        let named = std::iter::once(ClientKey::of(network.addr(), v6_prefix).bits());
+        let gone: HashSet<u128> = self.clients.iter().map(|(key, ..)| key).chain(named).filter(is_meant).collect();
+        let buckets: HashSet<u128> = gone.iter().map(|client| client & window::OF_CLIENT).collect();
+        self.clients.retain(|key, _| !gone.contains(&key));
+        self.buckets.retain(|key, _| !buckets.contains(&(key & window::OF_CLIENT)));
+        self.campaigns.retain(|_, campaign| !campaign.first.iter().any(|client| gone.contains(client)));
+    }
+
     /// Takes a finding's share from a client's points, as when it turns out to be harmless. Everything
     /// else of the client stays.
     pub fn acquit(&mut self, client: ClientKey, score: u8) {
@@ -389,6 +403,39 @@ mod tests {
         assert!(!asked(false, 29, 100) && asked(false, 31, 100), "a burst");
         assert!(!asked(false, 1000, 1) && asked(false, 1000, 2), "a rate");
         assert!(!asked(true, 110, 100) && asked(true, 130, 100), "a page with what belongs to it");
+    }
+
+    #[test]
+    fn who_is_forgotten_is_in_nothing_that_is_saved_and_others_stay() {
+        let mut counter = Counter::new(&DetectConfig { max_clients: 1024, ..DetectConfig::default() }, 5);
+        let clients = ["203.0.113.7", "203.0.113.8", "2001:db8:1:2::9", "2001:db8:1:3::9"];
+        let keys = clients.map(|client| ClientKey::of(client.parse().unwrap(), 64).bits());
+        for key in keys {
+            counter.ban(key, 1000, 60);
+            // As a window makes keys of paths.
+            *counter.buckets.entry(key ^ 0xabcd << 96 ^ 0x1234 << 32, 1000) =
+                Bucket { level: 1.0, ..Bucket::default() };
+            campaign::note(&mut counter.campaigns, key, key, 1000);
+        }
+        let forget = |counter: &mut Counter, network: &str| counter.forget(network.parse().unwrap(), 64);
+        let known = |counter: &Counter| {
+            let named = keys.map(|key| counter.campaigns.get(key).is_some());
+            assert_eq!(named, keys.map(|key| counter.buckets.get(key ^ 0xabcd << 96 ^ 0x1234 << 32).is_some()));
+            assert_eq!(named, keys.map(|key| counter.clients.get(key).is_some()));
+            let saved = counter.save();
+            let is_saved = |key: &u128| saved.windows(16).any(|bytes| bytes == key.to_le_bytes());
+            assert_eq!(named, keys.map(|key| is_saved(&key)));
+            named
+        };
+        assert_eq!(known(&counter), [true; 4]);
+        forget(&mut counter, "203.0.113.7/32");
+        assert_eq!(known(&counter), [false, true, true, true]);
+        forget(&mut counter, "2001:db8:1:2::/64");
+        assert_eq!(known(&counter), [false, true, false, true]);
+        forget(&mut counter, "203.0.113.0/24");
+        assert_eq!(known(&counter), [false, false, false, true]);
+        forget(&mut counter, "::/0");
+        assert_eq!(known(&counter), [false; 4]);
     }
 
     #[test]

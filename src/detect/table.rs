@@ -93,6 +93,16 @@ impl<V: Kept> Table<V> {
         self.slots.iter_mut().map(|slot| &mut slot.value)
     }
 
+    /// Takes out the entries that are not to be kept.
+    pub fn retain(&mut self, keep: impl Fn(u128, &V) -> bool) {
+        for (tag, slot) in self.tags.iter_mut().flatten().zip(&mut self.slots) {
+            if *tag != 0 && !keep(slot.key, &slot.value) {
+                *tag = 0;
+                *slot = Slot::default();
+            }
+        }
+    }
+
     #[inline]
     fn place(&self, key: u128) -> (usize, u8) {
         let hash = self.hasher.hash_one(key);

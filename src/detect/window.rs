@@ -135,6 +135,9 @@ impl Distinct {
     }
 }
 
+/// The bits of a bucket's key that are its client's own: those which neither the window nor what it looks at touch.
+pub const OF_CLIENT: u128 = u32::MAX as u128 | (u32::MAX as u128) << 64;
+
 /// Requests in turn, `times` in all; in their texts `{n}` is the number of the repetition and `{r}`
 /// ten letters and digits that are made of it.
 #[derive(Clone, Deserialize)]
@@ -279,7 +282,7 @@ impl WindowRule {
             || matches!(self.spec.distinct, Some(Distinct::UserAgent | Distinct::Number))
     }
 
-    /// The bucket of a line.
+    /// The bucket of a line: see [`OF_CLIENT`].
     pub fn key(&self, line: &Record, detail: Detail) -> u128 {
         const NO_CLIENT: u128 = 1 << 127;
         let group = match self.spec.group_by {

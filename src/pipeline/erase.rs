@@ -1,9 +1,10 @@
-//! Erasing a client where no daemon runs: in the local database, and in Redis if that is the memory. What was
-//! counted of it is numbers in the snapshot: they fade as counters do.
+//! Erasing a client where no daemon runs: in the local database with the counters in it, and in Redis if that is
+//! the memory.
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
+use super::reader;
 use crate::config::Config;
 use crate::event::{ClientKey, shown};
 use crate::memory;
@@ -20,6 +21,13 @@ pub fn erase(config: &Config, network: IpNet) -> anyhow::Result<Value> {
         let is_one = network.prefix_len() == network.max_prefix_len();
         let network = if is_one { client.network() } else { network.trunc() };
         let store = Sqlite::open(&config.state_dir, &config.store).await?;
+        if let Some(state) = store.snapshot().await? {
+            // One that cannot be read is thrown away by the next start.
+            match reader::without(config, &state, network) {
+                Ok(state) => store.replace_snapshot(&state).await?,
+                Err(error) => tracing::warn!("the counters are left as they are: {error:#}"),
+            }
+        }
         let forgotten = store.forget_clients(network).await?;
         let memory = memory::open(&config.memory);
         memory.forget(client).await;

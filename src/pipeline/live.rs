@@ -21,7 +21,7 @@ use super::discover::ServerLogs;
 use super::fleet::{self, Fleet};
 use super::known::line_time;
 use super::names::{Names, Resolved};
-use super::reader::{Control, REPORTS, Reader, ReaderStatus};
+use super::reader::{Control, REPORTS, Reader, ReaderStatus, own_marks};
 use super::reload::{Kept, Outlets};
 use super::spending::{self, Spending};
 use super::supervisor::Supervisor;
@@ -117,9 +117,10 @@ pub async fn run(
     recovery::recover(&store, &config).await?;
     let sources = sources(&config, &servers);
     let limits = Limits { max_line_bytes: config.detect.max_line_bytes as usize, ..Limits::default() };
-    let tailer = Sources::open(&sources, store.marks().await?, limits, line_time(&config, sources.clone()))?;
-    let waker = tailer.waker();
     let state = store.snapshot().await?;
+    let marks = own_marks(&config, store.marks().await?, state.as_deref());
+    let tailer = Sources::open(&sources, marks, limits, line_time(&config, sources.clone()))?;
+    let waker = tailer.waker();
     let (reader, restored) = Reader::new(&config, rules.clone(), tailer, sources.clone(), servers, state.as_deref());
     if let Err(error) = restored {
         tracing::error!("what was counted before the start is lost: {error:#}");

@@ -16,8 +16,8 @@ use super::judge::{Batch, Judge, Lines, Origin, Reading, Text, look, network_pro
 use super::known::Known;
 use super::peers::{self, Peers};
 use crate::config::{Config, Mode};
-use crate::detect::{Client, Record, Ruleset, Scratch, What};
-use crate::event::{ClientKey, FileMark, Finding, Proposal, SourceStatus, Timestamp};
+use crate::detect::{Client, Counter, Record, Ruleset, Scratch, What};
+use crate::event::{ClientKey, FileMark, Finding, Proposal, SourceStatus, Timestamp, digest};
 use crate::parse::Formats;
 use crate::record::Keep;
 use crate::tail::{Chunk, More, SourceConfig, Sources};
@@ -74,6 +74,8 @@ pub enum Control {
     Acquit(ClientKey, u8),
     /// An operator let this client go: it starts afresh.
     Pardon(ClientKey),
+    /// Nothing is to be known of clients in this network; IPv6 clients are networks of this length.
+    Forget(IpNet, u8),
     /// What is counted of a client?
     Client(ClientKey, ReplySender<Option<Client>>),
     /// In which of these networks is anybody whom the site serves well? IPv6 clients are networks of this length.
@@ -129,6 +131,9 @@ impl Sampling {
 #[derive(Default, Serialize, Deserialize)]
 struct Saved {
     mode: Mode,
+    /// Who saved it.
+    #[serde(default)]
+    agent: String,
     /// Which formats each file is written in, by generation.
     formats: HashMap<u64, Vec<String>>,
     /// Where the journal is read on.
@@ -136,8 +141,50 @@ struct Saved {
     positions: HashMap<String, String>,
 }
 
+impl Saved {
+    /// The saved state, and the counters.
+    fn of(state: &[u8]) -> anyhow::Result<(Saved, &[u8])> {
+        let split = memchr::memchr(b'\n', state).context("the saved state has no first line")?;
+        let saved = serde_json::from_slice(&state[..split]).context("the saved state's first line")?;
+        Ok((saved, &state[split + 1..]))
+    }
+
+    /// The generation under which `agent` goes on with a file. A state that another agent saved was copied to this
+    /// host, and what the two find at the same offset from now on must not have the same id.
+    fn generation(&self, generation: u64, agent: &str) -> u64 {
+        if self.agent.is_empty() || self.agent == agent {
+            return generation;
+        }
+        let own = digest(&[b"generation", agent.as_bytes(), &generation.to_le_bytes()]);
+        u64::from_str_radix(&own[..16], 16).unwrap_or(generation)
+    }
+}
+
+/// The marks of the last run as this agent goes on from them, by the `state` that was saved with them.
+pub fn own_marks(config: &Config, mut marks: Vec<FileMark>, state: Option<&[u8]>) -> Vec<FileMark> {
+    if let Some(Ok((saved, _))) = state.map(Saved::of) {
+        let agent = config.agent_name();
+        marks.iter_mut().for_each(|mark| mark.generation = saved.generation(mark.generation, &agent));
+    }
+    marks
+}
+
+/// A saved `state` without what is counted of clients in `network`.
+///
+/// # Errors
+/// It is damaged, or of another version.
+pub fn without(config: &Config, state: &[u8], network: IpNet) -> anyhow::Result<Vec<u8>> {
+    let (_, counters) = Saved::of(state)?;
+    let mut counter = Counter::new(&config.detect, config.thresholds.flag);
+    counter.restore(counters)?;
+    counter.forget(network, config.client.v6_prefix);
+    let first = &state[..state.len() - counters.len()];
+    Ok([first, &counter.save()].concat())
+}
+
 /// The reading side, as it starts.
 pub struct Reader {
+    agent: String,
     mode: Mode,
     tailer: Sources,
     sources: Vec<SourceConfig>,
@@ -175,6 +222,7 @@ impl Reader {
         state: Option<&[u8]>,
     ) -> (Reader, Result<(), anyhow::Error>) {
         let mut reader = Reader {
+            agent: config.agent_name(),
             mode: config.mode,
             tailer,
             sources,
@@ -200,16 +248,16 @@ impl Reader {
     }
 
     fn restore(&mut self, state: &[u8]) -> anyhow::Result<()> {
-        let split = memchr::memchr(b'\n', state).context("the saved state has no first line")?;
-        let saved: Saved = serde_json::from_slice(&state[..split]).context("the saved state's first line")?;
-        self.tailer.resume(saved.positions);
-        self.judge.counter.restore(&state[split + 1..])?;
+        let (mut saved, counters) = Saved::of(state)?;
+        self.tailer.resume(std::mem::take(&mut saved.positions));
+        self.judge.counter.restore(counters)?;
         if saved.mode != self.mode {
             // Nobody was shut out in dry run: who is at it again must be blocked now.
             self.judge.counter.forget_bans();
         }
-        for (generation, names) in saved.formats {
-            self.known.insert(generation, Known::written_in(Formats::of_names(&names)));
+        for (generation, names) in &saved.formats {
+            let generation = saved.generation(*generation, &self.agent);
+            self.known.insert(generation, Known::written_in(Formats::of_names(names)));
         }
         Ok(())
     }
@@ -217,8 +265,8 @@ impl Reader {
     fn save(&self) -> Vec<u8> {
         let formats = self.known.iter().map(|(generation, known)| (*generation, known.formats.names())).collect();
         // Numbers and names always serialise.
-        let mut state = serde_json::to_vec(&Saved { mode: self.mode, formats, positions: self.tailer.positions() })
-            .unwrap_or_default();
+        let (agent, positions) = (self.agent.clone(), self.tailer.positions());
+        let mut state = serde_json::to_vec(&Saved { mode: self.mode, agent, formats, positions }).unwrap_or_default();
         state.push(b'\n');
         state.extend(self.judge.counter.save());
         state
@@ -290,6 +338,10 @@ impl Reader {
             }
             Control::Pardon(client) => {
                 self.judge.counter.pardon(client);
+                self.checkpoint_now = true;
+            }
+            Control::Forget(network, v6_prefix) => {
+                self.judge.counter.forget(network, v6_prefix);
                 self.checkpoint_now = true;
             }
             Control::Client(client, reply) => {

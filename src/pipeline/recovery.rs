@@ -31,9 +31,9 @@ pub async fn recover(store: &Sqlite, config: &Config) -> Result<(), StoreError> 
     let now = Timestamp::now();
     let since = Timestamp(now.0 - PAST_MILLIS);
     let rows = of_postgres(config, since).await;
-    if !rows.decisions.is_empty() || !rows.corrections.is_empty() {
-        let (decisions, corrections) = (rows.decisions.len(), rows.corrections.len());
-        tracing::warn!(decisions, corrections, "taken up from Postgres");
+    let (decisions, corrections, allowed) = (rows.decisions.len(), rows.corrections.len(), rows.allowed.len());
+    if decisions + corrections + allowed > 0 {
+        tracing::warn!(decisions, corrections, allowed, "taken up from Postgres");
         store.put(&config.agent_name(), &rows, now).await?;
     }
     let rest = store.salvage(since).await;

@@ -13,11 +13,11 @@ use crate::record::{Answer, Postgres, Rows, Sqlite, Store, StoreConfig, StoreErr
 use crate::show::{Service, Services};
 
 /// Its name among the readers of the outbox, and in `status`.
-const NAME: &str = "postgres";
+pub const NAME: &str = "postgres";
 /// Changes that are sent at once: as many as go in [`BRISK`], within these bounds.
 const FEWEST: u32 = 100;
 const FIRST: u32 = 1000;
-const MOST: u32 = 10_000;
+const MOST: u32 = 20_000;
 const BRISK: Duration = Duration::from_millis(500);
 /// Rows refused one after the other that are passed over.
 const MAX_REFUSED: u32 = 20;
@@ -120,14 +120,27 @@ impl Sender {
         let mut beat_at = Instant::now();
         // Ends with this: a store that does not answer is not pruned.
         let mut pruning = JoinSet::new();
+        let mut ahead = None;
         loop {
             let began = Instant::now();
-            changed.mark_unchanged();
-            let unsent = self.local.unsent(NAME, self.limit).await?;
-            let is_all = unsent.changes < self.limit as usize;
+            let unsent = match ahead.take() {
+                Some(unsent) => unsent,
+                None => {
+                    changed.mark_unchanged();
+                    self.local.unsent(NAME, self.limit).await?
+                }
+            };
+            let is_all = unsent.is_all;
             if unsent.changes > 0 || began >= beat_at {
+                // What comes next is read while the store is at this.
+                changed.mark_unchanged();
+                let (local, upto, limit) = (self.local.clone(), unsent.rows.version, self.limit);
+                let next = (!is_all).then(|| tokio::spawn(async move { local.unsent_after(upto, limit).await }));
                 if !self.deliver(&*store, &unsent).await? {
                     continue;
+                }
+                if let Some(next) = next {
+                    ahead = next.await.ok().transpose()?;
                 }
                 beat_at = Instant::now() + HEARTBEAT;
             }

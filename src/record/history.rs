@@ -95,7 +95,7 @@ pub struct Top {
 /// How blocking did in a period.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Effect {
-    /// Decisions taken, by the state that they have now.
+    /// Decisions taken, by the state that they are in.
     pub pending: u64,
     pub active: u64,
     pub expired: u64,
@@ -199,8 +199,9 @@ pub trait History: Send + Sync {
         limit: u32,
     ) -> Answer<'a, Vec<Top>>;
 
-    /// How blocking did. What an agent took over from another one counts only when it alone is asked for.
-    fn effect<'a>(&'a self, agent: Option<&'a str>, period: Period) -> Answer<'a, Effect>;
+    /// How blocking did; a ban that is over `now` has expired, also where nobody has noted it yet. What an agent
+    /// took over from another one counts only when it alone is asked for.
+    fn effect<'a>(&'a self, agent: Option<&'a str>, period: Period, now: Timestamp) -> Answer<'a, Effect>;
 
     /// What models and reputation services did and cost.
     fn tiers<'a>(&'a self, agent: Option<&'a str>, period: Period) -> Answer<'a, Vec<Spent>>;

@@ -216,8 +216,8 @@ impl Report {
             networks: ranked(Dimension::Network, ask.top).await?,
             paths: ranked(Dimension::Path, ask.top).await?,
             rules: ranked(Dimension::Rule, ask.top).await?,
-            effect: store.effect(agent, period).await?,
-            previous_effect: store.effect(agent, previous).await?,
+            effect: store.effect(agent, period, ask.now).await?,
+            previous_effect: store.effect(agent, previous, ask.now).await?,
             tiers: store.tiers(agent, period).await?.into_iter().map(tier).collect(),
             severities,
         })

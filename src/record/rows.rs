@@ -1,20 +1,26 @@
 //! Rows as they are kept, sent to other stores and shown.
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::Correction;
+use super::sqlite::read;
+use super::{AllowEntry, Correction};
 use crate::event::{Decision, DecisionState, ModelCall, Timestamp};
 
-/// A recorded finding, or a request that was analysed and is none.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+/// A recorded finding, or a request that was analysed and is none. Read from an array of what SQLite has in its
+/// columns; written as an object for people and other programs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FindingRow {
     pub id: String,
     pub file: String,
+    #[serde(deserialize_with = "read::unsigned")]
     pub generation: u64,
+    #[serde(deserialize_with = "read::unsigned")]
     pub offset: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "read::unsigned_or_null")]
     pub line_number: Option<u64>,
+    #[serde(deserialize_with = "read::millis")]
     pub time: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_ip: Option<String>,
@@ -27,8 +33,10 @@ pub struct FindingRow {
     pub referer: String,
     pub category: String,
     pub score: u8,
+    #[serde(deserialize_with = "read::text_of_json")]
     pub rule_ids: Vec<String>,
     #[schemars(with = "Vec<crate::event::Evidence>")]
+    #[serde(deserialize_with = "read::text_of_json")]
     pub evidence: serde_json::Value,
     /// Before the gate. `decision`, as in the output of `scan`.
     #[serde(rename = "decision")]
@@ -37,10 +45,13 @@ pub struct FindingRow {
     pub confidence: u8,
     pub decided_by: String,
     pub reasoning: String,
+    #[serde(deserialize_with = "read::millis")]
     pub recorded_at: Timestamp,
     /// False: it was analysed and stayed below `thresholds.flag`.
+    #[serde(deserialize_with = "read::flag")]
     pub flagged: bool,
     /// An exclusion names its path.
+    #[serde(deserialize_with = "read::flag")]
     pub is_system_url: bool,
     /// The same for findings of one client that follow each other within an hour.
     pub case_id: String,
@@ -88,6 +99,9 @@ pub struct Rows {
     pub calls: Vec<(i64, ModelCall)>,
     pub corrections: Vec<Correction>,
     pub sessions: Vec<AnalysisSession>,
+    /// Networks that are never blocked here, and those that are so no more.
+    pub allowed: Vec<AllowEntry>,
+    pub disallowed: Vec<IpNet>,
 }
 
 /// How far a database's schema is.

@@ -103,6 +103,10 @@ pub fn correction(finding_id: &str) -> Correction {
     Correction { finding_id: finding_id.into(), verdict: VerdictClass::Benign, view: "GET /".into(), at: NOW }
 }
 
+pub fn allowance(network: &str) -> AllowEntry {
+    AllowEntry { network: network.parse().unwrap(), note: "office".into(), created_at: NOW }
+}
+
 pub fn of_findings(version: i64, findings: Vec<FindingRow>) -> Rows {
     Rows { version, findings, ..Rows::default() }
 }

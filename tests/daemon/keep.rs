@@ -114,9 +114,17 @@ fn who_is_forgotten_is_gone_and_stays_shut_out() {
     let audit = said.lines().find(|line| line.contains("had a client or network forgotten")).unwrap();
     assert!(!audit.contains("198.51.100.7"), "{audit}");
     assert_eq!(daemon.stop(), 0);
+    // In the counters too, where an address is a number.
+    let holds = |last: u8| {
+        let key = u128::from(std::net::Ipv4Addr::new(198, 51, 100, last).to_ipv6_mapped()).to_le_bytes();
+        let database = fs::read(home.path("state/palisade.db")).unwrap();
+        memchr::memmem::find(&database, &key).is_some()
+    };
+    assert_eq!((holds(7), holds(8)), (false, true));
     // Without a daemon too.
     let told = home.json(&["forget", "198.51.100.0/24", "--yes"]);
     assert_eq!(told["live"].as_array().unwrap().len(), 2, "{told}");
+    assert!(!holds(8));
     let daemon = home.start();
     assert_eq!((home.findings().len(), home.decisions().len()), (0, 2));
     assert_eq!(daemon.stop(), 0);
@@ -131,6 +139,9 @@ fn pseudonyms_are_found_by_the_address_and_lifted_bans_lose_it() {
     assert!(finding["client"].as_str().unwrap().starts_with("fd"), "{finding}");
     let why = home.json(&["why", "198.51.100.7"]);
     assert_eq!((why["findings"].as_array().unwrap().len(), &why["replay"]["blocks"]), (1, &true.into()), "{why}");
+    assert_eq!(daemon.stop(), 0);
+    let daemon = home.start();
+    assert_eq!(home.json(&["banned"])[0]["target"], "198.51.100.7", "a ban comes back with its address");
     let told = home.json(&["verdict", finding["id"].as_str().unwrap(), "benign"]);
     assert_eq!(told["lifted"], serde_json::json!(["198.51.100.7"]), "{told}");
     eventually("the ban has a pseudonym", || (home.decisions()[0]["target"] == finding["client"]).then_some(()));

@@ -1,14 +1,16 @@
-//! A disk that is full, and one that cannot be written any more.
+//! A disk that is full, here or Postgres' own, and one that cannot be written any more.
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use super::{Far, append, configure, is_the_same};
 use crate::support::daemon::{Daemon, Home, eventually, ran};
 use crate::support::log::attack;
-use crate::support::{namespaces_or_skip, postgres};
+use crate::support::namespaces_or_skip;
+use crate::support::postgres::{self, Server};
 
 /// A home whose state lies on a file system of its own, mounted with `options`.
 fn home(url: &str, options: &str) -> Home {
@@ -63,6 +65,45 @@ fn a_full_disk_loses_nothing_here_or_there() {
     fs::remove_file(filler).unwrap();
     is_the_same(&home, &far, 1200, Duration::from_secs(60));
     eventually("all is well", || home.status()["healthy"].as_bool().filter(|healthy| *healthy));
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[test]
+fn a_full_disk_of_postgres_itself_loses_nothing() {
+    if !namespaces_or_skip("a full disk of Postgres") || !postgres::postgres_or_skip("a full disk of Postgres") {
+        return;
+    }
+    // Where the tables lie, for the server alone.
+    let small = tempfile::tempdir().unwrap();
+    fs::set_permissions(small.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let place = small.path().join("tables").display().to_string();
+    let mount =
+        format!("mkdir -p {place}; mount -t tmpfs -o size=24m tmpfs {place}; chown postgres {place}; exec \"$@\"");
+    let prefix = ["unshare", "--mount", "sh", "-ec", &mount, "sh"].map(str::to_owned);
+    let server = Server::start_in(&prefix, "127.0.0.1", "");
+    server.sql("postgres", &format!("CREATE TABLESPACE small LOCATION '{place}'"));
+    server.sql("postgres", "CREATE DATABASE small TABLESPACE small");
+    let far = Far { server: &server, database: "small".into() };
+    let home = Home::new();
+    configure(&home, &server.url("small"), "");
+    append(&home, &attacks(0, 10));
+    let daemon = home.start();
+    is_the_same(&home, &far, 10, Duration::from_secs(30));
+
+    let pid = fs::read_to_string(server.path("data/postmaster.pid")).unwrap();
+    let filler = format!("/proc/{}/root{place}/filler", pid.lines().next().unwrap());
+    let mut file = fs::File::create(&filler).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+    drop(file);
+    append(&home, &attacks(10, 1200));
+    eventually("all are recorded here", || (home.findings().len() == 1200).then_some(()));
+    let said = eventually("it says so", || {
+        let said = home.status()["services"]["postgres"]["last_error"].as_str()?.to_owned();
+        said.contains("has no space left").then_some(said)
+    });
+    assert!(said.contains("free some on the server's disk"), "{said}");
+    fs::remove_file(filler).unwrap();
+    is_the_same(&home, &far, 1200, Duration::from_secs(60));
     assert_eq!(daemon.stop(), 0);
 }
 

@@ -155,6 +155,9 @@ fn with_postgres_decisions_are_what_they_were() {
     assert_eq!((&sqli["category"], &sqli["state"]), (&json!("sqli"), &json!("active")));
     // The new database's changes are newer than the old one's: they arrive.
     let daemon = home.start();
+    let allowed = home.json(&["allow", "list"]);
+    let allowed = allowed.as_array().unwrap().iter().map(|one| (one["network"].clone(), one["note"].clone()));
+    assert_eq!(allowed.collect::<Vec<_>>(), [(json!("192.0.2.0/28"), json!("office"))]);
     home.json(&["unban", "198.51.100.66"]);
     let id = sqli["id"].as_str().unwrap();
     eventually("it is known there", || far.decisions().get(id)?.starts_with("lifted").then_some(()));

@@ -99,7 +99,8 @@ impl Decider {
     /// Erases what is kept of a client or network, in the store and in memory. Who is shut out stays so.
     async fn forget(&mut self, network: IpNet) -> Result<Value, Problem> {
         let is_one = network.prefix_len() == network.max_prefix_len();
-        let client = ClientKey::of(network.addr(), self.given.config.client.v6_prefix);
+        let v6_prefix = self.given.config.client.v6_prefix;
+        let client = ClientKey::of(network.addr(), v6_prefix);
         let network = if is_one { client.network() } else { network.trunc() };
         // What was found a moment ago goes too.
         self.recorder.flush(PATIENCE).await;
@@ -109,9 +110,9 @@ impl Decider {
         clients.push(client);
         for client in clients {
             self.given.memory.forget(client).await;
-            // The reader may be gone while the daemon stops.
-            let _ = self.given.controls.send(Control::Pardon(client));
         }
+        // The reader may be gone while the daemon stops.
+        let _ = self.given.controls.send(Control::Forget(network, v6_prefix));
         self.given.waker.wake();
         // Whom it was about is what is to be forgotten.
         tracing::info!(

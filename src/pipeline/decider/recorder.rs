@@ -17,6 +17,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// Findings that are put together in one transaction: more at once cost less each, for the same pages of indexes
 /// and counts are written once.
 const MAX_TOGETHER: usize = 16_384;
+/// Bytes of text in them: what clients write may be long.
+const MAX_BYTES: usize = 16 << 20;
 
 /// What was done and must be recorded.
 #[derive(Default)]
@@ -43,8 +45,16 @@ impl Done {
     /// Whether `later` may be part of the same transaction: a checkpoint replaces all marks, and must not
     /// take with it those of files that came after it; a large one may find no room on a small disk.
     fn takes(&self, later: &Done) -> bool {
-        let fits = self.findings.len() + later.findings.len() <= MAX_TOGETHER;
+        let fits =
+            self.findings.len() + later.findings.len() <= MAX_TOGETHER && self.bytes() + later.bytes() <= MAX_BYTES;
         fits && (self.checkpoint.is_none() || later.new_files.is_empty())
+    }
+
+    fn bytes(&self) -> usize {
+        let evidence = |finding: &Finding| finding.evidence.iter().map(|piece| piece.matched.len()).sum::<usize>();
+        let of =
+            |f: &Finding| f.uri.len() + f.user_agent.len() + f.referer.len() + f.verdict.reasoning.len() + evidence(f);
+        self.findings.iter().map(of).sum()
     }
 
     fn add(&mut self, later: Done) {
@@ -204,5 +214,21 @@ impl Task {
             checkpoint: done.checkpoint.as_ref().map(|(marks, state)| record::Checkpoint { marks, state }),
         };
         self.store.commit(&batch).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::decider::trial;
+
+    #[test]
+    fn what_goes_together_is_bounded_by_number_and_by_bytes() {
+        let done = |findings: usize, bytes: usize| {
+            let one = Finding { uri: "u".repeat(bytes), ..trial::finding(0, 1, Timestamp(0)) };
+            Done { findings: vec![one; findings], ..Done::default() }
+        };
+        assert!(done(10_000, 10).takes(&done(6000, 10)) && !done(10_000, 10).takes(&done(7000, 10)));
+        assert!(done(10, 1 << 20).takes(&done(5, 1 << 20)) && !done(10, 1 << 20).takes(&done(6, 1 << 20)));
     }
 }

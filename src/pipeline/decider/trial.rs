@@ -6,24 +6,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::recorder::{Done, Recorder};
 use crate::event::{
     Action, Category, ClientKey, DecidedBy, Decision, DecisionState, Evidence, Finding, Ground, Proposer, Timestamp,
     digest,
 };
+use crate::pipeline::sender;
 use crate::record::{Sqlite, StoreConfig};
+use crate::show::Services;
 use crate::triage::rules_alone;
 
 /// Findings of one report, as the decider takes them.
 const REPORT: u64 = 1000;
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Records `events` findings of a tenth as many clients, then `bans` as one list, in a new database in
-/// `state_dir`, and reads the bans again as a start does.
+/// Records `events` findings of a tenth as many clients, sends them to the Postgres of `config`, if it names one, then
+/// records `bans` as one list, in a new database in `state_dir`, and reads them again as a start does.
 ///
 /// # Errors
-/// The directory cannot be used, or the database does not take it.
+/// The directory cannot be used, or a database does not take it.
 pub async fn record(state_dir: &Path, config: &StoreConfig, events: u64, bans: u32) -> anyhow::Result<Value> {
     let store = Arc::new(Sqlite::open(state_dir, config).await?);
     let recorder = Recorder::new(store.clone());
@@ -39,6 +42,7 @@ pub async fn record(state_dir: &Path, config: &StoreConfig, events: u64, bans: u
     }
     anyhow::ensure!(recorder.flush(PATIENCE).await, "the database did not take all in time");
     let events_secs = begun.elapsed().as_secs_f64();
+    let sent_secs = send(&store, config).await?;
 
     let decisions = (0..bans).map(|number| ban(number, now)).collect();
     let begun = Instant::now();
@@ -54,12 +58,34 @@ pub async fn record(state_dir: &Path, config: &StoreConfig, events: u64, bans: u
     store.close().await;
     Ok(json!({
         "events": events, "events_secs": events_secs, "events_per_sec": (events as f64 / events_secs) as u64,
-        "bans": bans, "bans_secs": bans_secs, "live": live, "live_secs": live_secs, "prune_secs": prune_secs,
+        "sent_secs": sent_secs, "sent_per_sec": sent_secs.map(|secs| (events as f64 / secs) as u64), "bans": bans, "bans_secs": bans_secs, "live": live, "live_secs": live_secs, "prune_secs": prune_secs,
     }))
 }
 
+/// Seconds until everything is in Postgres, from the moment when it is there; none without one.
+async fn send(store: &Arc<Sqlite>, config: &StoreConfig) -> anyhow::Result<Option<f64>> {
+    let (services, said) = watch::channel(Services::new());
+    let sending = tokio::spawn(sender::run(store.clone(), config.clone(), "trial".into(), services));
+    let (mut begun, deadline) = (Instant::now(), Instant::now() + PATIENCE);
+    loop {
+        let is_there = store.has_reader(sender::NAME).await?;
+        if !is_there {
+            begun = Instant::now();
+        }
+        if sending.is_finished() {
+            return Ok(None);
+        }
+        if is_there && store.waiting(sender::NAME).await?.changes == 0 {
+            sending.abort();
+            return Ok(Some(begun.elapsed().as_secs_f64()));
+        }
+        anyhow::ensure!(Instant::now() < deadline, "Postgres did not take all in time: {:?}", *said.borrow());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// The finding numbered so, of `events` over two hours; a case of ten findings each.
-fn finding(number: u64, events: u64, now: Timestamp) -> Finding {
+pub(super) fn finding(number: u64, events: u64, now: Timestamp) -> Finding {
     let client = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24) % (events / 10).max(1);
     let address = IpAddr::from(Ipv4Addr::from(0x0b00_0000 + client as u32));
     let rule: Arc<str> =

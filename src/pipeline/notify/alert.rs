@@ -100,7 +100,7 @@ impl Alert {
             true => self.given.store.unsent_after(self.upto, BATCH).await?,
             false => Unsent::default(),
         };
-        let is_all = unsent.changes < BATCH as usize;
+        let is_all = unsent.is_all || !reads;
         for news in for_people(&self.given.store, &unsent.rows, &mut self.told).await? {
             self.desk.take(&self.route, news, now);
         }

@@ -333,7 +333,8 @@ pub async fn decisions_come_with_their_lives(store: &dyn History) {
 }
 
 pub async fn blocking_is_told_by_what_became_of_it(store: &dyn History) {
-    let effect = store.effect(None, last(8)).await.unwrap();
+    let before_any_ends = last(30).from;
+    let effect = store.effect(None, last(8), before_any_ends).await.unwrap();
     let rows = past();
     let taken: Vec<_> = rows.decisions.iter().filter(|one| one.created_at >= last(8).from).collect();
     let of = |state| taken.iter().filter(|one| one.state == state).count() as u64;
@@ -356,7 +357,11 @@ pub async fn blocking_is_told_by_what_became_of_it(store: &dyn History) {
     assert_eq!(effect, wanted);
     assert!(effect.returned > 0 && effect.returned < effect.targets && effect.imported > 0, "{effect:?}");
     let nothing = Period { from: Timestamp(0), to: Timestamp(1) };
-    assert_eq!(store.effect(None, nothing).await.unwrap(), Effect::default());
+    assert_eq!(store.effect(None, nothing, NOW).await.unwrap(), Effect::default());
+    let live = wanted.pending + wanted.active + wanted.held;
+    assert!(live > 0);
+    let over = store.effect(None, last(8), NOW.plus_secs(366 * 86_400)).await.unwrap();
+    assert_eq!((over.pending + over.active + over.held, over.expired), (0, wanted.expired + live), "nobody noted it");
 }
 
 pub async fn services_cost_what_they_did_in_the_period(store: &dyn History) {

@@ -52,10 +52,10 @@ impl History for Postgres {
         })
     }
 
-    fn effect<'a>(&'a self, agent: Option<&'a str>, period: Period) -> Answer<'a, Effect> {
+    fn effect<'a>(&'a self, agent: Option<&'a str>, period: Period, now: Timestamp) -> Answer<'a, Effect> {
         Box::pin(async move {
             let mut query = Builder::new("");
-            effect(&mut query, agent, period);
+            effect(&mut query, agent, period, now);
             let effect = |row: &PgRow| {
                 let number = |column: usize| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
                 Ok(Effect {
@@ -217,15 +217,18 @@ fn top(query: &mut Builder, agent: Option<&str>, period: Period, previous: Perio
     ));
 }
 
-fn effect(query: &mut Builder, agent: Option<&str>, period: Period) {
+fn effect(query: &mut Builder, agent: Option<&str>, period: Period, now: Timestamp) {
     let states = ["pending", "active", "expired", "lifted", "refused", "held"];
     let states = states.map(|state| format!("count(*) FILTER (WHERE state = '{state}')")).join(", ");
     query.push(format!(
         "SELECT {states}, count(*) FILTER (WHERE simulated), count(*) FILTER (WHERE proposer = 'imported'), \
          count(DISTINCT target) FILTER (WHERE state NOT IN ('refused', 'held')), \
          count(DISTINCT target) FILTER (WHERE state NOT IN ('refused', 'held') AND offences > 0) \
-         FROM palisade.decisions WHERE "
+         FROM (SELECT target, proposer, offences, simulated, \
+         CASE WHEN state IN ('pending', 'active', 'held') AND expires_at <= "
     ));
+    moment(query, now);
+    query.push(" THEN 'expired' ELSE state END AS state FROM palisade.decisions WHERE ");
     within(query, "created_at", period);
     match agent {
         Some(_) => of_agent(query, agent),
@@ -234,6 +237,7 @@ fn effect(query: &mut Builder, agent: Option<&str>, period: Period) {
             query.push(" AND origin = ''");
         }
     }
+    query.push(") AS decided");
 }
 
 fn tiers(query: &mut Builder, agent: Option<&str>, period: Period) {

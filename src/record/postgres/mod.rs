@@ -5,6 +5,7 @@
 //! no look-up. [`query`] and [`Postgres::transaction`] are the way to ask.
 
 mod connections;
+mod copy;
 mod examine;
 mod fleet;
 mod forget;

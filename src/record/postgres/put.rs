@@ -1,10 +1,11 @@
 //! Takes up what an agent sends.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::PoisonError;
 
 use sqlx::{PgConnection, Row};
 
+use super::copy::copy_findings;
 use super::text::{address, clean, clean_json, day, joined, millis, network};
 use super::{LOCKS, PATIENCE, Postgres, query};
 use crate::event::Timestamp;
@@ -15,11 +16,12 @@ use crate::record::{FindingRow, Rows, StoreError};
 pub(super) const BEGIN: &str =
     "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
 
-/// What is known of rows that are there: what may change of them, and what is counted by it.
-const KNOWN: &str = "SELECT f.id, f.version, f.flagged, f.action, f.verdict, f.decided_by \
+/// What is counted of rows that are there in an older version.
+const KNOWN: &str = "SELECT f.id, f.flagged, f.action, f.verdict, f.decided_by, f.score \
      FROM unnest($1::text[], $2::bigint[]) AS new (id, millis) \
      JOIN palisade.findings f ON f.id = new.id AND f.time = to_timestamp(new.millis / 1000::float8) \
-     WHERE f.time >= to_timestamp($3 / 1000::float8) AND f.time <= to_timestamp($4 / 1000::float8) FOR UPDATE OF f";
+     WHERE f.time >= to_timestamp($3 / 1000::float8) AND f.time <= to_timestamp($4 / 1000::float8) \
+     AND f.version < $5 FOR UPDATE OF f";
 
 const FINDINGS: &str = "INSERT INTO palisade.findings (agent, version, id, time, recorded_at, source_ip, client, \
      method, uri, status, user_agent, referer, category, score, rule_ids, evidence, action, verdict, confidence, \
@@ -35,10 +37,16 @@ const FINDINGS: &str = "INSERT INTO palisade.findings (agent, version, id, time,
      AS new (id, millis, recorded, source_ip, client, method, uri, status, user_agent, referer, category, score, \
      rule_ids, evidence, action, verdict, confidence, decided_by, reasoning, flagged, is_system_url, case_id, file, \
      generation, byte_offset, line_number) \
-     ON CONFLICT (id, time) DO UPDATE SET version = excluded.version, evidence = excluded.evidence, \
-     score = excluded.score, action = excluded.action, verdict = excluded.verdict, confidence = excluded.confidence, \
-     decided_by = excluded.decided_by, reasoning = excluded.reasoning, flagged = excluded.flagged, \
-     is_system_url = excluded.is_system_url, case_id = excluded.case_id WHERE findings.version < excluded.version";
+     ON CONFLICT (time, id) DO NOTHING RETURNING id";
+
+const CHANGED: &str = "UPDATE palisade.findings AS f SET version = $1, score = new.score, evidence = new.evidence::jsonb, \
+     action = new.action, verdict = new.verdict, confidence = new.confidence, decided_by = new.decided_by, \
+     reasoning = new.reasoning, flagged = new.flagged, is_system_url = new.is_system_url, case_id = new.case_id \
+     FROM unnest($2::text[], $3::bigint[], $4::smallint[], $5::text[], $6::text[], $7::text[], $8::smallint[], \
+     $9::text[], $10::text[], $11::boolean[], $12::boolean[], $13::text[]) AS new (id, millis, score, evidence, action, \
+     verdict, confidence, decided_by, reasoning, flagged, is_system_url, case_id) \
+     WHERE f.id = new.id AND f.time = to_timestamp(new.millis / 1000::float8) \
+     AND f.time >= to_timestamp($14 / 1000::float8) AND f.time <= to_timestamp($15 / 1000::float8)";
 
 const CLIENTS: &str = "INSERT INTO palisade.clients AS old (agent, client, first_seen, last_seen, findings, max_score) \
      SELECT $1, client::cidr, to_timestamp(first / 1000::float8), to_timestamp(last / 1000::float8), findings, score \
@@ -91,9 +99,20 @@ const SESSIONS: &str = "INSERT INTO palisade.analysis_sessions (agent, id, at, s
      $5::bigint[], $6::bigint[], $7::smallint[], $8::text[], $9::float8[], $10::bigint[]) \
      AS new (id, at, source, logs, threats, score, health, ratio, saved) ON CONFLICT (id) DO NOTHING";
 
+const ALLOWED: &str = "INSERT INTO palisade.allow (agent, network, note, created_at) \
+     SELECT $1, network::cidr, note, to_timestamp(at / 1000::float8) \
+     FROM unnest($2::text[], $3::text[], $4::bigint[]) AS new (network, note, at) \
+     ON CONFLICT (agent, network) DO UPDATE SET note = excluded.note";
+
+const DISALLOWED: &str =
+    "DELETE FROM palisade.allow WHERE agent = $1 AND network IN (SELECT one::cidr FROM unnest($2::text[]) AS one)";
+
 const AGENT: &str = "INSERT INTO palisade.agents AS old (agent, version, first_seen, last_seen) \
      SELECT $1, $2, at, at FROM to_timestamp($3 / 1000::float8) AS at ON CONFLICT (agent) DO UPDATE SET \
      version = excluded.version, last_seen = greatest(old.last_seen, excluded.last_seen)";
+
+/// Findings from which on they are copied.
+const MANY: usize = 500;
 
 type Tally = BTreeMap<(Timestamp, Dimension, String), Counts>;
 
@@ -158,15 +177,39 @@ async fn put_findings(
     version: i64,
     rows: &[&FindingRow],
 ) -> Result<u64, sqlx::Error> {
-    let times = all(rows, |row| millis(row.time));
-    let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) else { return Ok(0) };
-    let known = query(KNOWN).bind(all(rows, |row| clean(&row.id))).bind(&times).bind(first).bind(last);
-    let mut old = HashMap::new();
-    for row in known.fetch_all(&mut *connection).await? {
-        old.insert(row.try_get::<String, _>(0)?, row);
+    // While the server is at it.
+    let count = async { rollup::count(rows.iter().copied()) };
+    let insert = insert_findings(&mut *connection, agent, version, rows);
+    let (inserted, mut counts) = tokio::join!(biased; insert, count);
+    let (new, there) = inserted?;
+    for (key, change) in rollup::count(there.iter().copied()) {
+        counts.entry(key).or_default().take(change);
     }
-    let insert = query(FINDINGS).bind(agent).bind(version).bind(all(rows, |row| clean(&row.id))).bind(&times);
-    let insert = insert.bind(all(rows, |row| millis(row.recorded_at)));
+    let mut seen: Vec<(&FindingRow, i64)> = new.iter().map(|row| (*row, i64::from(row.flagged))).collect();
+    for (old, row) in change_findings(connection, version, &there).await? {
+        for (key, change) in rollup::recount(&old, row) {
+            counts.entry(key).or_default().add(change);
+        }
+        seen.push((row, i64::from(row.flagged) - i64::from(old.flagged)));
+    }
+    counts.retain(|_, counts| *counts != Counts::default());
+    put_counts(connection, agent, counts).await?;
+    put_clients(connection, agent, &seen).await?;
+    Ok(new.len() as u64)
+}
+
+/// Gives those that are new, and those that were there, which are as they were.
+async fn insert_findings<'a>(
+    connection: &mut PgConnection,
+    agent: &str,
+    version: i64,
+    rows: &[&'a FindingRow],
+) -> Result<(Vec<&'a FindingRow>, Vec<&'a FindingRow>), sqlx::Error> {
+    if rows.len() >= MANY && copy_findings(connection, agent, version, rows).await? || rows.is_empty() {
+        return Ok((rows.to_vec(), vec![]));
+    }
+    let insert = query(FINDINGS).bind(agent).bind(version).bind(all(rows, |row| clean(&row.id)));
+    let insert = insert.bind(all(rows, |row| millis(row.time))).bind(all(rows, |row| millis(row.recorded_at)));
     let insert = insert.bind(all(rows, |row| address(row.source_ip.as_deref())));
     let insert = insert.bind(all(rows, |row| network(row.client.as_deref())));
     let insert = insert.bind(all(rows, |row| clean(&row.method))).bind(all(rows, |row| clean(&row.uri)));
@@ -181,34 +224,51 @@ async fn put_findings(
     let insert = insert.bind(all(rows, |row| row.generation.cast_signed()));
     let insert = insert.bind(all(rows, |row| row.offset.cast_signed()));
     let insert = insert.bind(all(rows, |row| row.line_number.map(u64::cast_signed)));
-    // While the server is at it.
-    let count = async { rollup::count(rows.iter().copied().filter(|row| !old.contains_key(&*clean(&row.id)))) };
-    let (inserted, mut counts) = tokio::join!(biased; insert.execute(&mut *connection), count);
-    inserted?;
-    let mut seen = vec![];
+    let inserted = insert.fetch_all(connection).await?;
+    let ids: HashSet<&str> = inserted.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    Ok(rows.iter().copied().partition(|row| ids.contains(&*clean(&row.id))))
+}
+
+/// Changes findings that are there in an older version; gives each as it counted before and as it is now.
+async fn change_findings<'a>(
+    connection: &mut PgConnection,
+    version: i64,
+    rows: &[&'a FindingRow],
+) -> Result<Vec<(FindingRow, &'a FindingRow)>, sqlx::Error> {
+    let times = all(rows, |row| millis(row.time));
+    let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) else { return Ok(vec![]) };
+    let known = query(KNOWN).bind(all(rows, |row| clean(&row.id))).bind(&times).bind(first).bind(last).bind(version);
+    let known = known.fetch_all(&mut *connection).await?;
+    let mut old = HashMap::new();
+    for row in &known {
+        old.insert(row.try_get::<&str, _>(0)?, row);
+    }
+    let mut changed = vec![];
     for row in rows {
-        let Some(known) = old.get(&*clean(&row.id)) else {
-            seen.push((*row, i64::from(row.flagged)));
-            continue;
-        };
-        if known.try_get::<i64, _>("version")? >= version {
-            continue;
-        }
-        let before = FindingRow {
-            flagged: known.try_get("flagged")?,
-            action: known.try_get("action")?,
-            verdict: known.try_get("verdict")?,
-            decided_by: known.try_get("decided_by")?,
+        let Some(old) = old.get(&*clean(&row.id)) else { continue };
+        let old = FindingRow {
+            flagged: old.try_get("flagged")?,
+            action: old.try_get("action")?,
+            verdict: old.try_get("verdict")?,
+            decided_by: old.try_get("decided_by")?,
+            score: u8::try_from(old.try_get::<i16, _>("score")?).unwrap_or_default(),
             ..(*row).clone()
         };
-        for (key, change) in rollup::recount(&before, row) {
-            counts.entry(key).or_default().add(change);
-        }
-        seen.push((row, i64::from(row.flagged) - i64::from(before.flagged)));
+        changed.push((old, *row));
     }
-    put_counts(connection, agent, counts).await?;
-    put_clients(connection, agent, &seen).await?;
-    Ok((rows.len() - old.len()) as u64)
+    if changed.is_empty() {
+        return Ok(changed);
+    }
+    let rows: Vec<&FindingRow> = changed.iter().map(|(_, row)| *row).collect();
+    let update = query(CHANGED).bind(version).bind(all(&rows, |row| clean(&row.id)));
+    let update = update.bind(all(&rows, |row| millis(row.time))).bind(all(&rows, |row| i16::from(row.score)));
+    let update = update.bind(all(&rows, |row| clean_json(&row.evidence))).bind(all(&rows, |row| clean(&row.action)));
+    let update = update.bind(all(&rows, |row| clean(&row.verdict))).bind(all(&rows, |row| i16::from(row.confidence)));
+    let update = update.bind(all(&rows, |row| clean(&row.decided_by))).bind(all(&rows, |row| clean(&row.reasoning)));
+    let update = update.bind(all(&rows, |row| row.flagged)).bind(all(&rows, |row| row.is_system_url));
+    let update = update.bind(all(&rows, |row| clean(&row.case_id))).bind(first).bind(last);
+    update.execute(connection).await?;
+    Ok(changed)
 }
 
 async fn put_counts(connection: &mut PgConnection, agent: &str, counts: Tally) -> Result<(), sqlx::Error> {
@@ -319,6 +379,17 @@ async fn put_others(connection: &mut PgConnection, agent: &str, rows: &Rows) -> 
         let insert = insert.bind(all(s, |s| count(s.threat_count))).bind(all(s, |s| i16::from(s.overall_score)));
         let insert = insert.bind(all(s, |s| clean(&s.health_status))).bind(all(s, |s| s.compression_ratio));
         insert.bind(all(s, |s| count(s.tokens_saved))).execute(&mut *connection).await?;
+    }
+    let allowed: Vec<_> = rows.allowed.iter().collect();
+    if !allowed.is_empty() {
+        let insert = query(ALLOWED).bind(agent).bind(all(&allowed, |entry| entry.network.trunc().to_string()));
+        let insert = insert.bind(all(&allowed, |entry| clean(&entry.note)));
+        insert.bind(all(&allowed, |entry| millis(entry.created_at))).execute(&mut *connection).await?;
+    }
+    let disallowed: Vec<_> = rows.disallowed.iter().collect();
+    if !disallowed.is_empty() {
+        let delete = query(DISALLOWED).bind(agent).bind(all(&disallowed, |network| network.trunc().to_string()));
+        delete.execute(&mut *connection).await?;
     }
     Ok(())
 }

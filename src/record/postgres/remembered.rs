@@ -7,13 +7,17 @@ use super::history::{DECISION, raw_decision};
 use super::text::millis;
 use super::{Postgres, query};
 use crate::event::{Decision, Timestamp, VerdictClass};
-use crate::record::{Correction, Rows, StoreError};
+use crate::record::sqlite::network;
+use crate::record::{AllowEntry, Correction, Rows, StoreError};
 
 /// Rows at most, the newest.
 const MOST: i64 = 500_000;
 
 const CORRECTIONS: &str = "SELECT finding_id, verdict, view, (extract(epoch FROM at) * 1000)::bigint AS at \
      FROM palisade.corrections WHERE agent = $1 ORDER BY at DESC LIMIT $2";
+
+const ALLOWED: &str = "SELECT network::text AS network, note, (extract(epoch FROM created_at) * 1000)::bigint AS at \
+     FROM palisade.allow WHERE agent = $1 ORDER BY created_at, network";
 
 impl Postgres {
     /// Whether it was ever sent anything of `agent`.
@@ -25,7 +29,8 @@ impl Postgres {
         .await
     }
 
-    /// Decisions of `agent` that live or were taken after `since`, and what its operators said of findings.
+    /// Decisions of `agent` that live or were taken after `since`, what its operators said of findings, and whom they
+    /// allow.
     /// Rows that cannot be understood are logged and left out.
     pub async fn remembered(&self, agent: &str, since: Timestamp) -> Result<Rows, StoreError> {
         self.ask(async |connection| {
@@ -37,10 +42,12 @@ impl Postgres {
                 .push(" / 1000::float8)) ORDER BY created_at DESC LIMIT ")
                 .push_bind(MOST);
             let decisions = decisions.build().persistent(false).fetch_all(&mut *connection).await?;
-            let corrections = query(CORRECTIONS).bind(agent).bind(MOST).fetch_all(connection).await?;
+            let corrections = query(CORRECTIONS).bind(agent).bind(MOST).fetch_all(&mut *connection).await?;
+            let allowed = query(ALLOWED).bind(agent).fetch_all(connection).await?;
             Ok(Rows {
                 decisions: decisions.iter().filter_map(|row| understood(decision(row))).collect(),
                 corrections: corrections.iter().filter_map(|row| understood(correction(row))).collect(),
+                allowed: allowed.iter().filter_map(|row| understood(allowance(row))).collect(),
                 ..Rows::default()
             })
         })
@@ -62,6 +69,14 @@ fn correction(row: &PgRow) -> Result<Correction, sqlx::Error> {
         verdict: known(row.try_get("verdict")?, VerdictClass::parse)?,
         view: row.try_get("view")?,
         at: Timestamp(row.try_get("at")?),
+    })
+}
+
+fn allowance(row: &PgRow) -> Result<AllowEntry, sqlx::Error> {
+    Ok(AllowEntry {
+        network: known(row.try_get("network")?, network)?,
+        note: row.try_get("note")?,
+        created_at: Timestamp(row.try_get("at")?),
     })
 }
 

@@ -5,11 +5,12 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::Serialize;
-use sqlx::{Connection, QueryBuilder, Row};
+use sqlx::{Connection, QueryBuilder, Row, SqliteConnection};
 
 use super::Sqlite;
 use super::insert::{json, network_text};
 use super::read::network;
+use crate::event::Timestamp;
 use crate::record::StoreError;
 
 /// What became of a request to forget.
@@ -29,6 +30,16 @@ impl Sqlite {
         self.policy.network(network)
     }
 
+    /// Puts `state` in the place of the counting state of the last checkpoint, of which nothing is left.
+    pub async fn replace_snapshot(&self, state: &[u8]) -> Result<(), StoreError> {
+        self.write(async |connection| {
+            sqlx::query("PRAGMA secure_delete = ON").execute(&mut *connection).await?;
+            sqlx::query("UPDATE snapshot SET state = ?").bind(state).execute(connection).await?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Deletes what is kept of clients in `real`, or whose network it is in: findings, ended decisions, when they
     /// were seen; what is counted of them goes to the sum of all others. What Postgres has goes when the change is
     /// sent.
@@ -38,12 +49,7 @@ impl Sqlite {
         let mut forgotten = Forgotten::default();
         self.write(async |connection| {
             sqlx::query("PRAGMA secure_delete = ON").execute(&mut *connection).await?;
-            if !self.config.database_url.is_empty() || self.config.database_url_file.is_some() {
-                let now = crate::event::Timestamp::now().0;
-                let query = sqlx::query("INSERT INTO outbox (kind, id, at) VALUES ('forgotten', ?, ?)");
-                query.bind(network_text(kept)).bind(now).execute(connection).await?;
-            }
-            Ok(())
+            self.pass_on(connection, kept).await
         })
         .await?;
         let query =
@@ -108,6 +114,8 @@ impl Sqlite {
         self.cases().clear();
         let is_private = self.is_private();
         self.write(async |connection| {
+            // What was read of it meanwhile is sent after the first word of it.
+            self.pass_on(connection, kept).await?;
             sqlx::query("PRAGMA incremental_vacuum").execute(&mut *connection).await?;
             // What the log still holds of it is over when it is written into the database; a reader may be in the way.
             sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *connection).await?;
@@ -121,6 +129,16 @@ impl Sqlite {
         forgotten.live.sort();
         forgotten.live.dedup();
         Ok(forgotten)
+    }
+
+    /// Has Postgres, if there is one, forget it too.
+    async fn pass_on(&self, connection: &mut SqliteConnection, kept: IpNet) -> Result<(), sqlx::Error> {
+        if self.config.database_url.is_empty() && self.config.database_url_file.is_none() {
+            return Ok(());
+        }
+        let query = sqlx::query("INSERT INTO outbox (kind, id, at) VALUES ('forgotten', ?, ?)");
+        query.bind(network_text(kept)).bind(Timestamp::now().0).execute(connection).await?;
+        Ok(())
     }
 
     async fn forget_counts(&self, clients: &BTreeSet<IpNet>, kept: IpNet) -> Result<u64, StoreError> {

@@ -58,10 +58,10 @@ impl History for Sqlite {
         })
     }
 
-    fn effect<'a>(&'a self, _agent: Option<&'a str>, period: Period) -> Answer<'a, Effect> {
+    fn effect<'a>(&'a self, _agent: Option<&'a str>, period: Period, now: Timestamp) -> Answer<'a, Effect> {
         Box::pin(async move {
             let mut query = Builder::new("");
-            effect(&mut query, period);
+            effect(&mut query, period, now);
             let rows = self.read(query, decode_effect).await?;
             Ok(rows.into_iter().next().unwrap_or_default())
         })
@@ -194,16 +194,19 @@ fn top(query: &mut Builder, period: Period, previous: Period, dimension: Dimensi
     ));
 }
 
-fn effect(query: &mut Builder, period: Period) {
+fn effect(query: &mut Builder, period: Period, now: Timestamp) {
     query.push(
         "SELECT total(state = 'pending'), total(state = 'active'), total(state = 'expired'), \
          total(state = 'lifted'), total(state = 'refused'), total(state = 'held'), total(simulated), \
          total(proposer = 'imported'), \
          count(DISTINCT CASE WHEN state NOT IN ('refused', 'held') THEN target END), \
          count(DISTINCT CASE WHEN state NOT IN ('refused', 'held') AND offences > 0 THEN target END) \
-         FROM decisions WHERE ",
+         FROM (SELECT target, proposer, offences, simulated, \
+         CASE WHEN state IN ('pending', 'active', 'held') AND expires_at <= ",
     );
+    query.push_bind(now.0).push(" THEN 'expired' ELSE state END AS state FROM decisions WHERE ");
     within(query, "created_at", period);
+    query.push(")");
 }
 
 fn findings(query: &mut Builder, filter: &FindingFilter, clients: Option<&[String]>) {
@@ -374,7 +377,7 @@ mod tests {
         no_scan(&plan(&store, |query| trend(query, week, Dimension::Rule, Step::Day)).await, &[rollups]);
         no_scan(&plan(&store, |query| top(query, week, week, Dimension::Path, 10)).await, &[rollups]);
         no_scan(
-            &plan(&store, |query| effect(query, week)).await,
+            &plan(&store, |query| effect(query, week, week.to)).await,
             &["decisions_by_time (created_at>? AND created_at<?)"],
         );
         let tiers = plan(&store, |query| {

@@ -15,7 +15,7 @@ mod open;
 mod outbox;
 mod prune;
 mod put;
-mod read;
+pub(super) mod read;
 mod recover;
 mod rules;
 mod schema;

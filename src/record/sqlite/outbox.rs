@@ -1,18 +1,19 @@
 //! What other stores have not got yet. The outbox is the spool: each reader has the number up to which it
 //! has read, and what it has still to read is kept, up to a bound.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use ipnet::IpNet;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, QueryBuilder, Row};
+use tokio_stream::StreamExt;
 
 use super::insert::json;
 use super::ledger::{correction, model_call};
-use super::read::{DECISION, finding_row, network, number, raw_decision};
+use super::read::{DECISION, FINDING, allow_entry, network, number, raw_decision};
 use super::{Sqlite, VACUUM};
 use crate::event::{Decision, DecisionState, Timestamp};
-use crate::record::{AnalysisSession, DecisionChange, Rows, StoreError};
+use crate::record::{AnalysisSession, DecisionChange, FindingRow, Rows, StoreError};
 
 /// What goes unsent when more waits than is kept, in this order: the oldest first. Never decisions, what an
 /// operator said, and what is to be forgotten.
@@ -21,6 +22,8 @@ const DROPPED: [&str; 3] = ["finding", "call", "session"];
 const HIDDEN: i64 = 2;
 /// Rows of one transaction that deletes.
 const CHUNK: i64 = 1000;
+/// Bytes of findings beyond which no more are read at once.
+const MAX_BYTES: usize = 16 << 20;
 /// More that wait are not counted one by one.
 const COUNTED: i64 = 100_000;
 
@@ -31,8 +34,10 @@ pub struct Unsent {
     pub forgotten: Vec<IpNet>,
     /// Several changes of one row are one; what was deleted meanwhile is left out.
     pub rows: Rows,
-    /// Changes of which this is made: fewer than were asked for when there are no more.
+    /// Changes of which this is made.
     pub changes: usize,
+    /// There are no more.
+    pub is_all: bool,
 }
 
 /// How far behind a reader is.
@@ -62,13 +67,14 @@ impl Sqlite {
              FROM (SELECT min(seq) AS seq FROM outbox UNION ALL SELECT min(seq) FROM decision_changes) \
              WHERE true ON CONFLICT (name) DO UPDATE SET seq = excluded.seq";
         // Those that the outbox has still are sent twice, which is harmless. Decisions have their changes.
-        const PAST: [&str; 5] = [
+        const PAST: [&str; 6] = [
             "INSERT INTO outbox (kind, id, at) SELECT 'finding', id, recorded_at FROM findings ORDER BY rowid",
             "INSERT INTO outbox (kind, id, at) SELECT 'decision', id, changed_at FROM decisions AS one WHERE NOT EXISTS \
              (SELECT 1 FROM decision_changes WHERE decision_id = one.id)",
             "INSERT INTO outbox (kind, id, at) SELECT 'call', id, at FROM model_calls ORDER BY id",
             "INSERT INTO outbox (kind, id, at) SELECT 'correction', finding_id, at FROM corrections",
             "INSERT INTO outbox (kind, id, at) SELECT 'session', id, at FROM analysis_sessions",
+            "INSERT INTO outbox (kind, id, at) SELECT 'allow', network, created_at FROM allow",
         ];
         self.write(async |connection| {
             let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
@@ -100,25 +106,56 @@ impl Sqlite {
         self.unsent_after(self.position(reader).await?, limit).await
     }
 
-    /// The same for a reader that knows itself up to which change it has read.
+    /// What follows change number `after`: of `limit` changes, or fewer.
     pub async fn unsent_after(&self, after: i64, limit: u32) -> Result<Unsent, StoreError> {
-        // The changes of decisions are kept as long as decisions: what is gone of the outbox is not lost.
-        let mut query = QueryBuilder::new("SELECT seq, kind, id FROM outbox WHERE seq > ");
+        // The changes of decisions are kept as long as decisions: what is gone of the outbox is not lost. A finding
+        // comes as one text: a value of its own for each of its columns takes longer than SQLite's work.
+        let mut query = QueryBuilder::new(format!(
+            "SELECT seq, kind, id, CASE kind WHEN 'finding' THEN (SELECT json_array({FINDING}) FROM findings \
+             WHERE findings.id = outbox.id) END FROM outbox WHERE seq > "
+        ));
         query.push_bind(after);
-        query.push(" UNION ALL SELECT seq, 'decision', decision_id FROM decision_changes WHERE seq > ");
+        query.push(" UNION ALL SELECT seq, 'decision', decision_id, NULL FROM decision_changes WHERE seq > ");
         query.push_bind(after).push(" ORDER BY seq LIMIT ").push_bind(limit);
-        let entry = |row: SqliteRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
-        let entries: Vec<(i64, String, String)> = self.read(query, entry).await?;
+        let mut rows = query.build().fetch(&self.readers);
+        let (mut entries, mut upto) = (vec![], after);
+        let (mut findings, mut known, mut bytes) = (vec![], HashSet::new(), 0);
+        while let Some(row) = rows.next().await {
+            let row = row.map_err(|source| self.failed(source))?;
+            let mut entry = || {
+                let (kind, id) = (row.try_get::<String, _>(1)?, row.try_get::<String, _>(2)?);
+                let text: Option<&[u8]> = row.try_get(3)?;
+                bytes += text.map_or(0, <[u8]>::len);
+                // One row that cannot be read must not keep the others here for good.
+                let finding = text.map(serde_json::from_slice::<FindingRow>).transpose();
+                let finding = finding.inspect_err(|error| tracing::error!("finding {id} is not sent: {error}"));
+                findings.extend(finding.ok().flatten().filter(|finding| known.insert(finding.id.clone())));
+                upto = row.try_get(0)?;
+                Ok((kind, id))
+            };
+            entries.push(entry().map_err(|source| self.failed(source))?);
+            if bytes > MAX_BYTES {
+                break;
+            }
+        }
+        drop(rows);
         let changes = entries.len();
-        let upto = entries.last().map_or(after, |(seq, ..)| *seq);
+        let is_all = changes < limit as usize && bytes <= MAX_BYTES;
         let of = |kind: &str| -> BTreeSet<&str> {
-            entries.iter().filter(|(_, of, _)| of == kind).map(|(_, _, id)| id.as_str()).collect()
+            entries.iter().filter(|(of, _)| of == kind).map(|(_, id)| id.as_str()).collect()
         };
         let forgotten = of("forgotten").into_iter().filter_map(network).collect();
+        let mut allowed = self.rows_of("SELECT * FROM allow WHERE network IN", &of("allow"), allow_entry).await?;
+        let mut disallowed: Vec<IpNet> = of("allow").into_iter().filter_map(network).collect();
+        disallowed.retain(|network| allowed.iter().all(|entry| entry.network != *network));
+        if self.policy.pseudonyms.is_some() {
+            // Real addresses stay here.
+            (allowed, disallowed) = (vec![], vec![]);
+        }
         let (decisions, steps) = self.decisions_of(&of("decision"), after, upto).await?;
         let rows = Rows {
             version: upto,
-            findings: self.rows_of("SELECT * FROM findings WHERE id IN", &of("finding"), finding_row).await?,
+            findings,
             decisions,
             changes: steps,
             calls: self
@@ -130,8 +167,10 @@ impl Sqlite {
                 .rows_of("SELECT * FROM corrections WHERE finding_id IN", &of("correction"), correction)
                 .await?,
             sessions: self.rows_of("SELECT * FROM analysis_sessions WHERE id IN", &of("session"), session).await?,
+            allowed,
+            disallowed,
         };
-        Ok(Unsent { forgotten, rows, changes })
+        Ok(Unsent { forgotten, rows, changes, is_all })
     }
 
     /// `reader` has everything up to change number `upto`.

@@ -63,6 +63,13 @@ impl Sqlite {
             for one in &rows.sessions {
                 session(&mut tx, one).await?;
             }
+            for entry in &rows.allowed {
+                let query = sqlx::query(
+                    "INSERT INTO allow (network, note, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                );
+                let query = query.bind(insert::network_text(entry.network)).bind(&entry.note);
+                query.bind(entry.created_at.0).execute(&mut *tx).await?;
+            }
             sqlx::query("DELETE FROM outbox WHERE seq > ?").bind(before).execute(&mut *tx).await?;
             tx.commit().await?;
             Ok(new)

@@ -55,6 +55,8 @@ pub enum ChangeKind {
     Session,
     /// Clients of the network that is its id, as it is kept, are to be forgotten.
     Forgotten,
+    /// The network that is its id was added to those never blocked, or taken off, or has another note.
+    Allow,
 }
 
 impl Sqlite {
@@ -269,11 +271,26 @@ pub struct RawDecision {
 }
 
 /// SQLite's 0 and 1.
-fn flag<'de, D: Deserializer<'de>>(number: D) -> Result<bool, D::Error> {
+pub fn flag<'de, D: Deserializer<'de>>(number: D) -> Result<bool, D::Error> {
     u8::deserialize(number).map(|number| number != 0)
 }
 
-fn millis<'de, D: Deserializer<'de>>(number: D) -> Result<Timestamp, D::Error> {
+/// An unsigned number, which SQLite has as the signed one with the same bits.
+pub fn unsigned<'de, D: Deserializer<'de>>(number: D) -> Result<u64, D::Error> {
+    i64::deserialize(number).map(i64::cast_unsigned)
+}
+
+pub fn unsigned_or_null<'de, D: Deserializer<'de>>(number: D) -> Result<Option<u64>, D::Error> {
+    Option::<i64>::deserialize(number).map(|number| number.map(i64::cast_unsigned))
+}
+
+/// JSON that SQLite has as text.
+pub fn text_of_json<'de, D: Deserializer<'de>, T: DeserializeOwned>(text: D) -> Result<T, D::Error> {
+    let text = String::deserialize(text)?;
+    serde_json::from_str(&text).map_err(serde::de::Error::custom)
+}
+
+pub fn millis<'de, D: Deserializer<'de>>(number: D) -> Result<Timestamp, D::Error> {
     i64::deserialize(number).map(Timestamp)
 }
 
@@ -305,6 +322,11 @@ pub(super) fn raw_decision(row: SqliteRow) -> Result<RawDecision, sqlx::Error> {
         origin: row.try_get(15)?,
     })
 }
+
+/// The columns of a [`FindingRow`] in the order of its fields.
+pub(super) const FINDING: &str = "id, file, generation, byte_offset, line_number, time, source_ip, client, method, uri, \
+     status, user_agent, referer, category, score, rule_ids, evidence, action, verdict, confidence, decided_by, \
+     reasoning, recorded_at, flagged, is_system_url, case_id";
 
 pub(super) fn finding_row(row: SqliteRow) -> Result<FindingRow, sqlx::Error> {
     Ok(FindingRow {
@@ -359,7 +381,7 @@ fn file_mark(row: SqliteRow) -> Result<FileMark, sqlx::Error> {
     })
 }
 
-fn allow_entry(row: SqliteRow) -> Result<AllowEntry, sqlx::Error> {
+pub(super) fn allow_entry(row: SqliteRow) -> Result<AllowEntry, sqlx::Error> {
     let text: String = row.try_get("network")?;
     let network = network(&text).ok_or_else(|| sqlx::Error::Decode(format!("{text:?} is no network").into()))?;
     Ok(AllowEntry { network, note: row.try_get("note")?, created_at: Timestamp(row.try_get("created_at")?) })
@@ -373,6 +395,7 @@ fn change(row: SqliteRow) -> Result<Change, sqlx::Error> {
         "correction" => ChangeKind::Correction,
         "session" => ChangeKind::Session,
         "forgotten" => ChangeKind::Forgotten,
+        "allow" => ChangeKind::Allow,
         other => return Err(sqlx::Error::Decode(format!("{other:?} is no kind of change").into())),
     };
     Ok(Change { seq: row.try_get("seq")?, kind, id: row.try_get("id")?, at: Timestamp(row.try_get("at")?) })

@@ -68,6 +68,7 @@ on_every_engine! {
     times_are_of_any_day
     thousands_go_together
     what_is_sent_at_once_is_counted_once
+    many_at_once_are_as_one_by_one
 }
 
 async fn what_is_sent_again_is_there_once(engine: &Engine) {
@@ -79,13 +80,16 @@ async fn what_is_sent_again_is_there_once(engine: &Engine) {
         calls: vec![(1, call(NOW)), (2, call(NOW))],
         corrections: vec![correction("a")],
         sessions: vec![session("s", NOW)],
+        allowed: vec![allowance("192.0.2.0/28")],
+        ..Rows::default()
     };
     assert_eq!(engine.put(&rows).await, 2);
     for version in [5, 6] {
         assert_eq!(engine.put(&Rows { version, ..rows.clone() }).await, 0);
-        let tables = ["findings", "decisions", "decision_changes", "model_calls", "corrections", "analysis_sessions"];
+        let tables =
+            ["findings", "decisions", "decision_changes", "model_calls", "corrections", "analysis_sessions", "allow"];
         let counts = tables.map(|table| engine.ask(&format!("SELECT count(*) || '' FROM {table}")));
-        assert_eq!(counts, ["2", "1", "2", "2", "1", "1"]);
+        assert_eq!(counts, ["2", "1", "2", "2", "1", "1", "1"]);
         assert_eq!(engine.counts("all", ""), "2 2 0");
         assert_eq!(engine.counts("rule", "913-scanner"), "2 2 0");
         assert_eq!(engine.ask("SELECT sum(findings) || ' ' || max(max_score) FROM clients"), "2 9");
@@ -302,4 +306,34 @@ async fn what_is_sent_at_once_is_counted_once(engine: &Engine) {
     let new = tokio::join!(put("agent"), put("agent"), put("agent"), put("agent"));
     assert_eq!(new.0 + new.1 + new.2 + new.3, 8);
     assert_eq!(engine.counts("all", ""), "8 8 0");
+}
+
+async fn many_at_once_are_as_one_by_one(engine: &Engine) {
+    let clients = ["203.0.113.7", "2001:db8:1:2::/64", "198.51.100.7"];
+    let mut rows: Vec<_> = (0..1500).map(|n| row(&format!("{n:04}"), clients[n % 3])).collect();
+    let odd = FindingRow { line_number: None, source_ip: None, client: None, rule_ids: vec![], ..row("", "192.0.2.1") };
+    rows[7] = FindingRow { id: "0007".into(), uri: "\0\u{1f4a9}".into(), evidence: json!({"\0": [1.5, null]}), ..odd };
+    let all = "SELECT id || uri || status || time || recorded_at || coalesce(source_ip, '') || coalesce(client, '') \
+               || rule_ids || evidence || score || generation || byte_offset || coalesce(line_number, 0) || version \
+               || flagged || is_system_url || file || agent FROM findings ORDER BY id";
+    let all = all.replace("source_ip, ''", "source_ip::text, ''").replace("client, ''", "client::text, ''");
+    let all = all.replace("rule_ids", "array_to_string(rule_ids, ',')").replace("|| evidence", "|| evidence::text");
+    for chunk in rows.chunks(100) {
+        engine.put(&of_findings(1, chunk.to_vec())).await;
+    }
+    let one_by_one = engine.ask(&all);
+    let counted = "SELECT dimension || key || findings || blocks || analysed FROM rollups ORDER BY 1";
+    let counts = engine.ask(counted);
+    assert_eq!((one_by_one.lines().count(), counts.lines().count()), (1500, 14));
+    // Some of them are there: nothing is double, and the others come.
+    let judged = |row: &FindingRow| FindingRow { score: 3, action: "none".into(), ..row.clone() };
+    let mut again = rows.clone();
+    again.extend((0..600).map(|n| row(&format!("new{n}"), clients[0])));
+    assert_eq!(engine.put(&of_findings(1, again)).await, 600);
+    assert_eq!(engine.put(&of_findings(2, rows.iter().map(judged).collect())).await, 0);
+    assert_eq!((engine.counts("all", ""), engine.counts("severity", "low")), ("2100 600 0".into(), "1500 0 0".into()));
+
+    engine.ask("DELETE FROM findings; DELETE FROM rollups; DELETE FROM clients");
+    assert_eq!(engine.put(&of_findings(1, rows)).await, 1500);
+    assert_eq!((engine.ask(&all), engine.ask(counted)), (one_by_one, counts));
 }

@@ -70,7 +70,7 @@ async fn each_agent_is_asked_about_alone_or_with_all() {
     let clients = store.clients(None, all, 1).await.unwrap();
     let of_one = store.clients(Some("one"), all, 1).await.unwrap();
     assert_eq!((clients.len(), clients[0].findings), (1, 2 * of_one[0].findings), "a client is one row");
-    assert_eq!(store.effect(Some("two"), all).await.unwrap(), Effect::default());
+    assert_eq!(store.effect(Some("two"), all, NOW).await.unwrap(), Effect::default());
     let tiers = store.tiers(None, all).await.unwrap();
     assert_eq!(tiers.iter().map(|spent| spent.calls).sum::<u64>(), 60);
 }
@@ -132,7 +132,7 @@ async fn each_question_is_answered_by_its_index() {
         &["rollups_pkey", "dimension = "],
     );
     no_scan(&plan(&store, |query| top(query, Some("one"), week, week, Dimension::Path, 10)).await, &["rollups_pkey"]);
-    no_scan(&plan(&store, |query| effect(query, None, week)).await, &["decisions_by_time"]);
+    no_scan(&plan(&store, |query| effect(query, None, week, NOW)).await, &["decisions_by_time"]);
     no_scan(&plan(&store, |query| tiers(query, None, week)).await, &["model_calls_pkey"]);
     let by_time = plan(&store, |query| findings(query, &filter(None))).await;
     no_scan(&by_time, &["time_idx", "decisions_by_finding"]);

@@ -129,6 +129,21 @@ async fn however_the_batches_are_cut_everything_is_read() {
 }
 
 #[tokio::test]
+async fn long_rows_go_in_smaller_batches() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_with(dir.path(), 50, 1000).await;
+    store.send_all(READER).await.unwrap();
+    let findings: Vec<Finding> = (0..50).map(|n| Finding { uri: "u".repeat(1 << 20), ..finding(n) }).collect();
+    store.commit(&of_findings(&findings)).await.unwrap();
+    let first = store.unsent(READER, 1000).await.unwrap();
+    assert!((10..=20).contains(&first.changes) && !first.is_all, "{}", first.changes);
+    let batches = drain(&store, 1000).await;
+    assert_eq!(batches.iter().map(|batch| batch.rows.findings.len()).sum::<usize>(), 50);
+    let (last, before) = batches.split_last().unwrap();
+    assert!(last.is_all && before.iter().all(|batch| !batch.is_all));
+}
+
+#[tokio::test]
 async fn what_was_deleted_meanwhile_is_left_out() {
     let dir = tempfile::tempdir().unwrap();
     let store = open_with(dir.path(), 50, 1000).await;
