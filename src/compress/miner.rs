@@ -25,11 +25,14 @@ pub struct Template {
     fields: Vec<Range<usize>>,
     /// Which of its fields vary.
     varies: Vec<bool>,
+    /// How many do not.
+    constant: usize,
 }
 
 impl Template {
     fn of(text: &str, fields: &[Range<usize>]) -> Template {
-        Template { text: text.to_owned(), fields: fields.to_vec(), varies: vec![false; fields.len()] }
+        let varies = vec![false; fields.len()];
+        Template { text: text.to_owned(), fields: fields.to_vec(), varies, constant: fields.len() }
     }
 
     /// Texts before, between and after the fields that vary: one more than there are such fields.
@@ -57,7 +60,10 @@ impl Template {
 
     fn widen(&mut self, line: &str, fields: &Fields) {
         for ((own, varies), range) in self.fields.iter().zip(&mut self.varies).zip(&fields.ranges) {
-            *varies |= self.text[own.clone()] != line[range.clone()];
+            if !*varies && self.text[own.clone()] != line[range.clone()] {
+                *varies = true;
+                self.constant -= 1;
+            }
         }
     }
 }
@@ -71,7 +77,7 @@ pub struct Miner {
 impl Miner {
     pub fn new() -> Miner {
         let mut other = Template::of("", std::slice::from_ref(&(0..0)));
-        other.varies[0] = true;
+        (other.varies[0], other.constant) = (true, 0);
         Miner { templates: vec![other], by_shape: HashMap::default() }
     }
 
@@ -81,10 +87,15 @@ impl Miner {
         let candidates = known.as_deref().map_or(&[][..], Vec::as_slice);
         // Of two that hash alike the numbers of fields may differ.
         let fitting = candidates.iter().filter(|&&of| self.templates[of].fields.len() == fields.ranges.len());
-        let best = fitting.map(|&of| (self.templates[of].same(line, fields), of)).max_by_key(|&(same, of)| {
-            // Of equals the oldest.
-            (same, std::cmp::Reverse(of))
-        });
+        let mut best = None;
+        for &of in fitting {
+            let template = &self.templates[of];
+            // Of equals the oldest: one that cannot have more in common is not compared.
+            if best.is_none_or(|(most, _)| template.constant > most) {
+                let same = template.same(line, fields);
+                best = best.filter(|(most, _)| *most >= same).or(Some((same, of)));
+            }
+        }
         let enough = (fields.ranges.len() as f64 * SIMILAR).ceil() as usize;
         match best {
             Some((same, of)) if same >= enough || candidates.len() >= MAX_OF_SHAPE => {

@@ -109,6 +109,8 @@ pub fn compress<'a>(
     let mut fields = Fields::default();
     // The first time through: what do lines have in common?
     let (mut miner, mut templates, mut sizes) = (Miner::new(), vec![], vec![]);
+    // Of each line, whether it is shown as it is: most are, and are not looked through again.
+    let mut unchanged = vec![];
     let (mut original_bytes, mut original_tokens) = (0, 0.0);
     for line in lines.clone() {
         let is_evidence = evidence(line.number);
@@ -116,6 +118,7 @@ pub fn compress<'a>(
         fields.split(&text);
         let template = miner.take(&text, &fields);
         templates.push(template as u32);
+        unchanged.push(matches!(text, Cow::Borrowed(_)));
         let cost = tokens.count(line.text) + tokens.count(b"\n");
         original_bytes += line.text.len() as u64 + 1;
         original_tokens += cost;
@@ -131,10 +134,13 @@ pub fn compress<'a>(
     let (mut flagged, mut rare) = (Tables::new(), Tables::new());
     let mut folded: HashMap<usize, Folded> = HashMap::new();
     let (mut clients, mut named, mut others) = (Clients::default(), Dictionary::default(), Dictionary::default());
-    for (line, template) in lines.zip(&templates) {
+    for ((line, template), unchanged) in lines.zip(&templates).zip(unchanged) {
         let template = *template as usize;
         let is_evidence = evidence(line.number);
-        let text = shown(&line);
+        let text = match std::str::from_utf8(line.text) {
+            Ok(text) if unchanged => Cow::Borrowed(text),
+            _ => shown(&line),
+        };
         fields.split(&text);
         let values =
             if template == miner::OTHER { vec![&*text] } else { miner.templates[template].values(&text, &fields) };
@@ -232,7 +238,9 @@ fn in_order(tables: Tables) -> Vec<(usize, Exact)> {
 /// The line as it may be shown: printable, without secrets, and without what chat models take for signs
 /// of their own.
 fn shown<'a>(line: &Line<'a>) -> Cow<'a, str> {
-    let is_plain = line.text.len() <= MAX_LINE_BYTES && line.text.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    // Without an early end: many bytes are looked at together.
+    let is_printable = line.text.iter().fold(true, |all, byte| all & matches!(byte, b' '..=b'~'));
+    let is_plain = line.text.len() <= MAX_LINE_BYTES && is_printable;
     let text = match std::str::from_utf8(line.text) {
         Ok(text) if is_plain => Cow::Borrowed(text),
         _ => Cow::Owned(printable(line.text, MAX_LINE_BYTES)),

@@ -17,6 +17,7 @@ mod network;
 mod normalize;
 mod ordinary;
 mod paths;
+mod pattern;
 mod plain;
 mod prefilter;
 mod prose;

@@ -1,6 +1,10 @@
 //! Where a path leads, as servers resolve it: `\` is `/`, a segment ends before its `;` (`/..;/` is one up in
 //! Tomcat), empty segments and `.` are none, `..` takes back the one before it.
 
+use wide::u8x16;
+
+use super::lanes::places;
+
 /// Appends to `out` where `path`, decoded, leads; nothing, and returns `false`, if it leads where it says.
 pub fn normalize(path: &[u8], out: &mut Vec<u8>) -> bool {
     if !leads_elsewhere(path) {
@@ -36,11 +40,20 @@ fn is_slash(byte: &u8) -> bool {
 /// Whether a path from the root may lead elsewhere than it says.
 #[inline]
 pub fn leads_elsewhere(path: &[u8]) -> bool {
+    let is_suspect = |[byte, next, _]: [u8x16; 3]| {
+        let is = |bytes: u8x16, sign: u8| bytes.simd_eq(u8x16::splat(sign));
+        let odd_name = is(next, b'/') | is(next, b'\\') | is(next, b'.');
+        is(byte, b';') | is(byte, b'\\') | is(byte, b'/') & odd_name
+    };
+    let mut elsewhere = false;
     path.first().is_some_and(is_slash)
-        && memchr::memchr3_iter(b'/', b';', b'\\', path).any(|at| match (path[at], &path[at + 1..]) {
-            (b'/', [b'/' | b'\\', ..] | [b'.'] | [b'.', b'/' | b'\\' | b';' | b'.', ..]) => true,
-            (sign, _) => sign != b'/',
+        && places(path, is_suspect, |at| {
+            elsewhere |= match (path[at], &path[at + 1..]) {
+                (b'/', [b'/' | b'\\', ..] | [b'.'] | [b'.', b'/' | b'\\' | b';' | b'.', ..]) => true,
+                (sign, _) => sign != b'/',
+            }
         })
+        && elsewhere
 }
 
 #[cfg(test)]

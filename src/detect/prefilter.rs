@@ -7,7 +7,7 @@
 
 use super::injection;
 use super::lanes::LANES;
-use super::ordinary::{commonness, fold_into, is_odd, odd_places};
+use super::ordinary::{commonness, fold_into, odd_places};
 use super::rules::{Rule, Target};
 
 /// Looks for all literals of the rules that look at some targets.
@@ -45,13 +45,19 @@ impl Prefilter {
                 continue;
             }
             for text in &rule.literals {
-                let by = |(at, gram)| Literal::new(text, index as u16, at, gram);
-                if is_odd(text) {
-                    odd.push(by(rarest_odd(text)));
-                } else if text.len() == 4 {
-                    short.extend([0, 1].map(|parity| by(rarest::<3>(text, parity))));
-                } else {
-                    long.extend([0, 1].map(|parity| by(rarest::<4>(text, parity))));
+                let by = |rarest: Rarest| Literal::new(text, index as u16, rarest.at, rarest.gram);
+                let at_any = || [0, 1].map(|parity| rarest::<4>(text, parity));
+                match rarest_odd(text) {
+                    Some(at_odd) if text.len() < 5 => odd.push(by(at_odd)),
+                    Some(at_odd) => match at_any() {
+                        // A word that ends in a space is known by its letters: many words end like it.
+                        [even, uneven] if even.commonness + uneven.commonness < at_odd.commonness => {
+                            long.extend([even, uneven].map(by));
+                        }
+                        _ => odd.push(by(at_odd)),
+                    },
+                    None if text.len() == 4 => short.extend([0, 1].map(|parity| by(rarest::<3>(text, parity)))),
+                    None => long.extend(at_any().map(by)),
                 }
             }
         }
@@ -108,11 +114,26 @@ impl Oddness {
 /// Of four bytes, the first three.
 const THREE: u32 = 0x00ff_ffff;
 
-/// The rarest `N` bytes at an even or odd place of a literal: where, and their gram.
-fn rarest<const N: usize>(literal: &[u8], parity: usize) -> (usize, u32) {
-    let grams = literal.windows(N).enumerate().skip(parity).step_by(2);
-    let rarest = grams.min_by(|(_, one), (_, other)| commonness(one).total_cmp(&commonness(other)));
-    rarest.map_or((0, 0), |(at, bytes)| (at, bytes.iter().rev().fold(0, |gram, &byte| gram << 8 | u32::from(byte))))
+/// Bytes of a literal that it is known by: where they are, and how common.
+#[derive(Clone, Copy)]
+struct Rarest {
+    at: usize,
+    gram: u32,
+    commonness: f32,
+}
+
+impl Rarest {
+    const NONE: Rarest = Rarest { at: 0, gram: 0, commonness: f32::INFINITY };
+}
+
+/// The rarest `N` bytes at an even or odd place of a literal.
+fn rarest<const N: usize>(literal: &[u8], parity: usize) -> Rarest {
+    let grams = literal.windows(N).enumerate().skip(parity).step_by(2).map(|(at, bytes)| Rarest {
+        at,
+        gram: bytes.iter().rev().fold(0, |gram, &byte| gram << 8 | u32::from(byte)),
+        commonness: commonness(bytes),
+    });
+    grams.min_by(|one, other| one.commonness.total_cmp(&other.commonness)).unwrap_or(Rarest::NONE)
 }
 
 /// Which bytes at an odd place literals may be known by: so many before it, so many in all. A
@@ -127,21 +148,21 @@ fn odd_grams(around: [u8; 4]) -> [u32; 4] {
     [four & THREE, four >> 8 | 1 << 24, four & 0xffff | 2 << 24, four >> 8 & 0xffff | 3 << 24]
 }
 
-/// The rarest bytes at an odd place of an odd literal: where, and their gram.
-fn rarest_odd(literal: &[u8]) -> (usize, u32) {
-    let (mut best, mut rarest) = ((0, 0), f32::INFINITY);
+/// The rarest bytes at an odd place of a literal, if it has any.
+fn rarest_odd(literal: &[u8]) -> Option<Rarest> {
+    let mut best = Rarest::NONE;
     let byte = |index: usize| literal.get(index).copied().unwrap_or(0);
-    odd_places(literal, |at| {
+    let is_odd = odd_places(literal, |at| {
         let grams = odd_grams([byte(at.wrapping_sub(1)), byte(at), byte(at + 1), byte(at + 2)]);
         for (gram, (before, len)) in grams.into_iter().zip(FORMS) {
             let Some(bytes) = at.checked_sub(before).and_then(|from| literal.get(from..from + len)) else { continue };
             let commonness = commonness(bytes);
-            if commonness < rarest {
-                (best, rarest) = ((at - before, gram), commonness);
+            if commonness < best.commonness {
+                best = Rarest { at: at - before, gram, commonness };
             }
         }
     });
-    best
+    is_odd.then_some(best)
 }
 
 /// Literals by a few of their bytes, their gram.
@@ -179,17 +200,23 @@ impl Literal {
 }
 
 impl<const WORDS: usize> Sieve<WORDS> {
-    fn over(mut literals: Vec<Literal>) -> Self {
-        literals.sort_by_key(|literal| place::<WORDS>(literal.gram));
+    fn over(unsorted: Vec<Literal>) -> Self {
         let mut wanted = Box::new([0u64; WORDS]);
+        // Sorted by counting: a comparing sort is half of what starting takes.
         let mut starts = vec![0; 8 * WORDS + 1];
-        for literal in &literals {
+        for literal in &unsorted {
             let (word, bit) = place::<WORDS>(literal.gram);
             wanted[word] |= 1 << bit;
-            starts[8 * word + bit as usize / 8 + 1] += 1;
+            starts[byte_of::<WORDS>(literal.gram) + 1] += 1;
         }
         for at in 1..starts.len() {
             starts[at] += starts[at - 1];
+        }
+        let (mut next, mut literals) = (starts.clone(), unsorted.clone());
+        for literal in unsorted {
+            let at = &mut next[byte_of::<WORDS>(literal.gram)];
+            literals[*at as usize] = literal;
+            *at += 1;
         }
         Sieve { wanted, starts, literals }
     }
@@ -206,8 +233,7 @@ impl<const WORDS: usize> Sieve<WORDS> {
 
     #[inline(never)]
     fn compare(&self, text: &[u8], at: usize, gram: u32, rules: &mut Vec<u16>) {
-        let (word, bit) = place::<WORDS>(gram);
-        let byte = 8 * word + bit as usize / 8;
+        let byte = byte_of::<WORDS>(gram);
         for literal in &self.literals[self.starts[byte] as usize..self.starts[byte + 1] as usize] {
             if literal.gram != gram {
                 continue;
@@ -226,6 +252,13 @@ impl<const WORDS: usize> Sieve<WORDS> {
 fn place<const WORDS: usize>(gram: u32) -> (usize, u32) {
     let hash = gram.wrapping_mul(0x9e37_79b1);
     (hash as usize >> (32 - WORDS.ilog2()), hash >> (26 - WORDS.ilog2()) & 63)
+}
+
+/// The byte of a bitmap of so many words that has the bit of a gram.
+#[inline]
+fn byte_of<const WORDS: usize>(gram: u32) -> usize {
+    let (word, bit) = place::<WORDS>(gram);
+    8 * word + bit as usize / 8
 }
 
 #[cfg(test)]

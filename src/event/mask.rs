@@ -48,7 +48,8 @@ pub fn masked<'a>(line: &'a str, keep: &[u8]) -> Cow<'a, str> {
     // Up to here `line` is in `out`.
     let mut done = 0;
     let mut at = 0;
-    while at < bytes.len() {
+    while let Some(next) = bytes[at..].iter().position(|&byte| BEGINS[usize::from(byte)]) {
+        at += next;
         let found = match bytes[at] {
             b'=' | b':' => named(line, at).or_else(|| user_info(line, at)),
             b'@' => email(line, at, "@", done, keep),
@@ -76,6 +77,17 @@ pub fn masked<'a>(line: &'a str, keep: &[u8]) -> Cow<'a, str> {
     out.push_str(&line[done..]);
     Cow::Owned(out)
 }
+
+/// The bytes at which something that is masked is seen.
+const BEGINS: [bool; 256] = {
+    let mut begins = [false; 256];
+    let mut at = 0;
+    while at < 256 {
+        begins[at] = matches!(at as u8, b'=' | b':' | b'@' | b'%' | b'e' | b'A' | b'3'..=b'6');
+        at += 1;
+    }
+    begins
+};
 
 /// From where to where something else stands, and what.
 type Masked = (usize, usize, Cow<'static, str>);

@@ -78,7 +78,7 @@ impl LogFormat for Access {
             Err(_) if http.uri.is_empty() => request(rest, &mut http),
             _ => {}
         }
-        Ok(Event { time: Some(time), source_ip, ..Event::of(Kind::Http(http)) })
+        Ok(Event { time: Some(time), source_ip, guessed: false, via_proxy: false, kind: Kind::Http(http) })
     }
 }
 
@@ -140,32 +140,39 @@ fn word<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 }
 
 /// Where the request, the referrer and the agent end in what follows the first quote of a combined
-/// line; `None` for lines that need a closer look, with a `\` or too few quotes. Looks at 64 bytes
-/// at once, and takes their quotes without a branch: where they are differs from line to line.
+/// line; `None` for lines that need a closer look: long ones, with a `\` or too few quotes. First looks at
+/// everything, 64 bytes at once, and then takes the quotes: where they are differs from line to line, and to
+/// guess wrong costs more than to look.
 #[inline]
 fn ends_of_quoted(text: &[u8]) -> Option<[usize; 3]> {
-    const QUOTES: usize = 5;
-    let (mut quotes, mut count) = ([0; 2 * QUOTES], 0);
-    let mut backslashes = u8x16::default();
-    let mut next = 0;
-    while count < QUOTES && next < text.len() {
-        // The last ones again, where fewer are left.
-        let start = next.min(text.len().checked_sub(64)?);
-        let mut at_quotes = 0u64;
-        for (n, part) in text[start..start + 64].as_chunks().0.iter().enumerate() {
+    const WORD: usize = 64;
+    let last = text.len().checked_sub(WORD)?;
+    let whole = text.len() / WORD;
+    let (mut words, mut backslashes) = ([0u64; 8], u8x16::default());
+    let mut quotes_from = |start: usize| {
+        let parts = text[start..start + WORD].as_chunks().0.iter().zip((0..).step_by(16));
+        parts.fold(0, |quotes, (part, shift)| {
             let bytes = u8x16::new(*part);
-            at_quotes |= u64::from(bytes.simd_eq(u8x16::splat(b'"')).to_bitmask()) << (16 * n);
             backslashes |= bytes.simd_eq(u8x16::splat(b'\\'));
-        }
-        at_quotes &= u64::MAX << (next - start);
-        for _ in 0..QUOTES {
-            quotes[count] = start + at_quotes.trailing_zeros() as usize;
-            count += usize::from(at_quotes != 0);
-            at_quotes &= at_quotes.wrapping_sub(1);
-        }
-        next += 64;
+            quotes | u64::from(bytes.simd_eq(u8x16::splat(b'"')).to_bitmask()) << shift
+        })
+    };
+    for (word, start) in words.iter_mut().zip((0..=last).step_by(WORD)) {
+        *word = quotes_from(start);
     }
-    (count >= QUOTES && backslashes.none()).then_some([quotes[0], quotes[2], quotes[4]])
+    // What is left, with bytes before it that were looked at.
+    *words.get_mut(whole)? = quotes_from(last).checked_shr((WORD * whole - last) as u32).unwrap_or(0);
+    let mut at = 0;
+    let mut next = || {
+        while *words.get(at)? == 0 {
+            at += 1;
+        }
+        let quote = WORD * at + words[at].trailing_zeros() as usize;
+        words[at] &= words[at] - 1;
+        Some(quote)
+    };
+    let ends = [next()?, next().and_then(|_| next())?, next().and_then(|_| next())?];
+    backslashes.none().then_some(ends)
 }
 
 /// Takes the text up to the closing quote and the quote.

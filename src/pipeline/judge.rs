@@ -133,11 +133,12 @@ pub fn look(
         batch.overlong += u64::from(extent == Extent::Head);
         let (start32, len) = (start as u32, line.len() as u32);
         let current = header.as_ref().map_or(formats, |(_, newer)| newer);
-        match current.parse(line, &reading.context(extent, read_at, arena)) {
+        // By reference: an event is too long to be moved for nothing.
+        match &current.parse(line, &reading.context(extent, read_at, arena)) {
             Ok(event) => {
                 batch.parsed += 1;
                 batch.guessed += u64::from(event.guessed);
-                let record = observe(rules, reading.v6_prefix, scratch, &event, hits);
+                let record = observe(rules, reading.v6_prefix, scratch, event, hits);
                 records.push(Record { start: start32, len, line: number, ..record });
             }
             Err(_) => match current.header(line) {
