@@ -107,7 +107,7 @@ fn every_page_is_fit_for_every_reader_and_stands_still() {
     found.extend(trouble(&browser, "signing in"));
     browser.take_session(&admin);
     for (path, picture, text) in PAGES {
-        browser.resize(1280, 900);
+        browser.resize(1280, 720);
         browser.open(&at(path));
         browser.sees(text);
         if *picture == "analyze" {
@@ -123,7 +123,7 @@ fn every_page_is_fit_for_every_reader_and_stands_still() {
         let paint = browser.run("return performance.getEntriesByName('first-contentful-paint')[0]?.startTime");
         painted.push(paint.as_f64().unwrap() as u64);
         browser.run(&axe);
-        for (width, height) in [(1280, 900), (390, 844)] {
+        for (width, height) in [(1280, 720), (390, 844)] {
             browser.resize(width, height);
             for theme in ["light", "dark"] {
                 browser.run(&format!("document.documentElement.dataset.theme = '{theme}'"));

@@ -170,7 +170,7 @@ impl Browser {
 
     /// A picture of the window, as WebP.
     pub fn screenshot(&self) -> Vec<u8> {
-        let picture = self.command("Page.captureScreenshot", json!({ "format": "webp", "quality": 60 }));
+        let picture = self.command("Page.captureScreenshot", json!({ "format": "webp", "quality": 40 }));
         base64(picture["data"].as_str().unwrap_or_default())
     }
 }
