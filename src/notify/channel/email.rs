@@ -64,7 +64,8 @@ impl Email {
     fn letter(&self, message: &Message) -> Result<lettre::Message, lettre::error::Error> {
         let mut letter = lettre::Message::builder()
             .from(self.from.clone())
-            .subject(&message.title)
+            // A reader would take it for an encoded word and show something else.
+            .subject(message.title.replace("=?", "= ?"))
             .message_id(Some(format!("<{}@{}>", message.id, self.from.email.domain())))
             // So that nobody's holiday answers it.
             .raw_header(HeaderValue::new(
