@@ -552,3 +552,24 @@ async fn a_model_fills_the_plan_and_sees_the_question_alone() {
     assert_eq!(home.palisade(&["ask", "how many attacks today"]).code, 0);
     assert_eq!(model.requests().len(), 2, "what the grammar understands goes to no model");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_may_have_a_name_and_its_answer_be_a_table() {
+    let home = home().await;
+    home.configure("[ask.saved]\nrecent = \"how many attacks in the last 2 hours\"\n");
+    let list = home.palisade(&["ask", "--list"]);
+    assert_eq!((list.code, &*list.stdout), (0, "recent: how many attacks in the last 2 hours\n"));
+    assert!(home.palisade(&["ask", "recent"]).stdout.ends_with("\n40\n"));
+    let table = |question: &str| home.palisade(&["ask", "--output", "csv", question]).stdout;
+    assert_eq!(table("recent"), "\"count\"\r\n40\r\n");
+    let top = table("top 3 clients in the last 2 hours");
+    let rows: Vec<&str> = top.lines().collect();
+    assert_eq!((rows.len(), rows[0], rows[4].split(',').next()), (5, "\"client\",\"count\"", Some("\"(all others)\"")));
+    let all = table("everything in the last 2 hours");
+    assert!(all.starts_with("\"time\",\"agent\","), "{all:.100}");
+    assert!(!all.contains(['\x1b', '\u{202e}']), "{all:?}");
+    let daemon = home.start();
+    assert_eq!(home.get("/api/v1/ask?q=recent").unwrap()["answer"]["count"], 40);
+    assert_eq!(home.get("/api/v1/ask/saved").unwrap()["recent"], "how many attacks in the last 2 hours");
+    assert_eq!(daemon.stop(), 0);
+}

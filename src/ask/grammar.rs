@@ -449,7 +449,10 @@ impl<'a> Reading<'a> {
     /// A field with the values that follow it, or one to group by. Gives how many tokens the values were.
     fn field(&mut self, field: Field, next: usize, counting: bool) -> usize {
         // "with curl as user agent"
-        if field == Field::UserAgent && self.words[..next].iter().rev().skip(1).any(|word| word == "as") && self.has_tool() {
+        if field == Field::UserAgent
+            && self.words[..next].iter().rev().skip(1).any(|word| word == "as")
+            && self.has_tool()
+        {
             return 0;
         }
         let joints = ["id", "=", "is", "of"];

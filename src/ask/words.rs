@@ -129,7 +129,10 @@ const PHRASES: &[(&str, Meaning)] = {
              hacker, hosts, people, person",
             M::Person,
         ),
-        ("do, what did, about, know about, summary, detail, details, profile, overview, been doing, been up to, history", M::About),
+        (
+            "do, what did, about, know about, summary, detail, details, profile, overview, been doing, been up to, history",
+            M::About,
+        ),
         ("when", M::When),
         ("how many, how often, how much, number of, number, count, total, in total, amount of", M::Count),
         (

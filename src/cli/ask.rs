@@ -123,34 +123,53 @@ fn list(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
 
 /// An answer as a table: a row for each finding, decision, key or step.
 fn rows(out: &mut dyn Write, plan: &Plan, answer: &Answer) -> io::Result<()> {
-    let mut record = |fields: &[Value]| csv::record(&mut *out, fields.iter());
-    let mut counted = |title: &str, keys: &[Counted], others: u64| {
-        record(&[title.into(), "count".into()])?;
-        keys.iter().try_for_each(|one| record(&[one.key.as_str().into(), one.count.into()]))?;
-        if others > 0 { record(&["(all others)".into(), others.into()]) } else { Ok(()) }
-    };
     match answer {
         Answer::Rows(rows) => {
             let columns = if plan.of == Subject::Decisions { DECISION_COLUMNS } else { FINDING_COLUMNS };
             let columns: Vec<&str> = columns.split_whitespace().collect();
-            record(&columns.iter().map(|name| Value::from(*name)).collect::<Vec<_>>())?;
+            csv::record(out, &columns.iter().map(|name| Value::from(*name)).collect::<Vec<_>>())?;
             rows.iter().try_for_each(|row| csv::record(out, columns.iter().map(|name| &row[*name])))
         }
         Answer::Count(count) => {
-            record(&["count".into()])?;
-            record(&[(*count).into()])
+            record(out, &["count".into()])?;
+            record(out, &[(*count).into()])
         }
-        Answer::Top { keys, others } => counted(plan.by.map_or("key", |by| by.as_str()), keys, *others),
-        Answer::Trend(steps) => counted("from", steps, 0),
+        Answer::Top { keys, others } => table(out, plan.by.map_or("key", |by| by.as_str()), keys, *others),
+        Answer::Trend(steps) => table(out, "from", steps, 0),
         Answer::Client(story) => {
-            let story = json!(story);
-            let fields: Vec<(&String, &Value)> = story.as_object().into_iter().flatten().collect();
-            let (names, values): (Vec<Value>, Vec<&Value>) =
-                fields.iter().map(|(name, value)| (Value::from(name.as_str()), *value)).unzip();
-            record(&names)?;
-            csv::record(out, values.into_iter())
+            record(out, &["part".into(), "key".into(), "count".into()])?;
+            for (part, count) in
+                [("findings", story.findings), ("to_block", story.to_block), ("max_score", story.max_score.into())]
+            {
+                record(out, &[part.into(), Value::Null, count.into()])?;
+            }
+            for (part, time) in [("first_seen", story.first_seen), ("last_seen", story.last_seen)] {
+                record(out, &[part.into(), json!(time), Value::Null])?;
+            }
+            for (part, keys) in [
+                ("category", &story.categories),
+                ("rule", &story.rules),
+                ("service", &story.services),
+                ("path", &story.paths),
+                ("user", &story.users),
+            ] {
+                keys.iter()
+                    .try_for_each(|one| record(out, &[part.into(), one.key.as_str().into(), one.count.into()]))?;
+            }
+            story.decisions.iter().try_for_each(|row| record(out, &["decision".into(), row["id"].clone(), Value::Null]))
         }
     }
+}
+
+/// A row for each key, and one for all that have none.
+fn table(out: &mut dyn Write, title: &str, keys: &[Counted], others: u64) -> io::Result<()> {
+    record(out, &[title.into(), "count".into()])?;
+    keys.iter().try_for_each(|one| record(out, &[one.key.as_str().into(), one.count.into()]))?;
+    if others > 0 { record(out, &["(all others)".into(), others.into()]) } else { Ok(()) }
+}
+
+fn record(out: &mut dyn Write, fields: &[Value]) -> io::Result<()> {
+    csv::record(out, fields)
 }
 
 fn show(out: &mut dyn Write, plan: &Plan, answered: &Answered) -> io::Result<()> {

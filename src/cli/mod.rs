@@ -177,7 +177,9 @@ pub fn main() -> ExitCode {
     let output = arguments.output;
     if output == Output::Csv && !matches!(arguments.verb, Verb::History(_) | Verb::Stats(_) | Verb::Ask(_)) {
         let kind = clap::error::ErrorKind::InvalidValue;
-        Arguments::command().error(kind, "only `history`, `stats` and `ask` print csv; use human, json or jsonl").exit();
+        Arguments::command()
+            .error(kind, "only `history`, `stats` and `ask` print csv; use human, json or jsonl")
+            .exit();
     }
     // It must work when the configuration does not.
     if let Verb::Config(verb) = &arguments.verb {

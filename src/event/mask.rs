@@ -25,9 +25,8 @@ const ENDS: &[&str] = &[
     "signature",
     "cardnumber",
 ];
-const NAMES: &[&str] = &[
-    "pwd", "pass", "pw", "auth", "session", "sid", "sig", "jwt", "bearer", "key", "pin", "otp", "card", "cvv", "cvc",
-];
+const NAMES: &[&str] =
+    &["pwd", "pass", "pw", "auth", "session", "sid", "sig", "jwt", "bearer", "key", "pin", "otp", "card", "cvv", "cvc"];
 
 /// Where a value may hold an attack, what it is seen by.
 const TELLING: &[&str] =
@@ -193,7 +192,7 @@ fn host(text: &str) -> Option<usize> {
 /// What the escape that `text` begins with stands for, also one that was escaped again, and its length.
 fn escaped(text: &str) -> Option<(char, usize)> {
     let digits = match text.as_bytes() {
-        [b'%', ..] => 1 + text[1..].bytes().collect::<Vec<u8>>().chunks(2).take_while(|pair| *pair == b"25").count() * 2,
+        [b'%', again @ ..] => 1 + again.chunks(2).take_while(|pair| *pair == b"25").count() * 2,
         [b'\\', b'x' | b'u', ..] => 2,
         _ => return None,
     };

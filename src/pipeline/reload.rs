@@ -310,7 +310,9 @@ impl Keeper {
         }
         let triage = triage.map(|(triage, advisers)| {
             outlets.advisers.send_replace(advisers);
-            triage.inspect(|triage| drop(tokio::spawn(triage.check_models())))
+            triage.inspect(|triage| {
+                tokio::spawn(triage.check_models());
+            })
         });
         let crawlers = touches(&["crawler", "client"]);
         let crawlers = crawlers.then(|| Crawlers::configured(&config, Arc::new(SystemResolver)));

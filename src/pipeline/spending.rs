@@ -131,7 +131,11 @@ impl fmt::Display for Bill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Bill { calls, sent_bytes, input_tokens, output_tokens, usd, is_in_ledger } = self;
         let word = if *calls == 1 { "call" } else { "calls" };
-        let ledger = if *is_in_ledger { "in the ledger" } else { "in no ledger: there is no database that it can be written to" };
+        let ledger = if *is_in_ledger {
+            "in the ledger"
+        } else {
+            "in no ledger: there is no database that it can be written to"
+        };
         write!(
             f,
             "{calls} {word}, {sent_bytes} bytes sent, {input_tokens} tokens in, {output_tokens} out, {usd:.6} USD; {ledger}"

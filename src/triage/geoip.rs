@@ -53,7 +53,8 @@ impl Geoip {
             // Databases of countries put networks of many owners together.
             if place.asn.is_none() && row.autonomous_system_number.is_some() || place.network.is_none() {
                 let network = found.network().ok().map(|network| network.to_string());
-                place.network = network.and_then(|network| network.parse::<IpNet>().ok()).map(|network| network.trunc());
+                place.network =
+                    network.and_then(|network| network.parse::<IpNet>().ok()).map(|network| network.trunc());
             }
             let code = row.country.and_then(|country| country.iso_code);
             place.country =

@@ -314,12 +314,7 @@ impl Tier {
     ///
     /// # Errors
     /// It may not be asked now, or does not answer.
-    pub async fn chat(
-        &self,
-        chat: &Chat<'_>,
-        about: &str,
-        ledger: &mut Vec<ModelCall>,
-    ) -> Result<Reply, Unanswered> {
+    pub async fn chat(&self, chat: &Chat<'_>, about: &str, ledger: &mut Vec<ModelCall>) -> Result<Reply, Unanswered> {
         // The semaphore is never closed.
         let _slot = self.slots.acquire().await;
         let estimate = estimated_tokens(chat);

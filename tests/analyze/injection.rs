@@ -121,7 +121,10 @@ fn a_command_line_whose_model_obeys_the_log_tells_the_same_threats_and_writes_no
     for answer in obedient(&all[0], &before).iter().step_by(3) {
         model.then(ollama::chat(answer));
         let after = told(&["--model", "small"]);
-        assert_eq!((&after.threats, after.threat_level, &after.risk), (&before.threats, before.threat_level, &before.risk));
+        assert_eq!(
+            (&after.threats, after.threat_level, &after.risk),
+            (&before.threats, before.threat_level, &before.risk)
+        );
         assert_borne_out(&after, answer);
     }
     assert_eq!(model.requests().len(), 4);

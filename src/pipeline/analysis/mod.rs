@@ -256,11 +256,11 @@ fn look(
         ways.push(Way::new(text, input.lines, *read_at, fixed.clone()));
         input.lines += text.lines;
     }
-    let mut done = 0;
+    let mut done = 0u64;
     while let Some(at) = earliest(&mut ways, &mut road) {
         ways[at].step(&mut road, investigation);
         done += 1;
-        if u64::is_multiple_of(done, STEP) {
+        if done.is_multiple_of(STEP) {
             progress(Progress { lines: done, lines_in_all });
         }
     }

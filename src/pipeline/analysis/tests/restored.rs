@@ -30,7 +30,10 @@ fn written(kind: u8, who: u8, what: usize, at: usize) -> String {
     let (hour, minute, second) = (at / 3600, at / 60 % 60, at % 60);
     let time = format!("05/Feb/2026:{hour:02}:{minute:02}:{second:02} +0000");
     let request = |client: &str, uri: &str, status: u16| {
-        format!(r#"{client} - - [{time}] "GET {uri} HTTP/1.1" {status} {} "-" "Mozilla/5.0 (X11) Firefox/140.0""#, 200 + what % 9)
+        format!(
+            r#"{client} - - [{time}] "GET {uri} HTTP/1.1" {status} {} "-" "Mozilla/5.0 (X11) Firefox/140.0""#,
+            200 + what % 9
+        )
     };
     let attacks = attacks();
     match kind {
@@ -48,8 +51,7 @@ fn written(kind: u8, who: u8, what: usize, at: usize) -> String {
 fn found(text: String) -> (Looked, Findings) {
     let mut investigation = Investigation::new(Sensitivity::Medium, None).unwrap();
     let source = Source::of_text("-", text.into_bytes());
-    let looked =
-        look(&config(), &rules(), vec![source], &Options::default(), &mut investigation, &mut |_| {}).unwrap();
+    let looked = look(&config(), &rules(), vec![source], &Options::default(), &mut investigation, &mut |_| {}).unwrap();
     (looked, investigation.finish())
 }
 
@@ -58,8 +60,17 @@ fn facts(looked: &Looked, findings: &Findings) -> (BTreeMap<String, usize>, Vec<
     let hits = looked.rule_hits.iter().map(|(rule, lines)| (rule.clone(), lines.len())).collect();
     let threat = |threat: &Threat| {
         serde_json::json!([
-            threat.kind, threat.severity, threat.outcome, threat.actor, threat.addresses, threat.users, threat.events,
-            threat.rule_ids, threat.indicators, threat.first_time, threat.last_time
+            threat.kind,
+            threat.severity,
+            threat.outcome,
+            threat.actor,
+            threat.addresses,
+            threat.users,
+            threat.events,
+            threat.rule_ids,
+            threat.indicators,
+            threat.first_time,
+            threat.last_time
         ])
     };
     let mut threats: Vec<_> = findings.threats.iter().map(threat).collect();
