@@ -1,6 +1,8 @@
 //! What is Postgres' own: rights, places, poolers, what goes wrong. What every store must do is in
 //! `record/tests`.
 
+use sqlx::Row;
+
 use super::*;
 use crate::record::tests::server::{self, Pooler, Server};
 use crate::record::tests::{DAY, NOW, decision, of_findings, row};
@@ -187,10 +189,31 @@ async fn anon_reads_nothing_authenticated_reads_and_service_role_writes() {
     assert_eq!(writer.put("writer", &rows, NOW).await.unwrap(), 1);
     assert_eq!(server.sql(name(&url), "SELECT count(*) FROM palisade.findings_20260106"), "1");
     assert!(sql("anon", "SELECT 1 FROM palisade.findings_20260106").is_err());
+    let many = of_findings(3, (0..600).map(|n| row(&n.to_string(), "203.0.113.7")).collect());
+    assert_eq!(writer.put("writer", &many, NOW).await.unwrap(), 600, "which COPY does not do for it");
     writer.prune(Timestamp(NOW.0 + 100 * DAY)).await.unwrap();
     assert!(writer.forget("203.0.113.7/32".parse().unwrap()).await.is_ok());
     assert_eq!(server.sql(name(&url), "SELECT count(*) FROM palisade.findings"), "0");
     assert_eq!(writer.examine().await.unwrap().lacking, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn many_are_copied_unless_one_of_them_is_there() {
+    let Some(server) = server::shared("copying") else { return };
+    let store = open(&server.database()).await;
+    store.migrate().await.unwrap();
+    let copy = async |ids: std::ops::Range<u32>| {
+        let rows: Vec<_> = ids.map(|id| row(&id.to_string(), "203.0.113.7")).collect();
+        let copied = store.transaction("BEGIN", PATIENCE, async |connection| {
+            let is_copied = copy::copy_findings(connection, "a", 1, &rows.iter().collect::<Vec<_>>()).await?;
+            let there = query("SELECT count(*) FROM palisade.findings").fetch_one(connection).await?;
+            Ok((is_copied, there.try_get::<i64, _>(0)?))
+        });
+        copied.await.unwrap()
+    };
+    assert_eq!(copy(0..600).await, (true, 600));
+    assert_eq!(copy(599..1200).await, (false, 600), "the transaction goes on");
+    assert_eq!(copy(600..1200).await, (true, 1200));
 }
 
 #[tokio::test]

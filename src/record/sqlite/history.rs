@@ -215,8 +215,17 @@ fn findings(query: &mut Builder, filter: &FindingFilter, clients: Option<&[Strin
         "SELECT f.*, (SELECT d.id FROM decisions d WHERE d.finding_id = f.id ORDER BY d.created_at DESC LIMIT 1) \
          AS decision_id FROM (SELECT * FROM findings WHERE ",
     );
+    let newest = format!(" ORDER BY time DESC, id DESC LIMIT {}", filter.limit);
+    let several = clients.filter(|clients| (2..=EACH).contains(&clients.len()));
+    if let Some(clients) = several {
+        // The newest of each: all of theirs may be hundreds of thousands of rows.
+        query.push("rowid IN (SELECT one.rowid FROM json_each(").push_bind(serde_json::json!(clients).to_string());
+        query.push(
+            ") AS of, findings AS one WHERE one.rowid IN (SELECT rowid FROM findings WHERE client = of.value AND ",
+        );
+    }
     within(query, "time", filter.period);
-    if let Some(clients) = clients {
+    if let (Some(clients), None) = (clients, several) {
         one_of(query, "client", clients);
     }
     let equal = [
@@ -242,8 +251,10 @@ fn findings(query: &mut Builder, filter: &FindingFilter, clients: Option<&[Strin
     if !filter.analysed {
         query.push(" AND flagged");
     }
-    query.push(" ORDER BY time DESC, id DESC LIMIT ").push_bind(filter.limit);
-    query.push(") f ORDER BY f.time DESC, f.id DESC");
+    if several.is_some() {
+        query.push(&newest).push("))");
+    }
+    query.push(&newest).push(") f ORDER BY f.time DESC, f.id DESC");
 }
 
 fn decisions(query: &mut Builder, filter: &PastFilter, targets: Option<&[String]>) {
@@ -396,6 +407,9 @@ mod tests {
         let client = ["203.0.113.7".to_owned()];
         let by_client = plan(&store, |query| findings(query, &filter, Some(&client))).await;
         no_scan(&by_client, &["findings_by_client (client=? AND time>? AND time<?)"]);
+        let several = [client[0].clone(), "203.0.113.8".to_owned()];
+        let by_each = plan(&store, |query| findings(query, &filter, Some(&several))).await;
+        no_scan(&by_each, &["findings_by_client (client=? AND time>? AND time<?)", "INTEGER PRIMARY KEY (rowid=?)"]);
         assert!(
             by_client.contains("TEMP B-TREE FOR LAST TERM OF ORDER BY"),
             "the newest come first by the index: {by_client}"
