@@ -329,7 +329,7 @@ Feb  2 03:14:01 web1 sshd[1]: Failed password for bob from 10.0.0.6 port 4001 ss
 
 #[tokio::test]
 async fn what_is_posted_is_analysed_and_kept_only_when_asked() {
-    use crate::record::History;
+    use crate::record::{History, Sqlite};
     use crate::show::{AnalysisEvent, AnalysisQuery, AnalysisRequest};
     use crate::triage::{Advisers, Privacy, Today};
     use tokio::sync::{Semaphore, mpsc, watch};
