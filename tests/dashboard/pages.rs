@@ -120,8 +120,8 @@ fn every_page_is_fit_for_every_reader_and_stands_still() {
         if moved[0].as_f64() >= Some(0.02) {
             found.push(format!("{path} moves while it is drawn: {moved}"));
         }
-        let paint = browser.run("return performance.getEntriesByName('first-contentful-paint')[0]?.startTime");
-        painted.push(paint.as_f64().unwrap() as u64);
+        let paint = "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null";
+        painted.push(eventually("it is painted", || browser.run(paint).as_f64()) as u64);
         browser.run(&axe);
         for (width, height) in [(1280, 720), (390, 844)] {
             browser.resize(width, height);
@@ -143,7 +143,7 @@ fn every_page_is_fit_for_every_reader_and_stands_still() {
     painted.sort_unstable();
     let median = painted[painted.len() / 2];
     eprintln!("first paint of a page with its text: {median} ms, {painted:?}");
-    // Idle it is a tenth of that: docs/dashboard.md.
+    // The goal is 300 ms on an idle machine; tests run beside each other.
     assert!(median < 3000, "{painted:?}");
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
