@@ -79,7 +79,7 @@ fn a_full_disk_of_postgres_itself_loses_nothing() {
     let place = small.path().join("tables").display().to_string();
     let mount =
         format!("mkdir -p {place}; mount -t tmpfs -o size=24m tmpfs {place}; chown postgres {place}; exec \"$@\"");
-    let prefix = ["unshare", "--mount", "sh", "-ec", &mount, "sh"].map(str::to_owned);
+    let prefix = ["unshare", "--mount", "sh", "-ec", mount.as_str(), "sh"].map(str::to_owned);
     let server = Server::start_in(&prefix, "127.0.0.1", "");
     server.sql("postgres", &format!("CREATE TABLESPACE small LOCATION '{place}'"));
     server.sql("postgres", "CREATE DATABASE small TABLESPACE small");

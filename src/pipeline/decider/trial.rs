@@ -58,7 +58,8 @@ pub async fn record(state_dir: &Path, config: &StoreConfig, events: u64, bans: u
     store.close().await;
     Ok(json!({
         "events": events, "events_secs": events_secs, "events_per_sec": (events as f64 / events_secs) as u64,
-        "sent_secs": sent_secs, "sent_per_sec": sent_secs.map(|secs| (events as f64 / secs) as u64), "bans": bans, "bans_secs": bans_secs, "live": live, "live_secs": live_secs, "prune_secs": prune_secs,
+        "sent_secs": sent_secs, "sent_per_sec": sent_secs.map(|secs| (events as f64 / secs) as u64),
+        "bans": bans, "bans_secs": bans_secs, "live": live, "live_secs": live_secs, "prune_secs": prune_secs,
     }))
 }
 

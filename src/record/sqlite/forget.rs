@@ -112,16 +112,13 @@ impl Sqlite {
              WHERE id IN (SELECT value FROM json_each(?)) AND state IN ('expired', 'lifted', 'refused') LIMIT 1000)";
         forgotten.rows += self.delete_all(ENDED, &ended).await?;
         self.cases().clear();
-        let is_private = self.is_private();
         self.write(async |connection| {
             // What was read of it meanwhile is sent after the first word of it.
             self.pass_on(connection, kept).await?;
             sqlx::query("PRAGMA incremental_vacuum").execute(&mut *connection).await?;
             // What the log still holds of it is over when it is written into the database; a reader may be in the way.
-            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *connection).await?;
-            if !is_private {
-                sqlx::query("PRAGMA secure_delete = OFF").execute(connection).await?;
-            }
+            // What is deleted goes on being overwritten, as the last snapshot of the counters soon will be.
+            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(connection).await?;
             Ok(())
         })
         .await?;

@@ -295,11 +295,6 @@ impl Sqlite {
         self.cases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether what is deleted must be overwritten.
-    fn is_private(&self) -> bool {
-        open::is_private(&self.config)
-    }
-
     /// Finishes what is under way, folds the write-ahead log into the database and lets go of the
     /// state directory. Later calls fail.
     pub async fn close(&self) {

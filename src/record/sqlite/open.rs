@@ -59,7 +59,7 @@ pub(super) async fn writer(path: &Path, config: &StoreConfig) -> Result<(SqliteP
 }
 
 /// Whether what is deleted must be overwritten, and not only be free.
-pub(super) fn is_private(config: &StoreConfig) -> bool {
+fn is_private(config: &StoreConfig) -> bool {
     !config.keeps_findings() || config.keeps_pseudonyms()
 }
 
