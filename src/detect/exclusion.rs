@@ -7,8 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::literals;
-use super::pattern::finder;
-use super::rules::{Rule, RuleError, Target, Targets};
+use super::rules::{self, Rule, RuleError, Target, Targets};
 use super::texts::Texts;
 use super::window::WindowRule;
 use crate::event::{Event, canonical};
@@ -171,7 +170,7 @@ fn climbs(path: &[u8]) -> bool {
 }
 
 fn compile(pattern: &str) -> Result<Regex, String> {
-    let regex = finder(&literals::parse(pattern)?)?;
+    let regex = rules::build(&literals::parse(pattern)?)?;
     // What nobody sends is matched by what matches everything.
     let matches_all = [&b""[..], b"/", b"/\x01"].into_iter().filter(|text| regex.is_match(*text)).count();
     if regex.is_match(b"") || matches_all > 1 {

@@ -17,7 +17,6 @@ mod network;
 mod normalize;
 mod ordinary;
 mod paths;
-mod pattern;
 mod plain;
 mod prefilter;
 mod prose;

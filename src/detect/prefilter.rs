@@ -202,7 +202,7 @@ impl Literal {
 impl<const WORDS: usize> Sieve<WORDS> {
     fn over(unsorted: Vec<Literal>) -> Self {
         let mut wanted = Box::new([0u64; WORDS]);
-        // Sorted by counting: a comparing sort is half of what starting takes.
+        // Sorted by counting: to compare them took a fifth of the time to load the rules.
         let mut starts = vec![0; 8 * WORDS + 1];
         for literal in &unsorted {
             let (word, bit) = place::<WORDS>(literal.gram);

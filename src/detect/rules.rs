@@ -4,12 +4,12 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use regex_automata::meta::Regex;
+use regex_automata::meta::{BuildError, Regex};
+use regex_syntax::hir::Hir;
 use serde::Deserialize;
 
 use super::injection::Grammar;
 use super::literals;
-use super::pattern::{Pattern, finder};
 use super::window::{WindowRule, WindowSpec};
 use crate::event::{Category, Http};
 
@@ -35,6 +35,10 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("windows-login.toml", include_str!("../../rules/windows-login.toml")),
     ("windows-scan.toml", include_str!("../../rules/windows-scan.toml")),
 ];
+
+/// Bytes of compiled program that one pattern may cost, twice what the largest built-in one does. The
+/// engine is linear: at worst it visits each of some 8,000 states at each byte of a text, never more.
+const PATTERN_BUDGET_BYTES: usize = 1 << 18;
 
 /// The score at which a line is a finding, by default: what was served lifts no weak signal to it.
 pub const FLAG: u8 = 5;
@@ -212,17 +216,23 @@ pub struct Rule {
     pub spec: RuleSpec,
     /// Compiled when it is first needed: most rules of a day never are.
     pattern: OnceLock<Option<Pattern>>,
-    /// The same, to say where it matches.
-    finder: OnceLock<Option<Regex>>,
     /// Lower-case literals, at least one of which every match contains; none where the rule has a grammar.
     pub literals: Vec<Vec<u8>>,
 }
 
-impl Rule {
-    fn new(spec: RuleSpec, literals: Vec<Vec<u8>>) -> Rule {
-        Rule { id: spec.id.as_str().into(), spec, pattern: OnceLock::new(), finder: OnceLock::new(), literals }
-    }
+/// A compiled pattern.
+struct Pattern {
+    regex: Regex,
+    tells_digits: bool,
+}
 
+impl Pattern {
+    fn compile(hir: &Hir) -> Result<Pattern, String> {
+        Ok(Pattern { regex: build(hir)?, tells_digits: literals::tells_digits(hir) })
+    }
+}
+
+impl Rule {
     /// Whether `text`, about which it was asked, and one that differs from it in digits alone may differ in
     /// whether it matches.
     pub fn tells_digits(&self, text: &[u8]) -> bool {
@@ -236,9 +246,7 @@ impl Rule {
     pub fn is_match(&self, target: Target, text: &[u8]) -> bool {
         match self.spec.grammar {
             Some(grammar) => grammar.find(target, text).is_some(),
-            None => self.pattern().is_some_and(|pattern| {
-                pattern.is_match(text).unwrap_or_else(|| self.finder().is_some_and(|finder| finder.is_match(text)))
-            }),
+            None => self.regex().is_some_and(|regex| regex.is_match(text)),
         }
     }
 
@@ -249,20 +257,15 @@ impl Rule {
                 "" => found.piece.to_vec(),
                 tokens => [tokens.as_bytes(), b": ", found.piece].concat(),
             }),
-            None => Some(text[self.finder()?.find(text)?.range()].to_vec()),
+            None => Some(text[self.regex()?.find(text)?.range()].to_vec()),
         }
     }
 
     /// Its pattern, if it has one. That it compiles was checked when it was loaded, or by the tests for a
     /// built-in rule.
-    fn pattern(&self) -> Option<&Pattern> {
+    fn regex(&self) -> Option<&Regex> {
         let compiled = || Pattern::compile(&literals::parse(&self.spec.pattern).ok()?).ok();
-        self.pattern.get_or_init(compiled).as_ref()
-    }
-
-    fn finder(&self) -> Option<&Regex> {
-        let compiled = || finder(&literals::parse(&self.spec.pattern).ok()?).ok();
-        self.finder.get_or_init(compiled).as_ref()
+        self.pattern.get_or_init(compiled).as_ref().map(|pattern| &pattern.regex)
     }
 }
 
@@ -346,28 +349,43 @@ pub fn without_examples(spec: RuleSpec, trust: Trust) -> Result<Rule, String> {
     if spec.target.is_empty() {
         return Err("target is empty".into());
     }
+    let id: Arc<str> = spec.id.as_str().into();
     match (&spec.grammar, spec.pattern.is_empty()) {
-        (Some(_), true) => return Ok(Rule::new(spec, vec![])),
+        (Some(_), true) => return Ok(Rule { id, spec, pattern: OnceLock::new(), literals: vec![] }),
         (Some(_), false) => return Err("has a pattern and a grammar: one of them".into()),
         (None, _) => {}
     }
     if trust == Trust::BuiltIn
         && let Ok(at) = LITERALS.binary_search_by_key(&spec.id.as_str(), |(id, _)| id)
     {
-        return Ok(Rule::new(spec, LITERALS[at].1.iter().map(|literal| literal.to_vec()).collect()));
+        let literals = LITERALS[at].1.iter().map(|literal| literal.to_vec()).collect();
+        return Ok(Rule { id, spec, pattern: OnceLock::new(), literals });
     }
     let hir = literals::parse(&spec.pattern)?;
     if hir.properties().minimum_len() == Some(0) {
         return Err("the pattern matches the empty text".into());
     }
-    let pattern = Pattern::compile(&hir)?;
+    let pattern = OnceLock::from(Some(Pattern::compile(&hir)?));
     let literals = literals::required(&hir)
         .ok_or("no literal of at least four bytes must be in every match (fewer, with unusual signs), so it would run on every line")?;
-    Ok(Rule { pattern: OnceLock::from(Some(pattern)), ..Rule::new(spec, literals) })
+    Ok(Rule { id, spec, pattern, literals })
 }
 
 /// The literals of the built-in rules, by id, found when this was built.
 const LITERALS: &[(&str, &[&[u8]])] = include!(concat!(env!("OUT_DIR"), "/literals.rs"));
+
+/// Compiles a pattern within its budget.
+///
+/// # Errors
+/// It is too large, or broken.
+pub fn build(hir: &Hir) -> Result<Regex, String> {
+    // Its own search for literals would come after ours, and takes most of the time to build.
+    let config = Regex::config().auto_prefilter(false).utf8_empty(false).nfa_size_limit(Some(PATTERN_BUDGET_BYTES));
+    Regex::builder().configure(config).build_from_hir(hir).map_err(|error: BuildError| match error.size_limit() {
+        Some(limit) => format!("the pattern compiles to more than {limit} bytes"),
+        None => format!("the pattern is broken: {error}"),
+    })
+}
 
 #[cfg(test)]
 mod tests {
