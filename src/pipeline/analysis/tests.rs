@@ -5,7 +5,6 @@ use std::path::Path;
 use super::*;
 use crate::event::Severity;
 use crate::event::analysis::{ThreatKind, ThreatOutcome};
-use crate::record::Sqlite;
 
 fn rules() -> Arc<Ruleset> {
     static RULES: std::sync::OnceLock<Arc<Ruleset>> = std::sync::OnceLock::new();
