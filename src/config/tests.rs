@@ -644,6 +644,7 @@ fn the_example_is_true() {
     assert_eq!(whole.respond.azure.batch_secs.take(), Some(5));
     assert_eq!(whole.respond.azure.client_secret_file.take(), Some("/etc/palisade/azure.key".into()));
     assert_eq!(whole.report.font.take(), Some("/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc".into()));
+    assert_eq!(whole.ask.saved.remove("nightly").as_deref(), Some("critical findings since last night"));
     assert_eq!(whole.log.file.take(), Some("/var/log/palisade/palisade.log".into()));
     assert_eq!(whole, Config::default());
 }
@@ -887,13 +888,15 @@ fn what_is_shown_reads_back_and_says_where_it_comes_from() {
         sensitivity = "medium"  # default
         baseline = ""  # default
 
+        [ask.saved]
+
         [log]
         level = "debug"  # from PALISADE__LOG__LEVEL
         format = "auto"  # default
         max_size_mb = 10  # default
         max_files = 5  # default
 
-        # not set: compress.scaledown.key_file, detect.rules_dir, fleet.key_file, log.file, memory.redis_ca_file, memory.redis_url_file, report.font, reputation.abuseipdb_key_file, reputation.virustotal_key_file, respond.azure.batch_secs, respond.azure.client_secret_file, respond.cloudflare.token_file, respond.webhook.dead_letter, respond.webhook.key_file, store.database_ca_file, store.database_url_file
+        # not set: ask.saved, compress.scaledown.key_file, detect.rules_dir, fleet.key_file, log.file, memory.redis_ca_file, memory.redis_url_file, report.font, reputation.abuseipdb_key_file, reputation.virustotal_key_file, respond.azure.batch_secs, respond.azure.client_secret_file, respond.cloudflare.token_file, respond.webhook.dead_letter, respond.webhook.key_file, store.database_ca_file, store.database_url_file
     "#]];
     expected.assert_eq(&shown);
 }
