@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
 
 use super::*;
 use crate::event::{
@@ -65,8 +66,9 @@ struct Told {
 impl Told {
     /// The next event that is no sign of life.
     async fn next(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
         loop {
-            let event = timeout(Duration::from_secs(20), self.receiver.recv()).await.expect("an event").unwrap();
+            let event = timeout_at(deadline, self.receiver.recv()).await.expect("an event").unwrap();
             let event = String::from_utf8(event.unwrap().to_vec()).unwrap();
             let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
             let Some(id) = field("id:") else { continue };
@@ -158,7 +160,7 @@ async fn pages_hear_of_what_comes_once_for_all_and_of_what_is_old_by_its_log_too
         origin: String::new(),
     };
     host.decide(&ban).await;
-    host.decide(&Decision { state: DecisionState::Active, ..ban }).await;
+    host.store.set_state(&[ban.id], DecisionState::Active, "", NOW).await.unwrap();
     host.tick().await;
     one.until(155).await;
     assert_eq!((one.decided, one.not_shown), (vec!["d \"active\"".to_owned()], 0));
