@@ -56,6 +56,8 @@ fn a_ban_that_does_not_hold_fails_the_proof_and_leftovers_are_removed() {
     }
     let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let namespace = Namespace::new();
+    // A host with containers hands its forwarding on to namespaces.
+    namespace.run("sysctl -q net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0");
     // As a killed one leaves it.
     namespace.run("ip link add palisade-probe0 type veth peer name probe");
     namespace.run("ip address add 192.0.2.241/28 dev palisade-probe0");

@@ -131,7 +131,7 @@ impl Cited<'_> {
 /// Whether it is a sentence in English, as all that is checked here must be; a few words may be in any language.
 fn is_english(words: &[&str]) -> bool {
     let count = words.iter().filter(|word| ENGLISH.contains(word)).count();
-    words.len() < 8 || count * 12 >= words.len()
+    words.len() < 8 || count * 8 >= words.len()
 }
 
 /// Words without which hardly a sentence does in English, and of no other language that is written like it.
@@ -179,7 +179,8 @@ const KINDS: &[(&[&str], &[ThreatKind])] = {
 /// Words that say that it worked.
 const SUCCESS: [&str; 6] = ["compromised", "successfully", "succeeded", "gained access", "broke in", "was breached"];
 
-/// Words by which a threat is talked down, or somebody is told to guard less.
+/// Words by which a threat is talked down, somebody is told to guard less, or a model is spoken to: whoever reads a
+/// report is none.
 const DISMISSALS: &[&str] = &[
     "benign",
     "harmless",
@@ -204,6 +205,16 @@ const DISMISSALS: &[&str] = &[
     "whitelist",
     "unblock",
     "stop monitoring",
+    "instructions",
+    "your task",
+    "your policy",
+    "your model",
+    "system prompt",
+    "developer mode",
+    "verdict",
+    "obey",
+    "hypothetically",
+    "remember",
 ];
 
 fn contains_words(text: &str, words: &str) -> bool {
