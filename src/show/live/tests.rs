@@ -37,7 +37,10 @@ impl Host {
     }
 
     async fn decide(&self, decision: &Decision) {
-        self.store.commit(&Batch { at: NOW, decisions: &[decision.clone()], ..Batch::default() }).await.unwrap();
+        self.store
+            .commit(&Batch { at: NOW, decisions: std::slice::from_ref(decision), ..Batch::default() })
+            .await
+            .unwrap();
     }
 
     async fn tick(&mut self) {
