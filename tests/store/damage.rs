@@ -145,7 +145,8 @@ fn with_postgres_decisions_are_what_they_were() {
     let server = postgres::Server::start_in(&namespace.command(&[]), "127.0.0.1", "");
     let (far, url) = Far::new(&server);
     let home = banned_and_stopped(&namespace, &url, || {
-        eventually("all is sent", || (far.decisions().len() == 4).then_some(()));
+        let allowed = || far.number("SELECT count(*) FROM palisade.allow");
+        eventually("all is sent", || (far.decisions().len() == 4 && allowed() == 1).then_some(()));
     });
     fs::write(home.path("state/palisade.db"), "no database ".repeat(2000)).unwrap();
     let decisions = nobody_is_let_go(&home, &namespace, &banned_before());
