@@ -95,7 +95,8 @@ fn a_model_that_obeys_a_log_says_nothing_that_lines_do_not_bear_out_and_changes_
         for answer in obedient(injection, &before) {
             let after = Analysis { narrative: model::accept(&answer, &before), ..before.clone() };
             assert_borne_out(&after, &format!("{} {answer}", injection.idea));
-            let repeated = claims(&after).any(|claim| claim.text.contains(&injection.plain));
+            let is_quoted = log(injection).replace("%20", " ").contains(&injection.plain);
+            let repeated = is_quoted && claims(&after).any(|claim| claim.text.contains(&injection.plain));
             assert!(!repeated, "{}: {answer}", injection.idea);
         }
     }

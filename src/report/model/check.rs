@@ -12,9 +12,14 @@ use crate::event::analysis::{Analysis, Claim, Threat, ThreatKind, ThreatOutcome}
 /// Bytes of a sentence; a longer one is dropped.
 pub const TEXT: usize = 600;
 
+/// So many words in a row that the log has too are a quotation.
+const RUN: usize = 6;
+
 /// Says which sentences stand, and counts the others.
 pub struct Checker<'a> {
     threats: BTreeMap<&'a str, &'a Threat>,
+    /// Each run of [`RUN`] words of the log that the model was shown.
+    shown: BTreeSet<Vec<String>>,
     pub dropped: u64,
 }
 
@@ -39,7 +44,12 @@ impl Sort {
 
 impl<'a> Checker<'a> {
     pub fn new(analysis: &'a Analysis) -> Checker<'a> {
-        Checker { threats: analysis.threats.iter().map(|threat| (threat.id.as_str(), threat)).collect(), dropped: 0 }
+        let shown = analysis.compression.as_ref().and_then(|done| done.text.as_deref()).unwrap_or_default();
+        Checker {
+            threats: analysis.threats.iter().map(|threat| (threat.id.as_str(), threat)).collect(),
+            shown: runs(shown),
+            dropped: 0,
+        }
     }
 
     /// The first `limit` of `said` that stand.
@@ -65,7 +75,9 @@ impl<'a> Checker<'a> {
             && cited.has_every_kind(&lower)
             && cited.has_every_severity(&words)
             && cited.foreign_numbers(&lower) <= sort.foreign_numbers()
-            && !DISMISSALS.iter().any(|words| contains_words(&lower, words));
+            && !DISMISSALS.iter().any(|words| contains_words(&lower, words))
+            // What clients wrote is evidence, and no sentence of a report.
+            && runs(&text).is_disjoint(&self.shown);
         stands.then_some(Claim { text, threats: said.threats, lines: said.lines })
     }
 
@@ -223,6 +235,14 @@ fn contains_words(text: &str, words: &str) -> bool {
         let after = text[at + words.len()..].chars().next();
         !before.is_some_and(char::is_alphanumeric) && !after.is_some_and(char::is_alphanumeric)
     })
+}
+
+/// Each [`RUN`] words of `text` that follow each other; in URLs spaces are escaped.
+fn runs(text: &str) -> BTreeSet<Vec<String>> {
+    let text = text.replace("%20", " ").to_lowercase();
+    let words: Vec<String> =
+        text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_owned).collect();
+    words.windows(RUN).map(<[String]>::to_vec).collect()
 }
 
 /// Letters, and signs of ASCII and of typography: among the others are dots and digits that look like these.
