@@ -138,8 +138,8 @@ fn hostile_text_is_text_on_every_page_in_exports_and_in_alerts() {
     // As the text of JSON itself, escapes and all.
     assert_eq!(hidden(&all), None);
     for (sink, place) in SINKS.iter().enumerate().take(4) {
-        for context in 0..CONTEXTS.len() {
-            assert!(all.matches(&mark(sink, context)).count() >= 2, "{place}: {}", CONTEXTS[context]);
+        for (context, text) in CONTEXTS.iter().enumerate() {
+            assert!(all.matches(&mark(sink, context)).count() >= 2, "{place}: {text}");
         }
     }
 
