@@ -45,6 +45,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "show",
             "fleet",
             "notify",
+            "ask",
             "compress",
             "investigate",
             "report",
