@@ -143,7 +143,7 @@ impl Cited<'_> {
 /// Whether it is a sentence in English, as all that is checked here must be; a few words may be in any language.
 fn is_english(words: &[&str]) -> bool {
     let count = words.iter().filter(|word| ENGLISH.contains(word)).count();
-    words.len() < 8 || count * 8 >= words.len()
+    words.len() < 8 || count * 12 >= words.len()
 }
 
 /// Words without which hardly a sentence does in English, and of no other language that is written like it.
