@@ -17,12 +17,12 @@ use tempfile::TempDir;
 use super::Namespace;
 
 /// How long anything may take that a test waits for, unless it says otherwise.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks `f` again and again until it has something.
 ///
 /// # Panics
-/// After half a minute: `what` did not happen.
+/// After a minute: `what` did not happen.
 pub fn eventually<T>(what: &str, mut f: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
