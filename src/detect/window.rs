@@ -282,7 +282,7 @@ impl WindowRule {
             || matches!(self.spec.distinct, Some(Distinct::UserAgent | Distinct::Number))
     }
 
-    /// The bucket of a line: see [`OF_CLIENT`].
+    /// The bucket of a line: see `OF_CLIENT`.
     pub fn key(&self, line: &Record, detail: Detail) -> u128 {
         const NO_CLIENT: u128 = 1 << 127;
         let group = match self.spec.group_by {
