@@ -11,6 +11,8 @@ mod http;
 mod kind;
 mod mask;
 mod model_call;
+#[cfg(test)]
+pub mod samples;
 mod secret;
 mod severity;
 mod source;

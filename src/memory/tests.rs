@@ -1,9 +1,8 @@
 use std::time::Instant;
 
 use super::*;
-use crate::event::{Action, Category, DecidedBy, Timestamp, Verdict, VerdictClass};
+use crate::event::{Action, DecidedBy, samples};
 
-const NOW: Timestamp = Timestamp(1_767_571_200_000);
 const HOUR: Duration = Duration::from_secs(3600);
 
 pub(super) fn client(n: u32) -> ClientKey {
@@ -12,34 +11,7 @@ pub(super) fn client(n: u32) -> ClientKey {
 
 /// A finding of client `n` that is monitored.
 pub(super) fn finding(n: u32) -> Finding {
-    Finding {
-        file: "access.log".into(),
-        generation: 1,
-        offset: 0,
-        line_number: None,
-        time: NOW,
-        source_ip: None,
-        client: Some(client(n)),
-        via_proxy: false,
-        method: "GET".into(),
-        uri: "/".into(),
-        status: 200,
-        user_agent: String::new(),
-        referer: String::new(),
-        category: Category::Sqli,
-        rule_ids: vec![],
-        score: 6,
-        evidence: vec![],
-        flagged: true,
-        is_system_url: false,
-        action: Action::Monitor,
-        verdict: Verdict {
-            class: VerdictClass::Malicious,
-            confidence: 9,
-            decided_by: DecidedBy::Rules,
-            reasoning: String::new(),
-        },
-    }
+    Finding { client: Some(client(n)), score: 6, action: Action::Monitor, ..samples::finding() }
 }
 
 fn at(n: u32, offset: u64) -> Finding {

@@ -13,12 +13,18 @@ mod syslog;
 
 use std::path::Path;
 use std::pin::Pin;
+use std::time::Duration;
+
+use reqwest::Url;
 
 #[cfg(not(feature = "otel"))]
 use super::config::WITHOUT_OTEL;
 use super::{ExportConfig, Failure, Format, News, Via};
 use crate::event::{Secret, is_hidden};
-use crate::wire;
+use crate::wire::{self, Http};
+
+/// Bytes of a reason that are shown.
+const REASON_BYTES: usize = 300;
 
 /// A place where records go.
 pub trait Sink: Send + Sync {
@@ -109,6 +115,15 @@ fn record_id(news: &News) -> String {
 /// `client`, if it is one address: a field of that type takes nothing else.
 fn address(news: &News) -> Option<&str> {
     news.client.parse::<std::net::IpAddr>().is_ok().then_some(news.client.as_str())
+}
+
+/// What speaks to the service at `url`.
+fn client(url: &Secret, config: &ExportConfig) -> Result<Http, String> {
+    Http::new(url.reveal(), "url", Duration::from_secs(config.timeout_secs), config.ca_file.as_deref())
+}
+
+fn at(base: &str, path: &str) -> Result<Url, String> {
+    Url::parse(&format!("{base}{path}")).map_err(|error| format!("`url`: {error}"))
 }
 
 /// What is behind `scheme`, an absolute path.

@@ -8,9 +8,9 @@ pub mod server;
 use serde_json::json;
 
 use super::*;
-use crate::event::{Decision, DecisionState, Ground, ModelCall, Proposer, Timestamp, VerdictClass};
+use crate::event::{Decision, DecisionState, Ground, ModelCall, Timestamp, VerdictClass, samples};
 
-pub const NOW: Timestamp = Timestamp(1_767_571_200_000);
+pub use crate::event::samples::NOW;
 pub const DAY: i64 = 86_400_000;
 
 pub fn days_ago(days: i64) -> Timestamp {
@@ -53,15 +53,10 @@ pub fn decision(id: &str, target: &str, state: DecisionState) -> Decision {
     Decision {
         id: id.into(),
         target: target.parse().unwrap(),
-        proposer: Proposer::Rules,
         ground: Ground { finding_id: Some("f".into()), score: 9, reason: "SQL injection".into(), ..Ground::default() },
-        created_at: NOW,
-        expires_at: NOW.plus_secs(3600),
-        simulated: false,
         state,
-        note: String::new(),
         offences: 2,
-        origin: String::new(),
+        ..samples::decision()
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Site, append, everybody, first_link};
 use crate::support::browser::tools_or_skip;
-use crate::support::daemon::eventually;
+use crate::support::daemon::{Daemon, eventually};
 use crate::support::http::request;
 use crate::support::{log, mmdb};
 
@@ -18,6 +18,18 @@ fn attack(site: &Site, from: &str) {
 
 fn found(site: &Site, from: &str) -> Value {
     eventually(&format!("{from} is found"), || site.home.findings().into_iter().find(|row| row["client"] == from))
+}
+
+/// A site that five clients attacked, and its administrator's session.
+fn attacked() -> (Site, Daemon, String) {
+    let site = Site::new();
+    let daemon = site.start();
+    let admin = site.welcome(&first_link(&daemon));
+    for n in 1..=5 {
+        attack(&site, &format!("203.0.113.{n}"));
+    }
+    found(&site, "203.0.113.5");
+    (site, daemon, admin)
 }
 
 #[test]
@@ -125,38 +137,26 @@ fn nobody_sees_an_analysis_of_somebody_else_unless_it_is_shared() {
 
 #[test]
 fn lists_go_on_what_is_known_is_not_sent_again_and_a_problem_is_told_in_one_shape() {
-    let site = Site::new();
-    let daemon = site.start();
-    let admin = site.welcome(&first_link(&daemon));
-    for n in 1..=5 {
-        attack(&site, &format!("203.0.113.{n}"));
-    }
-    found(&site, "203.0.113.5");
+    let (site, _daemon, admin) = attacked();
     eventually("all are decided about", || (site.home.decisions().len() == 5).then_some(()));
     for _ in 0..4 {
         site.ask(&admin, "POST", "/api/v1/release", Some(json!({})));
     }
     for list in ["findings", "decisions", "audit", "changes"] {
+        let id = |row: &Value| row.get("id").filter(|_| list != "changes").unwrap_or(&row["seq"]).to_string();
         let (mut path, mut ids) = (format!("/api/v1/{list}?limit=2"), vec![]);
         loop {
             let answer = site.ask(&admin, "GET", &path, None);
             let next = answer.header("link").to_owned();
             let rows = answer.json().as_array().unwrap().clone();
-            ids.extend(
-                rows.iter().map(|row| row.get("id").filter(|_| list != "changes").unwrap_or(&row["seq"]).to_string()),
-            );
+            ids.extend(rows.iter().map(id));
             let Some(next) = next.strip_prefix('<').and_then(|next| next.strip_suffix(">; rel=\"next\"")) else {
                 break;
             };
             path = next.to_owned();
         }
         let all = site.ask(&admin, "GET", &format!("/api/v1/{list}?limit=1000"), None).json();
-        let all: Vec<String> = all
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|row| row.get("id").filter(|_| list != "changes").unwrap_or(&row["seq"]).to_string())
-            .collect();
+        let all: Vec<String> = all.as_array().unwrap().iter().map(id).collect();
         assert_eq!(ids, all, "{list}");
         assert!(ids.len() >= 5, "{list}");
     }
@@ -228,13 +228,7 @@ fn clients_are_counted_by_the_country_that_a_database_names() {
 #[test]
 fn an_answer_is_what_the_description_says_whatever_is_asked() {
     let Some(tools) = tools_or_skip("an_answer_is_what_the_description_says_whatever_is_asked") else { return };
-    let site = Site::new();
-    let daemon = site.start();
-    let admin = site.welcome(&first_link(&daemon));
-    for n in 1..=5 {
-        attack(&site, &format!("203.0.113.{n}"));
-    }
-    found(&site, "203.0.113.5");
+    let (site, daemon, admin) = attacked();
     let token = site.ask(&admin, "POST", "/api/v1/auth/tokens", Some(json!({ "note": "a fuzzer", "role": "admin" })));
     let token = token.json()["token"].as_str().unwrap().to_owned();
     let mut command = Command::new(tools.join("env/bin/schemathesis"));

@@ -2,8 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::event::Category;
-
-const NOW: Timestamp = Timestamp(1_767_571_200_000);
+use crate::event::samples::{self, NOW};
 
 fn key(text: &str) -> Key {
     Key::new(text.repeat(32).as_bytes()).unwrap()
@@ -20,8 +19,6 @@ fn reader() -> Reader {
 fn decision() -> Decision {
     Decision {
         id: "0123456789abcdef0123456789abcdef".into(),
-        target: "203.0.113.7/32".parse().unwrap(),
-        proposer: Proposer::Rules,
         ground: Ground {
             finding_id: Some("f".into()),
             category: Some(Category::Sqli),
@@ -29,13 +26,9 @@ fn decision() -> Decision {
             reason: "?id=1' UNION SELECT password".into(),
             ..Ground::default()
         },
-        created_at: NOW,
-        expires_at: NOW.plus_secs(3600),
-        simulated: false,
         state: DecisionState::Active,
-        note: String::new(),
         offences: 3,
-        origin: String::new(),
+        ..samples::decision()
     }
 }
 

@@ -1,18 +1,14 @@
 //! The bulk API of Elasticsearch and OpenSearch. Records have ids of their own: what is sent twice is one.
 
-use std::time::Duration;
-
 use reqwest::Url;
 use serde_json::{Value, json};
 
-use super::{Refused, Sending, Sink, Writer, record_id};
+use super::{REASON_BYTES, Refused, Sending, Sink, Writer, at, client, record_id};
 use crate::event::{Secret, printable};
 use crate::notify::{ExportConfig, Failure, News, taken};
 use crate::wire::Http;
 
 const INDEX: &str = "palisade";
-/// Bytes of a reason that are shown.
-const SHOWN_BYTES: usize = 300;
 
 pub struct Elasticsearch {
     http: Http,
@@ -24,10 +20,8 @@ pub struct Elasticsearch {
 
 impl Elasticsearch {
     pub fn new(url: Secret, key: Secret, config: &ExportConfig, writer: Writer) -> Result<Elasticsearch, String> {
-        let deadline = Duration::from_secs(config.timeout_secs);
-        let http = Http::new(url.reveal(), "url", deadline, config.ca_file.as_deref())?;
-        let base = url.reveal().trim_end_matches('/');
-        let bulk = Url::parse(&format!("{base}/_bulk")).map_err(|error| format!("`url`: {error}"))?;
+        let http = client(&url, config)?;
+        let bulk = at(url.reveal().trim_end_matches('/'), "/_bulk")?;
         let index = if config.index.is_empty() { INDEX.to_owned() } else { config.index.clone() };
         Ok(Elasticsearch { http, bulk, key, index, writer })
     }
@@ -55,7 +49,7 @@ fn refused(answer: &Value) -> Result<Refused, Failure> {
         let why = || {
             let text = |name: &str| item["error"][name].as_str().unwrap_or_default();
             let why = format!("{}: {}", text("type"), text("reason"));
-            printable(why.as_bytes(), SHOWN_BYTES)
+            printable(why.as_bytes(), REASON_BYTES)
         };
         match item["status"].as_u64() {
             Some(200..300) => {}

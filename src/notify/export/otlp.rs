@@ -1,8 +1,6 @@
 //! OpenTelemetry's collector, or whatever takes OTLP over HTTP. What came of one line is one trace: its finding
 //! the root, each step of each decision a span from when it was decided to the step.
 
-use std::time::Duration;
-
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue};
@@ -12,14 +10,12 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use reqwest::Url;
 
-use super::{Refused, Sending, Sink, record_id};
+use super::{REASON_BYTES, Refused, Sending, Sink, at, client, record_id};
 use crate::event::{Secret, Timestamp, digest, printable};
 use crate::notify::{ExportConfig, Failure, News, taken};
 use crate::wire::Http;
 
 const PATH: &str = "/v1/traces";
-/// Bytes of a reason that are shown.
-const SHOWN_BYTES: usize = 300;
 
 pub struct Otlp {
     http: Http,
@@ -30,10 +26,8 @@ pub struct Otlp {
 
 impl Otlp {
     pub fn new(url: Secret, key: Secret, config: &ExportConfig, host: &str) -> Result<Otlp, String> {
-        let deadline = Duration::from_secs(config.timeout_secs);
-        let http = Http::new(url.reveal(), "url", deadline, config.ca_file.as_deref())?;
-        let base = url.reveal().trim_end_matches('/').trim_end_matches(PATH);
-        let traces = Url::parse(&format!("{base}{PATH}")).map_err(|error| format!("`url`: {error}"))?;
+        let http = client(&url, config)?;
+        let traces = at(url.reveal().trim_end_matches('/').trim_end_matches(PATH), PATH)?;
         Ok(Otlp { http, traces, key, host: host.to_owned() })
     }
 
@@ -133,7 +127,7 @@ impl Sink for Otlp {
             let answer = ExportTraceServiceResponse::decode(heard.body.as_slice())
                 .map_err(|_| Failure::passing(format!("no answer of a collector: {}", heard.told())))?;
             let partial = answer.partial_success.unwrap_or_default();
-            let why = printable(partial.error_message.as_bytes(), SHOWN_BYTES);
+            let why = printable(partial.error_message.as_bytes(), REASON_BYTES);
             Ok(Refused { count: u64::try_from(partial.rejected_spans).unwrap_or_default(), why })
         })
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use reqwest::Url;
 use serde_json::{Value, json};
 
-use super::{Refused, Sending, Sink, Writer};
+use super::{Refused, Sending, Sink, Writer, at, client};
 use crate::event::{Secret, Timestamp, digest};
 use crate::notify::{ExportConfig, Failure, News, taken};
 use crate::wire::{Heard, Http};
@@ -28,15 +28,13 @@ pub struct Splunk {
 
 impl Splunk {
     pub fn new(url: Secret, token: Secret, config: &ExportConfig, writer: Writer) -> Result<Splunk, String> {
-        let deadline = Duration::from_secs(config.timeout_secs);
-        let http = Http::new(url.reveal(), "url", deadline, config.ca_file.as_deref())?;
+        let http = client(&url, config)?;
         let base = url.reveal().trim_end_matches('/');
         let base = base.trim_end_matches("/services/collector/event").trim_end_matches("/services/collector");
-        let at = |path: &str| Url::parse(&format!("{base}{path}")).map_err(|error| format!("`url`: {error}"));
         let channel = guid(&writer.host, &config.name);
-        let mut acks = at("/services/collector/ack")?;
+        let mut acks = at(base, "/services/collector/ack")?;
         acks.query_pairs_mut().append_pair("channel", &channel);
-        let events = at("/services/collector/event")?;
+        let events = at(base, "/services/collector/event")?;
         Ok(Splunk { http, events, acks, token, channel, index: config.index.clone(), writer })
     }
 

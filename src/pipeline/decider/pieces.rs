@@ -46,41 +46,14 @@ impl Pieces {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Action, Category, DecidedBy, Finding, Timestamp};
+    use crate::event::samples;
     use crate::pipeline::reader::Found;
-    use crate::triage::rules_alone;
-
-    fn finding() -> Finding {
-        Finding {
-            file: "-".into(),
-            generation: 0,
-            offset: 0,
-            line_number: None,
-            time: Timestamp(0),
-            source_ip: None,
-            client: None,
-            via_proxy: false,
-            method: String::new(),
-            uri: String::new(),
-            status: 200,
-            user_agent: String::new(),
-            referer: String::new(),
-            category: Category::Other,
-            rule_ids: vec![],
-            score: 5,
-            evidence: vec![],
-            flagged: true,
-            is_system_url: false,
-            action: Action::Monitor,
-            verdict: rules_alone(5, DecidedBy::Rules, String::new()),
-        }
-    }
 
     #[test]
     fn pieces_are_small_and_what_holds_for_all_comes_last() {
         let report = |count: u64, checkpoint: bool| Report {
             findings: (0..count)
-                .map(|_| Found { finding: finding(), proposal: None, network: None, in_doubt: false })
+                .map(|_| Found { finding: samples::finding(), proposal: None, network: None, in_doubt: false })
                 .collect(),
             checkpoint: checkpoint.then(|| (vec![], vec![1])),
             caught_up: checkpoint,

@@ -2,10 +2,9 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use super::*;
-use crate::event::{Action, DecidedBy, Decision, DecisionState, Finding, Ground, Proposer, Verdict, VerdictClass};
+use crate::event::samples::{self, NOW};
+use crate::event::{Decision, DecisionState, Finding};
 use crate::record::{Batch, Trouble};
-
-const NOW: Timestamp = Timestamp(1_767_571_200_000);
 
 /// How the store takes the next rows.
 #[derive(Clone, Copy, Default, PartialEq)]
@@ -74,50 +73,11 @@ impl Store for Far {
 }
 
 fn finding(offset: u64) -> Finding {
-    Finding {
-        file: "access.log".into(),
-        generation: 1,
-        offset,
-        line_number: None,
-        time: NOW,
-        source_ip: None,
-        client: None,
-        via_proxy: false,
-        method: "GET".into(),
-        uri: "/".into(),
-        status: 200,
-        user_agent: String::new(),
-        referer: String::new(),
-        category: crate::event::Category::Sqli,
-        rule_ids: vec![],
-        score: 9,
-        evidence: vec![],
-        action: Action::Block,
-        verdict: Verdict {
-            class: VerdictClass::Malicious,
-            confidence: 9,
-            decided_by: DecidedBy::Rules,
-            reasoning: String::new(),
-        },
-        flagged: true,
-        is_system_url: false,
-    }
+    Finding { offset, ..samples::finding() }
 }
 
 fn decision(id: &str) -> Decision {
-    Decision {
-        id: id.into(),
-        target: "203.0.113.7/32".parse().unwrap(),
-        proposer: Proposer::Rules,
-        ground: Ground::default(),
-        created_at: NOW,
-        expires_at: NOW.plus_secs(3600),
-        simulated: false,
-        state: DecisionState::Pending,
-        note: String::new(),
-        offences: 0,
-        origin: String::new(),
-    }
+    Decision { id: id.into(), ..samples::decision() }
 }
 
 /// A local database, a sender, and where it sends to.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::event::*;
 
-pub(in crate::record) const NOW: Timestamp = Timestamp(1_767_571_200_000);
+pub(in crate::record) use crate::event::samples::NOW;
 
 pub(super) async fn open(state_dir: &Path) -> Result<Sqlite, StoreError> {
     Sqlite::open(state_dir, &StoreConfig { keep_days: 30, max_outbox_rows: 50, ..StoreConfig::default() }).await
@@ -29,41 +29,25 @@ pub(in crate::record) fn finding(offset: u64) -> Finding {
         generation: u64::MAX - 3,
         offset,
         line_number: Some(offset.wrapping_add(1)),
-        time: NOW,
         source_ip: Some(source_ip),
         client: Some(ClientKey::of(source_ip, 64)),
-        via_proxy: false,
-        method: "GET".into(),
         uri: "/?id=1%27%20OR%201=1--".into(),
-        status: 200,
         user_agent: "sqlmap/1.8".into(),
-        referer: String::new(),
-        category: Category::Sqli,
         rule_ids: vec!["942-sqli-tautology".into(), "913-scanner-ua".into()],
-        score: 9,
         evidence: vec![Evidence {
             rule_id: "942-sqli-tautology".into(),
             target: "args".into(),
             matched: "1' OR 1=1--".into(),
             score: 9,
         }],
-        flagged: true,
-        is_system_url: false,
-        action: Action::Block,
-        verdict: Verdict {
-            class: VerdictClass::Malicious,
-            confidence: 9,
-            decided_by: DecidedBy::Rules,
-            reasoning: "a certain rule hit".into(),
-        },
+        verdict: Verdict { reasoning: "a certain rule hit".into(), ..samples::finding().verdict },
+        ..samples::finding()
     }
 }
 
 pub(in crate::record) fn decision(id: &str, state: DecisionState) -> Decision {
     Decision {
         id: id.into(),
-        target: "203.0.113.7/32".parse().unwrap(),
-        proposer: Proposer::Rules,
         ground: Ground {
             finding_id: Some("f1".into()),
             category: Some(Category::Sqli),
@@ -72,13 +56,9 @@ pub(in crate::record) fn decision(id: &str, state: DecisionState) -> Decision {
             via_proxy: true,
             was_served: true,
         },
-        created_at: NOW,
-        expires_at: NOW.plus_secs(3600),
-        simulated: false,
         state,
-        note: String::new(),
         offences: 2,
-        origin: String::new(),
+        ..samples::decision()
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::*;
-use crate::event::{Category, Decision, DecisionState, Ground, Proposer};
+use crate::event::{Category, Decision, DecisionState, Ground, samples};
 use crate::record::{Batch, StoreConfig};
 
 /// The API, served, and the key of a bouncer called "one".
@@ -88,15 +88,11 @@ fn decision(target: &str) -> Decision {
     Decision {
         id: format!("id of {target}"),
         target: crate::show::api::network(target).unwrap(),
-        proposer: Proposer::Rules,
         ground: Ground { category: Some(Category::Sqli), ..Ground::default() },
         created_at: Timestamp::now(),
         expires_at: Timestamp::now().plus_secs(14_400),
-        simulated: false,
         state: DecisionState::Active,
-        note: String::new(),
-        offences: 0,
-        origin: String::new(),
+        ..samples::decision()
     }
 }
 

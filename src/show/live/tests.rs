@@ -4,13 +4,9 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
 use super::*;
-use crate::event::{
-    Action, Category, DecidedBy, Decision, DecisionState, Finding, Ground, Proposer, Role, Timestamp, Verdict,
-    VerdictClass,
-};
+use crate::event::samples::{self, NOW};
+use crate::event::{Decision, DecisionState, Finding, Role, Timestamp};
 use crate::record::{Batch, StoreConfig};
-
-const NOW: Timestamp = Timestamp(1_767_571_200_000);
 
 struct Host {
     _dir: tempfile::TempDir,
@@ -103,32 +99,10 @@ impl Told {
 
 fn finding(offset: u64) -> Finding {
     Finding {
-        file: "access.log".into(),
-        generation: 1,
         offset,
-        line_number: None,
         time: Timestamp(NOW.0 - offset as i64 * 1000),
-        source_ip: None,
-        client: None,
-        via_proxy: false,
-        method: "GET".into(),
         uri: "/\n\nevent: news\ndata: {}".into(),
-        status: 200,
-        user_agent: String::new(),
-        referer: String::new(),
-        category: Category::Sqli,
-        rule_ids: vec![],
-        score: 9,
-        evidence: vec![],
-        action: Action::Block,
-        verdict: Verdict {
-            class: VerdictClass::Malicious,
-            confidence: 9,
-            decided_by: DecidedBy::Rules,
-            reasoning: String::new(),
-        },
-        flagged: true,
-        is_system_url: false,
+        ..samples::finding()
     }
 }
 
@@ -149,19 +123,7 @@ async fn pages_hear_of_what_comes_once_for_all_and_of_what_is_old_by_its_log_too
         assert_eq!(page.not_shown, 0, "a hundred of these are newer by the clock of their log");
     }
     // Two changes of one decision are one row.
-    let ban = Decision {
-        id: "d".into(),
-        target: "203.0.113.7/32".parse().unwrap(),
-        proposer: Proposer::Rules,
-        ground: Ground::default(),
-        created_at: NOW,
-        expires_at: NOW.plus_secs(3600),
-        simulated: false,
-        state: DecisionState::Pending,
-        note: String::new(),
-        offences: 0,
-        origin: String::new(),
-    };
+    let ban = samples::decision();
     host.decide(&ban).await;
     host.store.set_state(&[ban.id], DecisionState::Active, "", NOW).await.unwrap();
     host.tick().await;

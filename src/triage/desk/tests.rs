@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::event::{Action, Category, Evidence, Finding, Timestamp, Verdict};
+use crate::event::{Action, Evidence, Finding, Verdict, samples};
 use crate::memory::{self, MemoryConfig};
 use crate::triage::provider::{Answer, Chat, LlmProvider, Message, ProviderError, Reply, ToolCall};
 use crate::triage::{Privacy, ReputationConfig, TierConfig, Today, Toolbox};
@@ -94,32 +94,17 @@ fn desk_of(asks: &[&str], scripts: Vec<Script>, config: TriageConfig) -> Bench {
 fn finding(client: u8, n: u64, uri: &str, score: u8) -> Finding {
     let address = Ipv4Addr::new(203, 0, 113, client);
     Finding {
-        file: "access.log".into(),
-        generation: 1,
         offset: n,
-        line_number: None,
-        time: Timestamp(1_767_571_200_000),
         source_ip: Some(address.into()),
         client: Some(ClientKey::of(address.into(), 64)),
-        via_proxy: false,
-        method: "GET".into(),
         uri: uri.into(),
-        status: 200,
         user_agent: "Mozilla/5.0".into(),
-        referer: String::new(),
-        category: Category::Sqli,
         rule_ids: vec!["r".into()],
         score,
         evidence: vec![Evidence { rule_id: "r".into(), target: "args".into(), matched: String::new(), score }],
-        flagged: true,
-        is_system_url: false,
         action: Action::Monitor,
-        verdict: Verdict {
-            class: VerdictClass::Malicious,
-            confidence: score,
-            decided_by: DecidedBy::Rules,
-            reasoning: String::new(),
-        },
+        verdict: Verdict { confidence: score, ..samples::finding().verdict },
+        ..samples::finding()
     }
 }
 

@@ -3,7 +3,7 @@ mod privacy;
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{Action, Category, DecidedBy, Timestamp, Verdict, VerdictClass};
+use crate::event::{Action, samples};
 use crate::triage::prompt;
 
 /// Bytes of the longest view.
@@ -13,33 +13,14 @@ fn finding(uri: &str, matched: &[&str]) -> Finding {
     let piece =
         |text: &&str| Evidence { rule_id: "rule-one".into(), target: "args".into(), matched: (*text).into(), score: 5 };
     Finding {
-        file: "access.log".into(),
-        generation: 1,
-        offset: 0,
-        line_number: None,
-        time: Timestamp(0),
-        source_ip: None,
-        client: None,
-        via_proxy: false,
-        method: "GET".into(),
         uri: uri.into(),
-        status: 200,
         user_agent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0".into(),
-        referer: String::new(),
-        category: Category::Sqli,
         // One that no evidence shows would be a window.
         rule_ids: matched.iter().map(|_| "rule-one".into()).collect(),
         score: 5,
         evidence: matched.iter().map(piece).collect(),
-        flagged: true,
-        is_system_url: false,
         action: Action::Monitor,
-        verdict: Verdict {
-            class: VerdictClass::Malicious,
-            confidence: 5,
-            decided_by: DecidedBy::Rules,
-            reasoning: String::new(),
-        },
+        ..samples::finding()
     }
 }
 
