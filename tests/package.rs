@@ -190,12 +190,20 @@ fn the_package_lives_and_goes_on_a_real_systemd() {
     vps.has_come_up();
     still_holds("a reboot");
 
-    // The watchdog finds out that it does nothing any more.
+    // A secret comes as a credential, from a file that only root reads; and the watchdog finds out that it
+    // does nothing any more.
     vps.shell(
-        "mkdir /run/systemd/system/palisade.service.d; \
-         printf '[Service]\\nWatchdogSec=6\\n' > /run/systemd/system/palisade.service.d/watchdog.conf; \
+        "umask 077; echo http://127.0.0.1:9/ > /etc/hook; \
+         printf '\\n[[alert]]\\nname = \"hook\"\\nchannel = \"webhook\"\\n\
+         url_file = \"/run/credentials/palisade.service/hook\"\\n\
+         key_file = \"/run/credentials/palisade.service/hook\"\\n' >> /etc/palisade/palisade.toml; \
+         mkdir -m 755 /run/systemd/system/palisade.service.d; \
+         printf '[Service]\\nLoadCredential=hook:/etc/hook\\nWatchdogSec=6\\n' \
+         > /run/systemd/system/palisade.service.d/own.conf; \
          systemctl daemon-reload; systemctl restart palisade",
     );
+    let status: Value = serde_json::from_str(&vps.shell("palisade status --output json || true")).unwrap();
+    assert!(status["services"]["alert hook"].is_object(), "{status:#}");
     let hanging = vps.property("MainPID");
     vps.shell(&format!("kill -STOP {hanging}"));
     eventually("another daemon", || (vps.property("NRestarts") == "1" && vps.is_active()).then_some(()));
