@@ -1,7 +1,9 @@
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::compose::{effective, lines};
-use super::{Loaded, Origin, check, schema};
+use super::{Loaded, Origin, check, schema, tree};
 
 /// The configuration in effect as TOML, which reads back as the same one. Each value says where
 /// it comes from: `# default`, `# profile small`, `# from FILE:LINE` or `# from PALISADE__…`.
@@ -33,16 +35,15 @@ pub fn show(loaded: &Loaded) -> String {
 
 /// The same as rows: each key that is set, its value without secrets, and where it comes from.
 pub fn rows(loaded: &Loaded) -> Vec<(String, Value, String)> {
-    let keys = effective(&loaded.config).map(|text| lines(&text)).unwrap_or_default();
-    let config = serde_json::to_value(&loaded.config).unwrap_or_default();
-    keys.into_iter()
-        .map(|(key, _)| {
-            let pointer = format!("/{}", key.replace(['.', '['], "/").replace(']', ""));
-            let value = config.pointer(&pointer).cloned().unwrap_or_default();
-            let origin = origin(loaded, &key);
-            (key, value, origin)
-        })
-        .collect()
+    let text = effective(&loaded.config).unwrap_or_default();
+    let (tree, _) = tree::parse(Path::new(""), text.as_bytes());
+    let mut leaves: Vec<_> = tree.leaves().into_iter().collect();
+    leaves.sort_by_key(|(_, node)| node.origin.line());
+    let row = |(key, node): (String, &tree::Node)| {
+        let origin = origin(loaded, &key);
+        (key, node.clone().into_json(), origin)
+    };
+    leaves.into_iter().map(row).collect()
 }
 
 fn origin(loaded: &Loaded, key: &str) -> String {

@@ -7,11 +7,10 @@ const SECRET: &str = "<secret>";
 /// A run of letters and digits of a secret that holds signs of an attack, however long.
 const HIDDEN: char = '•';
 
-/// Names whose values are secret, in lower case without `_` and `-`: the ends of names, and whole ones or their
-/// last words.
+/// Names whose values are secret, in lower case without `_` and `-`: what they have in them, as in
+/// `password_confirmation`, the ends of names, and whole ones or their last words.
+const INSIDE: &str = "passw";
 const ENDS: &[&str] = &[
-    "password",
-    "passwd",
     "passphrase",
     "secret",
     "token",
@@ -99,13 +98,15 @@ fn named(line: &str, at: usize) -> Option<Masked> {
     for closing in ["\"", "'", "\\", "]", "%5D", "%5d"] {
         end -= if bytes[..end].ends_with(closing.as_bytes()) { closing.len() } else { 0 };
     }
+    // `password1=…&password2=…`
+    end -= bytes[..end].iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     let length = bytes[..end].iter().rev().take(40).take_while(|byte| is_name(byte)).count();
     if !(2..40).contains(&length) {
         return None;
     }
     // Most names end otherwise; of those nothing is copied.
-    if !b"cdpentyghsvwr".contains(&bytes[end - 1].to_ascii_lowercase()) {
+    if !b"cdpentyghmsvwr".contains(&bytes[end - 1].to_ascii_lowercase()) {
         return None;
     }
     let written = line[end - length..end].to_ascii_lowercase();
@@ -114,7 +115,9 @@ fn named(line: &str, at: usize) -> Option<Masked> {
     let name: String = written.chars().filter(char::is_ascii_alphanumeric).collect();
     let last = written.rsplit(['_', '-']).next().unwrap_or_default();
     // With a colon people write too: "session: opened".
-    let is_secret = ENDS.iter().any(|known| name.ends_with(known)) || (bytes[at] == b'=' && NAMES.contains(&last));
+    let is_secret = name.contains(INSIDE)
+        || ENDS.iter().any(|known| name.ends_with(known))
+        || (bytes[at] == b'=' && NAMES.contains(&last));
     if !is_secret {
         return None;
     }
@@ -238,11 +241,12 @@ fn card(line: &str, at: usize) -> Option<Masked> {
     if at > 0 && (bytes[at - 1].is_ascii_alphanumeric() || matches!(bytes[at - 1], b'.' | b'-' | b'_' | b'%')) {
         return None;
     }
-    let end = run(bytes, at, |byte| byte.is_ascii_digit() || matches!(byte, b' ' | b'-'));
-    let text = line[at..end].trim_end_matches([' ', '-']);
+    let end = run(bytes, at, u8::is_ascii_digit);
+    // Whatever number follows it: four groups of four, or one run.
+    let text = if end == at + 4 { line.get(at..at + 19)? } else { &line[at..end] };
     let digits: Vec<u32> = text.bytes().filter(u8::is_ascii_digit).map(|byte| u32::from(byte - b'0')).collect();
-    let groups = text.split([' ', '-']);
-    let is_grouped = digits.len() == text.len() || (digits.len() == 16 && groups.clone().all(|part| part.len() == 4));
+    let is_grouped =
+        digits.len() == text.len() || (digits.len() == 16 && text.split([' ', '-']).all(|part| part.len() == 4));
     let doubled = digits.iter().rev().enumerate().map(|(n, digit)| match digit * (1 + n as u32 % 2) {
         sum @ 10.. => sum - 9,
         sum => sum,
@@ -274,6 +278,14 @@ mod tests {
             ("postgres://palisade:pw@192.0.2.1/db", "postgres://<secret>@192.0.2.1/db"),
             ("from=<alice.b@example.org> to", "from=<<email>@example.org> to"),
             ("paid with 4111 1111 1111 1111 today", "paid with <card> today"),
+            (
+                "paid with 4111111111111111 2026-01-05 and 4111-1111-1111-1111 12",
+                "paid with <card> 2026-01-05 and <card> 12",
+            ),
+            (
+                "/a?password_confirmation=x1y&password1=x2y&pass2=x3y",
+                "/a?password_confirmation=<secret>&password1=<secret>&pass2=<secret>",
+            ),
             ("key AKIAIOSFODNN7EXAMPLE end", "key <secret> end"),
             ("t eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.x", "t <secret>"),
             ("/a?user[password]=x1y&user%5Bpwd%5D=x2y", "/a?user[password]=<secret>&user%5Bpwd%5D=<secret>"),

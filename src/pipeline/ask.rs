@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::event::ModelCall;
 use crate::record::History;
 use crate::show::{self, Clients};
-use crate::triage::{Chat, Message, Privacy, TierConfig};
+use crate::triage::{Chat, Message};
 
 pub use crate::ask::{Moment as AskedAt, Plan, Refusal, Show, Subject, Understood};
 pub use crate::show::{Answer, Answered, ClientStory, Counted, told as as_json};
@@ -35,8 +35,8 @@ pub async fn plan(config: &Config, question: &str, moment: &Moment) -> anyhow::R
         Ok(understood) => return Ok(Planned { understood, by: None, bill: None }),
         Err(refusal) => refusal,
     };
-    let may_be_asked = |tier: &&TierConfig| config.triage.privacy != Privacy::LocalOnly || tier.is_near();
-    let Some(tier) = config.tier.iter().find(may_be_asked) else { return Err(refusal.into()) };
+    let tier = config.tier.iter().find(|tier| tier.may_be_asked(config.triage.privacy));
+    let Some(tier) = tier else { return Err(refusal.into()) };
     let mut calls = vec![];
     let purse = Purse::open(config, std::slice::from_ref(tier)).await?;
     let plan = plan_of_model(&purse, question, moment, &mut calls).await;

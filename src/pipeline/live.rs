@@ -191,7 +191,7 @@ pub async fn run(
         store: store.clone(),
         services: services.clone(),
         commands: commands.clone(),
-        config: newest_seen,
+        config: newest_seen.clone(),
         stopping: stopping_seen,
     }));
     let look_again = Arc::new(Notify::new());
@@ -223,7 +223,7 @@ pub async fn run(
     let v6_prefix = config.client.v6_prefix;
     let (analyst, analyses) = Analyst::new(config.analyze.max_bytes);
     beside.spawn(spending::watch(store.clone(), advisers_seen.clone()));
-    beside.spawn(analysis::serve(config.clone(), store.clone(), advisers_seen, analyses));
+    beside.spawn(analysis::serve(newest_seen, store.clone(), advisers_seen, analyses));
     let backend = Backend {
         commands,
         tunes,
@@ -302,10 +302,7 @@ pub(super) fn sureness(config: &Config) -> Sureness {
 
 /// Where an address is, for whoever looks at pages; nothing without a database.
 fn country(config: &Config) -> Country {
-    let geoip = Geoip::open(&config.reputation.geoip_files).unwrap_or_else(|error| {
-        tracing::error!("countries are not shown: {error:#}");
-        Geoip::default()
-    });
+    let geoip = Geoip::open_or_none(&config.reputation.geoip_files);
     Arc::new(move |address| geoip.look_up(address)?.country)
 }
 

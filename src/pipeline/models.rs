@@ -44,10 +44,8 @@ pub async fn check(config: &Config) -> anyhow::Result<Vec<(String, Result<(), St
     for tier in tiers(config)? {
         told.push((tier.config.name.clone(), tier.problem().await.map_or(Ok(()), Err)));
     }
-    if config.triage.privacy == Privacy::LocalOnly {
-        let far = config.tier.iter().filter(|tier| !tier.is_near());
-        told.extend(far.map(|tier| (tier.name.clone(), Err("is not asked: triage.privacy is \"local_only\"".into()))));
-    }
+    let far = config.tier.iter().filter(|tier| !tier.may_be_asked(config.triage.privacy));
+    told.extend(far.map(|tier| (tier.name.clone(), Err("is not asked: triage.privacy is \"local_only\"".into()))));
     Ok(told)
 }
 

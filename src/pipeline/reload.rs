@@ -234,18 +234,21 @@ impl Keeper {
             bail!("{} is gone or empty; write it again, or restart palisade to run with the defaults", main.display());
         }
         let set = pairs(&self.kept.tunings.list);
-        let (loaded, dropped) = match self.kept.compose(&text, &set) {
+        let (mut loaded, dropped) = match compose(&text, &set) {
             Ok(loaded) => (loaded, false),
-            Err(_) if !set.is_empty() => (self.kept.compose(&text, &[])?, true),
+            Err(_) if !set.is_empty() => (compose(&text, &[])?, true),
             Err(mistakes) => return Err(mistakes.into()),
         };
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
-        let config = loaded.config.clone();
-        let rules = tokio::task::spawn_blocking(move || replay::load_rules(&config)).await??;
+        // As at a start: what names a rule that is gone by now keeps nobody from reading the rest.
+        let (config, mut off) = (loaded.config.clone(), self.kept.off.clone());
+        let read = move || off.rules_over(&config).map(|rules| (rules, off));
+        let (rules, off) = tokio::task::spawn_blocking(read).await??;
+        loaded.config = off.over(&loaded.config);
         let changed = self.apply(&loaded, Some(Arc::new(rules))).await?;
-        self.kept.text = text;
+        (self.kept.text, self.kept.off) = (text, off);
         if dropped {
             let list = std::mem::take(&mut self.kept.tunings.list);
             for Tuning { key, value, by, .. } in list {

@@ -132,10 +132,13 @@ impl Sender {
             };
             let is_all = unsent.is_all;
             if unsent.changes > 0 || began >= beat_at {
-                // What comes next is read while the store is at this.
-                changed.mark_unchanged();
                 let (local, upto, limit) = (self.local.clone(), unsent.rows.version, self.limit);
-                let next = (!is_all).then(|| tokio::spawn(async move { local.unsent_after(upto, limit).await }));
+                // What comes next is read while the store is at this. Where nothing is read, what came since the
+                // last reading stays to be heard of.
+                let next = (!is_all).then(|| {
+                    changed.mark_unchanged();
+                    tokio::spawn(async move { local.unsent_after(upto, limit).await })
+                });
                 if !self.deliver(&*store, &unsent).await? {
                     continue;
                 }

@@ -13,7 +13,7 @@ use crate::decide::Thresholds;
 use crate::detect::{Record, What};
 use crate::event::{Action, AuthOutcome, ClientKey, Kind, Timestamp};
 use crate::parse::{Extent, Formats};
-use crate::triage::{TierConfig, typical_question};
+use crate::triage::typical_question;
 
 /// Clients that are watched; of those beyond it nothing is said but what the summary says.
 const MAX_CLIENTS: usize = 1_000_000;
@@ -203,15 +203,16 @@ impl Shadow {
             spared_bytes: self.spared_bytes,
             in_doubt: self.in_doubt,
             questions: self.questions.len() as u64,
-            costs: costs(&config.tier, self.questions.len() as u64),
+            costs: costs(config, self.questions.len() as u64),
             time_line: time_line(&self.minutes),
         }
     }
 }
 
-fn costs(tiers: &[TierConfig], mut questions: u64) -> Vec<Cost> {
+fn costs(config: &Config, mut questions: u64) -> Vec<Cost> {
     let mut costs = vec![];
-    for (at, tier) in tiers.iter().enumerate() {
+    let tiers = config.tier.iter().filter(|tier| tier.may_be_asked(config.triage.privacy));
+    for (at, tier) in tiers.enumerate() {
         let (question, answered) = typical_question(at == 0);
         let asked = Tokens::of_model(&tier.model).count(question.as_bytes());
         let usd = asked * tier.usd_per_million_input + f64::from(answered) * tier.usd_per_million_output;
@@ -331,7 +332,10 @@ mod tests {
                     [[tier]]\nname = \"far\"\nprovider = \"openai\"\nurl = \"http://192.0.2.2/v1\"\nmodel = \"qwen-3-32b\"\n\
                     usd_per_million_input = 0.4\nusd_per_million_output = 0.8\n";
         let config: Config = toml::from_str(text).unwrap();
-        let costs = costs(&config.tier, 700);
+        let near_alone = text.replace("192.0.2.1", "127.0.0.1") + "[triage]\nprivacy = \"local_only\"\n";
+        let near_alone = costs(&toml::from_str(&near_alone).unwrap(), 700);
+        assert_eq!(near_alone.iter().map(|cost| (&*cost.tier, cost.questions)).collect::<Vec<_>>(), [("near", 700)]);
+        let costs = costs(&config, 700);
         let asked: Vec<_> = costs.iter().map(|cost| (&*cost.tier, cost.questions)).collect();
         assert_eq!(asked, [("near", 700), ("far", 100)]);
         assert_eq!(costs[0].usd, 0.0, "no price is stated");

@@ -12,6 +12,7 @@ use crate::detect::{ExclusionConfig, Ruleset};
 use crate::show::SwitchedOff;
 
 /// The list and its file.
+#[derive(Clone)]
 pub struct OffList {
     path: PathBuf,
     pub list: Vec<SwitchedOff>,

@@ -42,6 +42,15 @@ impl Ask {
             steps => Err(format!("{steps} steps are too many for a trend; ask for a shorter time or for days")),
         }
     }
+
+    /// One list of the report, without the rest of it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn top(&self, store: &dyn History, dimension: Dimension) -> Result<Vec<Top>, StoreError> {
+        let Spans { period, previous, .. } = spans(self);
+        store.top(self.agent.as_deref(), period, previous, dimension, self.top).await
+    }
 }
 
 /// A period in figures.

@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::access::Caller;
@@ -54,6 +55,8 @@ pub struct AnalysisQuery {
 /// A log on its way, and where word on it goes.
 pub struct AnalysisRequest {
     pub query: AnalysisQuery,
+    /// Whose it is, if it is kept.
+    pub owner: String,
     pub log: Bytes,
     pub events: mpsc::Sender<AnalysisEvent>,
     /// Given back when it is done.
@@ -83,7 +86,12 @@ impl Analyst {
     }
 
     /// Reads the log when its turn comes, and has it looked at.
-    async fn begin(&self, query: AnalysisQuery, request: Request) -> Result<mpsc::Receiver<AnalysisEvent>, Problem> {
+    async fn begin(
+        &self,
+        query: AnalysisQuery,
+        owner: String,
+        request: Request,
+    ) -> Result<mpsc::Receiver<AnalysisEvent>, Problem> {
         let stopping = || Problem::Failed("the daemon is stopping".into());
         let turn = self.turns.clone().acquire_owned().await.map_err(|_| stopping())?;
         let is_json = request
@@ -100,7 +108,7 @@ impl Analyst {
         let pasted = if is_json { serde_json::from_slice::<Pasted>(&log).ok() } else { None };
         let log = pasted.map_or(log, |pasted| pasted.logs.into());
         let (events, heard) = mpsc::channel(EVENTS);
-        self.requests.send(AnalysisRequest { query, log, events, turn }).await.map_err(|_| stopping())?;
+        self.requests.send(AnalysisRequest { query, owner, log, events, turn }).await.map_err(|_| stopping())?;
         Ok(heard)
     }
 }
@@ -117,10 +125,9 @@ pub(super) async fn analyze(
     Query(query): Query<AnalysisQuery>,
     request: Request,
 ) -> Result<Json<Analysis>, Problem> {
-    let keep = query.keep;
-    let mut heard = backend.analyst.begin(query, request).await?;
+    let mut heard = backend.analyst.begin(query, caller.name, request).await?;
     while let Some(event) = heard.recv().await {
-        if let AnalysisEvent::Done(done) = owned(&backend, &caller, keep, event).await {
+        if let AnalysisEvent::Done(done) = event {
             return done.map(|analysis| Json(*analysis));
         }
     }
@@ -133,29 +140,10 @@ pub(super) async fn stream(
     Query(query): Query<AnalysisQuery>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let keep = query.keep;
-    let mut heard = backend.analyst.begin(query, request).await?;
-    let (sender, events) = mpsc::channel(1);
-    tokio::spawn(async move {
-        while let Some(event) = heard.recv().await {
-            let event = owned(&backend, &caller, keep, event).await;
-            if sender.send(Ok::<_, Infallible>(written(event))).await.is_err() {
-                return;
-            }
-        }
-    });
-    let events = ReceiverStream::new(events);
+    let heard = backend.analyst.begin(query, caller.name, request).await?;
+    let events = ReceiverStream::new(heard).map(|event| Ok::<_, Infallible>(written(event)));
     let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, Body::from_stream(events)).into_response())
-}
-
-/// Writes down whose an analysis is that was kept.
-async fn owned(backend: &Backend, caller: &Caller, keep: bool, event: AnalysisEvent) -> AnalysisEvent {
-    let AnalysisEvent::Done(Ok(analysis)) = event else { return event };
-    if keep && let Err(error) = backend.store.session_owned(&analysis.id, &caller.name).await {
-        return AnalysisEvent::Done(Err(error.into()));
-    }
-    AnalysisEvent::Done(Ok(analysis))
 }
 
 /// An analysis that was kept, and who may see it.
@@ -269,14 +257,14 @@ mod tests {
         let post = |text: &str, kind: &str| {
             Request::builder().header("content-type", kind).body(Body::from(text.to_owned())).unwrap()
         };
-        let refused = analyst.begin(AnalysisQuery::default(), post("thirteen byte", "text/plain")).await;
+        let refused = analyst.begin(AnalysisQuery::default(), "anna".into(), post("thirteen byte", "text/plain")).await;
         assert!(refused.unwrap_err().to_string().contains("[analyze] max_bytes"));
         for (text, kind, log) in [
             (r#"{"logs":"a"}"#, "application/json", "a"),
             (r#"{"logs":"a"}"#, "text/plain", r#"{"logs":"a"}"#),
             (r#"{"logs":1}"#, "application/json", r#"{"logs":1}"#),
         ] {
-            analyst.begin(AnalysisQuery::default(), post(text, kind)).await.unwrap();
+            analyst.begin(AnalysisQuery::default(), "anna".into(), post(text, kind)).await.unwrap();
             // Dropped with its turn, as when it is done.
             assert_eq!(taken.recv().await.unwrap().log, log);
         }

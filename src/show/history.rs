@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::api::{Answer, MAX_ROWS, ROWS, decision, network};
 use super::{Backend, Problem};
 use crate::event::{Action, Category, ClientKey, DecidedBy, DecisionState, Timestamp};
-use crate::record::{Ask, FindingFilter, History, Past, PastFilter, Period, Report, Step};
+use crate::record::{Ask, Dimension, FindingFilter, History, Past, PastFilter, Period, Report, Step};
 
 /// Which findings or decisions of the past: see `palisade history`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -81,14 +81,14 @@ pub(super) async fn countries(
     Query(query): Query<StatsQuery>,
 ) -> Result<Json<Vec<InCountry>>, Problem> {
     let top = query.top.unwrap_or(TOP) as usize;
-    let query = StatsQuery { top: Some(MAX_TOP), ..query };
+    let ask = Ask { top: MAX_TOP, ..asked(&query, Timestamp::now())? };
     let mut countries: HashMap<String, InCountry> = HashMap::new();
-    for one in stats(&*backend.store, &query, Timestamp::now()).await?.clients {
-        let address = network(&one.top.key).map(|client| client.addr());
+    for one in ask.top(&*backend.store, Dimension::Client).await? {
+        let address = network(&one.key).map(|client| client.addr());
         let Some(country) = address.ok().and_then(|address| (backend.country)(address)) else { continue };
         let sum = countries.entry(country.clone()).or_insert(InCountry { country, clients: 0, findings: 0 });
         sum.clients += 1;
-        sum.findings += one.top.counts.findings;
+        sum.findings += one.counts.findings;
     }
     let mut countries: Vec<InCountry> = countries.into_values().collect();
     countries.sort_by(|a, b| (b.findings, &a.country).cmp(&(a.findings, &b.country)));
@@ -157,11 +157,16 @@ pub async fn history(
 /// # Errors
 /// The query makes no sense, or the store's.
 pub async fn stats(store: &dyn History, query: &StatsQuery, now: Timestamp) -> Result<Report, Problem> {
+    Ok(Report::of(store, &asked(query, now)?).await?)
+}
+
+/// What `query` asks for.
+pub(super) fn asked(query: &StatsQuery, now: Timestamp) -> Result<Ask, Problem> {
     let period = Period::parse(query.since.as_deref(), query.until.as_deref(), now).map_err(Problem::Invalid)?;
     let (agent, top) = (query.agent.clone(), query.top.unwrap_or(TOP).min(MAX_TOP));
     let ask = Ask { agent, period, step: query.by, top, now };
     ask.check().map_err(Problem::Invalid)?;
-    Ok(Report::of(store, &ask).await?)
+    Ok(ask)
 }
 
 pub(super) fn past_decision(past: &Past) -> Value {

@@ -8,9 +8,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::access::Caller;
+use super::history::asked;
 use super::tunes::tell;
-use super::{Backend, Problem, StatsQuery, Tune, stats};
+use super::{Backend, Problem, StatsQuery, Tune};
 use crate::event::{Category, Timestamp};
+use crate::record::Dimension;
 
 const MAX_PATH_BYTES: usize = 1000;
 const MAX_REASON_BYTES: usize = 200;
@@ -68,9 +70,8 @@ pub(super) async fn list(State(backend): State<Backend>) -> Result<Json<Rules>, 
     let Json(known) = tell(&backend, Tune::Rules).await?;
     let Known { on, off } = serde_json::from_value(known).map_err(|error| Problem::Failed(error.to_string()))?;
     let query = StatsQuery { since: Some("30d".into()), top: Some(on.len() as u32), ..StatsQuery::default() };
-    let counted = stats(&*backend.store, &query, Timestamp::now()).await?.rules;
-    let findings: HashMap<String, i64> =
-        counted.into_iter().map(|one| (one.top.key, one.top.counts.findings)).collect();
+    let counted = asked(&query, Timestamp::now())?.top(&*backend.store, Dimension::Rule).await?;
+    let findings: HashMap<String, i64> = counted.into_iter().map(|one| (one.key, one.counts.findings)).collect();
     let mut notes: HashMap<_, _> =
         backend.store.rule_notes().await?.into_iter().map(|note| (note.rule.clone(), note)).collect();
     let mut on: Vec<RuleRow> = on

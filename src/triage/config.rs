@@ -234,6 +234,11 @@ impl TierConfig {
         is_near(&self.url)
     }
 
+    /// Whether it may be asked under `privacy`.
+    pub fn may_be_asked(&self, privacy: Privacy) -> bool {
+        privacy != Privacy::LocalOnly || self.is_near()
+    }
+
     pub(super) fn caps(&self) -> Caps {
         Caps {
             requests_per_min: self.max_requests_per_min,

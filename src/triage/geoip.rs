@@ -35,6 +35,14 @@ impl Geoip {
         files.iter().map(open).collect::<anyhow::Result<_>>().map(Geoip)
     }
 
+    /// The same; where one cannot be used that is said, and nothing is known of any address.
+    pub fn open_or_none(files: &[PathBuf]) -> Geoip {
+        Geoip::open(files).unwrap_or_else(|error| {
+            tracing::error!("where addresses are is not known: {error:#}");
+            Geoip::default()
+        })
+    }
+
     /// What the databases know together of `address`.
     pub fn look_up(&self, address: IpAddr) -> Option<Place> {
         #[derive(Deserialize)]
@@ -52,16 +60,15 @@ impl Geoip {
             let Ok(Some(row)) = found.decode::<Row>() else { continue };
             // Databases of countries put networks of many owners together.
             if place.asn.is_none() && row.autonomous_system_number.is_some() || place.network.is_none() {
-                let network = found.network().ok().map(|network| network.to_string());
-                place.network =
-                    network.and_then(|network| network.parse::<IpNet>().ok()).map(|network| network.trunc());
+                let network = found.network().ok();
+                place.network = network.and_then(|network| IpNet::new(network.ip(), network.prefix()).ok());
             }
             let code = row.country.and_then(|country| country.iso_code);
             place.country =
                 place.country.or(code.filter(|code| code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase())));
             place.asn = place.asn.or(row.autonomous_system_number);
         }
-        (place != Place::default()).then_some(place)
+        (place.country.is_some() || place.asn.is_some()).then_some(place)
     }
 }
 

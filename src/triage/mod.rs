@@ -45,7 +45,7 @@ pub type UsedToday<'a> = &'a dyn Fn(&str) -> Today;
 pub fn tiers(configs: &[TierConfig], privacy: Privacy, used: UsedToday<'_>) -> anyhow::Result<Vec<Tier>> {
     let mut tiers = vec![];
     for config in configs {
-        if privacy == Privacy::LocalOnly && !config.is_near() {
+        if !config.may_be_asked(privacy) {
             tracing::warn!(tier = config.name, url = config.url, "is not asked: triage.privacy is \"local_only\"");
             continue;
         }

@@ -69,7 +69,7 @@ impl Toolbox {
     /// alone. `today` is what a service was asked on this day before the start.
     ///
     /// # Errors
-    /// A key, an address or a file of the configuration cannot be used.
+    /// A key or an address of the configuration cannot be used.
     pub fn new(
         config: &ReputationConfig,
         privacy: Privacy,
@@ -124,7 +124,7 @@ impl Toolbox {
             parameters: nothing,
         });
         let ttl = Duration::from_secs(config.ttl_secs);
-        let geoip = Geoip::open(&config.geoip_files)?;
+        let geoip = Geoip::open_or_none(&config.geoip_files);
         Ok(Toolbox { memory, services, geoip, tools, ttl, refused_targets: AtomicU64::new(0) })
     }
 

@@ -66,6 +66,17 @@ fn a_rule_is_off_on_a_path_until_it_is_switched_on_also_over_a_restart() {
     append(&site.log(), log::line("203.0.113.4", "GET /?file=../../../../etc/passwd", 404).trim_end());
     found(&site, "203.0.113.4");
 
+    // A rule that the configuration disables meanwhile keeps nobody from reading the rest of it.
+    let text = std::fs::read_to_string(site.home.path("palisade.toml")).unwrap();
+    let disabled = format!("{text}\n[detect]\ndisable = [{}]\n", rules[0]);
+    std::fs::write(site.home.path("palisade.toml"), disabled).unwrap();
+    eventually("the configuration is taken", || {
+        let config = site.ask(&admin, "GET", "/api/v1/config", None).json();
+        let row = config.as_array().unwrap().iter().find(|row| row["key"] == "detect.disable").unwrap().clone();
+        (row["value"] == json!([rules[0]])).then_some(())
+    });
+    std::fs::write(site.home.path("palisade.toml"), text).unwrap();
+
     assert_eq!(daemon.stop(), 0);
     let daemon = site.start();
     assert!(is_clean("203.0.113.5", "203.0.113.6"), "a restart switches nothing on");

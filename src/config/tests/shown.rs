@@ -71,6 +71,15 @@ fn the_example_is_complete_and_each_key_is_explained() {
 }
 
 #[test]
+fn names_that_toml_quotes_have_their_values_in_rows() {
+    let loaded = file("[ask.saved]\n\"ssh last night\" = \"ssh attacks last night\"\n").expect("no mistake");
+    let rows = super::show::rows(&loaded);
+    let row = rows.iter().find(|(key, ..)| key == "ask.saved.\"ssh last night\"").expect("a row");
+    assert_eq!((&row.1, row.2.as_str()), (&"ssh attacks last night".into(), "from palisade.toml:2"));
+    assert!(rows.iter().all(|(_, value, _)| !value.is_null()), "{rows:?}");
+}
+
+#[test]
 fn the_password_of_redis_is_shown_nowhere() {
     let good = "[memory]\nredis_url = 'rediss://default:hunter2@example.com:6379'";
     let loaded = file(good).expect("no mistake");

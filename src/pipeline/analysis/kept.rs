@@ -15,7 +15,7 @@ pub async fn keep(config: &Config, analysis: &Analysis) -> anyhow::Result<()> {
         // There is none yet, or it is an older version's.
         Err(_) => Sqlite::open(&config.state_dir, &config.store).await?,
     };
-    let kept = put(&store, config, analysis).await;
+    let kept = put(&store, config, analysis, None).await;
     store.close().await;
     Ok(kept?)
 }
@@ -40,11 +40,16 @@ pub async fn kept(config: &Config, id: &str) -> anyhow::Result<Option<Analysis>>
 }
 
 /// Where addresses are kept as pseudonyms, or nothing of findings, the figures are all.
-pub(super) async fn put(store: &Sqlite, config: &Config, analysis: &Analysis) -> Result<(), StoreError> {
+pub(super) async fn put(
+    store: &Sqlite,
+    config: &Config,
+    analysis: &Analysis,
+    owner: Option<&str>,
+) -> Result<(), StoreError> {
     let keeps_all = config.store.keeps_findings() && !config.store.keeps_pseudonyms();
     // Numbers, texts and closed sets always serialise.
     let found = serde_json::to_string(&without_text(analysis)).unwrap_or_default();
-    store.keep_session(&session(analysis), keeps_all.then_some(&found)).await
+    store.keep_session(&session(analysis), keeps_all.then_some(&found), owner).await
 }
 
 /// What stands where a line's words were.

@@ -13,17 +13,17 @@ use crate::record::Sqlite;
 use crate::show::{AnalysisEvent, AnalysisQuery, AnalysisRequest, Problem};
 use crate::triage::Advisers;
 
-/// Looks at each log that is posted, by the configuration with which the daemon was started. Models and services
-/// are those of its desk: what they are asked counts in the same limits and stands in the same ledger.
+/// Looks at each log that is posted, by the configuration and the rules in force. Models and services are those of
+/// the daemon's desk: what they are asked counts in the same limits and stands in the same ledger.
 pub async fn serve(
-    config: Config,
+    newest: watch::Receiver<Config>,
     store: Arc<Sqlite>,
     advisers: watch::Receiver<Arc<Advisers>>,
     mut requests: mpsc::Receiver<AnalysisRequest>,
 ) {
-    let config = Arc::new(config);
-    while let Some(AnalysisRequest { query, log, events, turn }) = requests.recv().await {
+    while let Some(AnalysisRequest { query, owner, log, events, turn }) = requests.recv().await {
         let (keep, model, reputation) = (query.keep, query.model.clone(), query.reputation);
+        let config = Arc::new(newest.borrow().clone());
         let (used, told) = (config.clone(), events.clone());
         let done = tokio::task::spawn_blocking(move || look(&used, query, log.to_vec(), &told)).await;
         let mut done = done.unwrap_or_else(|error| Err(Problem::Failed(error.to_string())));
@@ -45,7 +45,7 @@ pub async fn serve(
         }
         if let Ok(analysis) = &done
             && keep
-            && let Err(error) = kept::put(&store, &config, analysis).await
+            && let Err(error) = kept::put(&store, &config, analysis, Some(&owner)).await
         {
             done = Err(error.into());
         }

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::event::ModelCall;
 use crate::event::analysis::{Address, Analysis};
 use crate::report;
-use crate::triage::{Advisers, Chat, Message, Privacy, Reputation, TierConfig, is_public};
+use crate::triage::{Advisers, Chat, Message, Reputation, TierConfig, is_public};
 
 /// What ScaleDown is told that the text is for.
 const PURPOSE: &str = "Find the attacks in these log lines.";
@@ -52,7 +52,7 @@ pub fn tier<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a TierConfig
         let names: Vec<&str> = config.tier.iter().map(|tier| tier.name.as_str()).collect();
         format!("no [[tier]] is called {name:?}; there are: {}", names.join(", "))
     })?;
-    if config.triage.privacy == Privacy::LocalOnly && !tier.is_near() {
+    if !tier.may_be_asked(config.triage.privacy) {
         bail!("tier {name} is not on this host or in a private network, and triage.privacy is \"local_only\"");
     }
     Ok(tier)

@@ -339,13 +339,15 @@ async fn what_is_posted_is_analysed_and_kept_only_when_asked() {
     let (requests, taken) = mpsc::channel(1);
     let memory = crate::memory::open(&config.memory);
     let advisers = Advisers::open(&[], &config.reputation, Privacy::Masked, memory, &|_| Today::default()).unwrap();
-    let serving = tokio::spawn(serve(config, store.clone(), watch::channel(Arc::new(advisers)).1, taken));
+    let (config, advisers) = (watch::channel(config).1, watch::channel(Arc::new(advisers)).1);
+    let serving = tokio::spawn(serve(config, store.clone(), advisers, taken));
     let turns = Arc::new(Semaphore::new(1));
     let ask = async |query: AnalysisQuery| {
         let (events, mut heard) = mpsc::channel(16);
         // Given back by the analysis before: else this would wait for ever.
         let turn = turns.clone().acquire_owned().await.unwrap();
-        requests.send(AnalysisRequest { query, log: EXAMPLE.into(), events, turn }).await.unwrap();
+        let owner = "anna".to_owned();
+        requests.send(AnalysisRequest { query, owner, log: EXAMPLE.into(), events, turn }).await.unwrap();
         let mut progress = 0;
         loop {
             match heard.recv().await.unwrap() {
@@ -361,6 +363,8 @@ async fn what_is_posted_is_analysed_and_kept_only_when_asked() {
         ask(AnalysisQuery { keep: true, name: Some("evening.log".into()), ..AnalysisQuery::default() }).await;
     let kept = store.sessions(10).await.unwrap();
     assert_eq!(kept, [super::kept::session(&done.unwrap())]);
+    let of = async |name: &str| store.sessions_for(name, crate::event::Role::Analyst, 10).await.unwrap().len();
+    assert_eq!((of("anna").await, of("berta").await), (1, 0), "whoever hears of its end, it has its owner");
     assert_eq!((kept[0].source.as_str(), kept[0].log_count, kept[0].threat_count), ("evening.log", 7, 2));
     let (sample, _) = ask(AnalysisQuery { sample: Some("clean".into()), ..AnalysisQuery::default() }).await;
     assert_eq!(sample.unwrap().threats, []);

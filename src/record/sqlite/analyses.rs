@@ -50,17 +50,6 @@ impl Sqlite {
         Ok(self.read(query, |row| row.try_get(0)).await?.pop())
     }
 
-    /// Notes whose an analysis is.
-    pub async fn session_owned(&self, id: &str, owner: &str) -> Result<(), StoreError> {
-        self.write(async |connection| {
-            let query =
-                sqlx::query("INSERT INTO analysis_owners (id, owner) VALUES (?, ?) ON CONFLICT (id) DO NOTHING");
-            query.bind(id).bind(owner).execute(connection).await?;
-            Ok(())
-        })
-        .await
-    }
-
     /// Lets others see an analysis, and nobody else than these. Whether `owner` has it.
     pub async fn session_share(
         &self,

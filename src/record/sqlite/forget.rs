@@ -1,7 +1,7 @@
 //! Erasing somebody: what is kept of a client goes, and what is counted of it is nobody's any more.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -99,8 +99,12 @@ impl Sqlite {
         let analyses = self.read(analyses, |row| Ok((row.try_get(0)?, row.try_get(1)?))).await?;
         let named = |(_, analysis): &(String, String)| {
             let words = analysis.split(|c: char| !c.is_ascii_hexdigit() && !matches!(c, '.' | ':'));
-            let mut addresses = words.filter_map(|word| word.trim_matches(['.', ':']).parse::<IpAddr>().ok());
-            addresses.any(|address| real.contains(&address))
+            // `2001:db8::` ends in a colon of its own, and in a URL a port may follow.
+            let address = |word: &str| {
+                let with_port = || word.parse::<SocketAddr>().map(|at| at.ip());
+                word.parse::<IpAddr>().or_else(|_| with_port()).or_else(|_| word.trim_matches(['.', ':']).parse())
+            };
+            words.filter_map(|word| address(word).ok()).any(|address| real.contains(&address))
         };
         let analyses: Vec<String> = analyses.into_iter().filter(named).map(|(id, _)| id).collect();
         let analyses = json(&analyses).map_err(|source| self.failed(source))?;

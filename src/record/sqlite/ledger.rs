@@ -138,17 +138,26 @@ impl Sqlite {
         .await
     }
 
-    /// Keeps what came of an analysis on demand: its figures, and what was found, if that is to be kept.
+    /// Keeps what came of an analysis on demand: its figures, what was found, if that is to be kept, and whose it is.
     ///
     /// # Errors
     /// The database cannot be written.
-    pub async fn keep_session(&self, session: &AnalysisSession, analysis: Option<&str>) -> Result<(), StoreError> {
+    pub async fn keep_session(
+        &self,
+        session: &AnalysisSession,
+        analysis: Option<&str>,
+        owner: Option<&str>,
+    ) -> Result<(), StoreError> {
         self.write(async |connection| {
             let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
             super::put::session(&mut tx, session).await?;
             if let Some(analysis) = analysis {
                 let query = sqlx::query("INSERT OR REPLACE INTO analyses (id, analysis) VALUES (?, ?)");
                 query.bind(&session.id).bind(analysis).execute(&mut *tx).await?;
+            }
+            if let Some(owner) = owner {
+                let query = sqlx::query("INSERT OR REPLACE INTO analysis_owners (id, owner) VALUES (?, ?)");
+                query.bind(&session.id).bind(owner).execute(&mut *tx).await?;
             }
             tx.commit().await
         })

@@ -1,6 +1,7 @@
 //! Whether what a model said stands.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::net::IpAddr;
 
 use serde_json::json;
@@ -18,8 +19,8 @@ const RUN: usize = 6;
 /// Says which sentences stand, and counts the others.
 pub struct Checker<'a> {
     threats: BTreeMap<&'a str, &'a Threat>,
-    /// Each run of [`RUN`] words of the log that the model was shown.
-    shown: BTreeSet<Vec<String>>,
+    /// Hashes of each run of [`RUN`] words of the log that the model was shown: it may be of megabytes.
+    shown: HashSet<u64>,
     pub dropped: u64,
 }
 
@@ -237,12 +238,12 @@ fn contains_words(text: &str, words: &str) -> bool {
     })
 }
 
-/// Each [`RUN`] words of `text` that follow each other; in URLs spaces are escaped.
-fn runs(text: &str) -> BTreeSet<Vec<String>> {
+/// Hashes of each [`RUN`] words of `text` that follow each other; in URLs spaces are escaped.
+fn runs(text: &str) -> HashSet<u64> {
     let text = text.replace("%20", " ").to_lowercase();
-    let words: Vec<String> =
-        text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_owned).collect();
-    words.windows(RUN).map(<[String]>::to_vec).collect()
+    let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let hash = BuildHasherDefault::<DefaultHasher>::default();
+    words.windows(RUN).map(|run| hash.hash_one(run)).collect()
 }
 
 /// Letters, and signs of ASCII and of typography: among the others are dots and digits that look like these.

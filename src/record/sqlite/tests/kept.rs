@@ -175,6 +175,21 @@ async fn who_is_forgotten_is_in_no_table_and_the_sums_stay() {
     );
 }
 
+#[tokio::test]
+async fn who_is_forgotten_is_in_no_kept_analysis_however_the_address_stands_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await.unwrap();
+    let texts = ["from 203.0.113.7.", "http://203.0.113.7:8080/", "2001:db8::, twice", "203.0.113.77", "1:203"];
+    for (n, text) in texts.iter().enumerate() {
+        let found = serde_json::json!({ "text": text }).to_string();
+        store.keep_session(&crate::record::tests::session(&n.to_string(), NOW), Some(&found), None).await.unwrap();
+    }
+    for (network, left) in [("203.0.113.7/32", 3), ("2001:db8::/64", 2)] {
+        store.forget_clients(network.parse().unwrap()).await.unwrap();
+        assert_eq!(count(&store, "analyses").await, left, "{network}");
+    }
+}
+
 /// Whether any file of a state directory has these bytes.
 fn holds(dir: &Path, text: &str) -> bool {
     let files = fs::read_dir(dir).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
