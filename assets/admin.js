@@ -31,14 +31,14 @@ export async function settings(main, context) {
       ? [button("Set back", async () => { await remove(`/api/v1/settings/${key}`); await again(); }), h("small", {}, ` by ${row.by}`, row.until ? [" until ", when(row.until)] : ", until the daemon stops")]
       : button("Change", async () => choose(row));
   };
-  const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+  const shown = (value) => (value === "" ? "–" : typeof value === "string" ? value : JSON.stringify(value));
   const asked = h("input", { type: "search", placeholder: "a key, a value, a file", "aria-label": "Show only", oninput: () => {
     const text = asked.value.toLowerCase();
     for (const row of rows.querySelectorAll("tbody tr")) row.hidden = !row.textContent.toLowerCase().includes(text);
   } });
   const own = h("input", { type: "checkbox", id: "own", onchange: () => rows.classList.toggle("own", own.checked) });
   const rows = table("What is in force", ["Key", "Value", "Where from", "Do"], config.map(({ key, value, origin }) => [
-    h("code", {}, key), h("code", {}, shown(value)), h(origin === "default" ? "span.default" : "span", {}, origin), act(key)]), "Nothing is configured.");
+    h("code.whole", {}, key), h("code", {}, shown(value)), h(origin === "default" ? "span.default" : "span", {}, origin), act(key)]), "Nothing is configured.");
   replace(main, h("h1", {}, "Settings"),
     card("Services", health(status)),
     context.may("admin") ? card("Set for a while", set, h("p.hint", {}, "Thresholds and limits, at once. All else stands in the configuration file, which is read again when it changes. Keys of models and services are never shown; ", h("code", {}, "key_file"), ", ", h("code", {}, "api_key_file"), " and the like name files that hold them.")) : null,

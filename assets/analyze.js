@@ -1,23 +1,26 @@
 // A log on demand: paste or drop it, and read what it tells. Nothing of it is kept unless that is asked for.
 
-import { h, replace, card, figure, badge, number, words, when, table, tell, button } from "/assets/dom.js";
-import { bars } from "/assets/chart.js";
+import { h, replace, card, figure, badge, number, words, when, table, tell, button, form } from "/assets/dom.js";
+import { bars, gauge } from "/assets/chart.js";
 import { get, post, upload, download } from "/assets/api.js";
 
 const SAMPLES = ["brute-force", "sql-injection", "ransomware", "insider", "flood", "privilege-escalation", "c2-beacon", "phishing", "mining", "slow-intrusion", "clean"];
 const FORMATS = { pdf: "PDF", "pdf-summary": "PDF, one page", html: "HTML", xlsx: "Excel", csv: "CSV", json: "JSON", stix: "STIX 2.1", ecs: "ECS", ocsf: "OCSF" };
 
 export async function analyze(main, context) {
-  const text = h("textarea", { rows: 10, "aria-label": "Log", placeholder: "Paste lines of any log, or drop a file here" });
+  // Of a text, a file and a sample the last one counts.
+  const text = h("textarea", { rows: 10, "aria-label": "Log", placeholder: "Paste lines of any log, or drop a file here", oninput: () => { take(null); sample.value = ""; } });
   let file = null;
-  const named = h("p.hint", {}, "Text, JSON, CSV, also gzip or zstd.");
+  const kinds = "Text, JSON, CSV, also gzip or zstd.";
+  const named = h("p.hint", {}, kinds);
   const take = (chosen) => {
     file = chosen;
-    named.textContent = file ? `${file.name}, ${number(file.size)} bytes` : "";
+    named.textContent = file ? `${file.name}, ${number(file.size)} bytes` : kinds;
+    if (file) sample.value = ""; else choose.value = "";
   };
   const choose = h("input", { type: "file", "aria-label": "A file", onchange: (event) => take(event.target.files[0] ?? null) });
   const options = (names, first) => [h("option", { value: "" }, first), names.map((name) => h("option", { value: name }, words(name)))];
-  const sample = h("select", { "aria-label": "A sample" }, options(SAMPLES, "no sample"));
+  const sample = h("select", { "aria-label": "A sample", onchange: () => take(null) }, options(SAMPLES, "no sample"));
   const sensitivity = h("select", { "aria-label": "Sensitivity" }, ["medium", "low", "high"].map((name) => h("option", { value: name }, `${name} sensitivity`)));
   const keep = h("input", { type: "checkbox", id: "keep" });
   const progress = h("progress", { max: 1, value: 0, hidden: true, "aria-label": "Progress" });
@@ -32,7 +35,7 @@ export async function analyze(main, context) {
       const analysis = await upload("/api/v1/analyze/stream", query, sample.value ? "" : body, ({ lines, lines_in_all }) => {
         if (lines_in_all) progress.value = lines / lines_in_all;
       });
-      replace(result, report(analysis));
+      replace(result, keep.checked ? h("p", {}, h("a", { href: `/analysis/${analysis.id}` }, "It is kept"), ", for nobody but you until you share it.") : null, report(analysis, context));
       result.scrollIntoView({ block: "start" });
     } finally {
       progress.hidden = true;
@@ -50,21 +53,52 @@ export async function analyze(main, context) {
 }
 
 /** What was kept of earlier ones: one's own, and what others share. */
-async function kept({ me, go }) {
+async function kept({ me }) {
   const rows = await get("/api/v1/analyses");
-  const share = (one) => {
-    const now = one.shared_role ?? "";
-    return h("select", { "aria-label": `Who sees ${one.id.slice(0, 8)}`, onchange: async (event) => {
-      try { await post(`/api/v1/analyses/${one.id}/share`, event.target.value ? { role: event.target.value } : {}); } catch (error) { tell(error.message, "error"); }
-      go("/analyze");
-    } }, Object.entries({ "": "only me", viewer: "everybody", analyst: "analysts", admin: "administrators" }).map(([value, name]) => h("option", { value, selected: value === now }, name)));
-  };
   return card("Kept analyses", table("Kept analyses", ["When", "What", "Lines", "Threats", "Health", "Whose", "Who sees it"], rows.map((one) => [
-    when(one.at), h("span.cut", { title: one.source }, one.source), number(one.log_count), number(one.threat_count), words(one.health_status), one.owner ?? "nobody's",
-    one.owner === me.name ? share(one) : one.shared_role || one.shared_users.length ? "shared" : ""]), "None. Figures of what you keep stay here, never its text, and nobody else sees them unless you share them."));
+    when(one.at), h("a.cut", { href: `/analysis/${one.id}`, title: one.source }, one.source), number(one.log_count), number(one.threat_count), words(one.health_status), one.owner ?? "nobody's",
+    one.owner === me.name ? sharedWith(one).map(([name]) => name).join(", ") || "only you" : "you and others"]), "None. Figures of what you keep stay here, never its text, and nobody else sees them unless you share them."));
 }
 
-function report(analysis) {
+/** An analysis that was kept, and who sees it. */
+export async function keptAnalysis(main, context) {
+  const path = `/api/v1/analyses/${location.pathname.slice("/analysis/".length)}`;
+  const [analysis, seen] = await Promise.all([get(path), get(`${path}/share`)]);
+  const place = h("section.card", {});
+  const draw = ({ owner, shared_role, shared_users, others }) => {
+    const share = async (role, users) => {
+      await post(`${path}/share`, { role, users });
+      draw(await get(`${path}/share`));
+      // What was pressed is gone.
+      place.querySelector("select, button")?.focus();
+    };
+    const isMine = owner === context.me.name && context.may("analyst");
+    const now = sharedWith({ shared_role, shared_users });
+    const roles = Object.entries(ROLES).filter(([role]) => role !== shared_role).map(([role, name]) => [`role ${role}`, name]);
+    const add = form([["whom", "Share it with", { options: [...roles, ...others.map((name) => [`user ${name}`, name])] }]], "Share", async ({ whom }) => {
+      const [kind, name] = whom.split(" ");
+      await (kind === "role" ? share(name, shared_users) : share(shared_role, [...shared_users, name]));
+      tell("It is shared.");
+    });
+    replace(place, h("h2", {}, "Who sees it"),
+      isMine ? [
+        now.length ? h("ul.plain", {}, now.map(([name, role, users]) => h("li", {}, `${name} `, button("Take back", async () => {
+          await share(role ? null : shared_role, users ? shared_users.filter((user) => user !== name) : shared_users);
+          tell("It is shared with them no more.");
+        }, { label: `Take back from ${name}` })))) : h("p", {}, "Only you."), add]
+      : h("p", {}, owner ? `${owner} shares it with you.` : "It is nobody's: administrators see it."));
+  };
+  draw(seen);
+  replace(main, h("h1", {}, analysis.input.names.join(", ") || "Analysis"), place, report(analysis, context));
+}
+
+const ROLES = { viewer: "everybody", analyst: "analysts", admin: "administrators" };
+
+/** With whom an analysis is shared, each `[name, role, user]`. */
+const sharedWith = ({ shared_role, shared_users }) =>
+  [...(shared_role ? [[ROLES[shared_role], shared_role, null]] : []), ...shared_users.map((user) => [user, null, user])];
+
+function report(analysis, { may }) {
   const { input, risk, threats, compression, narrative, addresses, compliance } = analysis;
   const save = h("select", { "aria-label": "Save as", onchange: async (event) => {
     const format = event.target.value;
@@ -72,19 +106,20 @@ function report(analysis) {
     try { await download(`/api/v1/report/${format}`, analysis, `palisade-${analysis.id.slice(0, 8)}`); } catch (error) { tell(error.message, "error"); }
   } }, h("option", { value: "" }, "Save as …"), Object.entries(FORMATS).map(([value, name]) => h("option", { value }, name)));
   return [
-    h(".bar", {}, h("h2", {}, "What it tells"), save),
+    h(".bar", {}, h("h2", {}, "What it tells"), may("analyst") ? save : null),
     h(".figures", {},
       figure("Threat level", analysis.threat_level ? badge(analysis.threat_level) : badge("ok", "none found")),
       figure("Risk", `${risk.score} of 100`, risk.health),
-      figure("Security score", `${risk.security_score}`),
+      figure("Security score", `${risk.security_score} of 100`, null, gauge("Security score", risk.security_score)),
       figure("Lines", number(input.lines), `${number(input.unparsed)} read as text, ${number(input.took_ms)} ms`),
       compression ? figure("Tokens", `${number(compression.compressed_tokens)}`, `instead of ${number(compression.original_tokens)}: ${compression.saved_percent.toFixed(1)} % less`) : null,
       compression?.cost_saved_usd ? figure("Saved", `$${compression.cost_saved_usd.toFixed(4)}`) : null),
     narrative.summary.length ? card("Summary", h("p", {}, narrative.summary.map((claim) => `${claim.text} `)), h("p.hint", {}, `Written by ${narrative.written_by}.`)) : null,
-    h(".grid", {},
+    h(".grid.small", {},
       card("Severities", bars("Severities", risk.distribution.map((one) => ({ name: one.name, value: one.count })), "Nothing was found.")),
       card("What makes the risk", h("ul.plain", {}, risk.factors.map((factor) => h("li", {}, h("strong", {}, `${words(factor.name)} ${factor.points > 0 ? "+" : ""}${factor.points}`), ` ${factor.reason}`)))),
-      card("Formats", bars("Formats", input.formats.map((one) => ({ name: one.name, value: one.count })), "No line was understood."))),
+      card("Formats", bars("Formats", input.formats.map((one) => ({ name: one.name, value: one.count })), "No line was understood.")),
+      compression ? card("Tokens", bars("Tokens", [{ name: "the log", value: compression.original_tokens }, { name: "compressed", value: compression.compressed_tokens }], "")) : null),
     threats.length ? threats.map(threat) : card("Threats", h("p.empty", {}, "Nothing in these lines threatens anybody.")),
     narrative.plan.length ? card("What to do", h("ol", {}, narrative.plan.map((step) => h("li", {}, step.text)))) : null,
     addresses.length ? card("Addresses", table("Addresses", ["Address", "Lines", "Threats", "Country", "Network"], addresses.map((one) => [one.address, number(one.lines), one.threats.join(", "), one.country ?? "–", one.network ?? "–"]), "")) : null,

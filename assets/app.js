@@ -8,7 +8,7 @@ import { caseOf } from "/assets/case.js";
 import { decisions, clients, allowed } from "/assets/lists.js";
 import { rules } from "/assets/rules.js";
 import { history } from "/assets/history.js";
-import { analyze } from "/assets/analyze.js";
+import { analyze, keptAnalysis } from "/assets/analyze.js";
 import { ask } from "/assets/ask.js";
 import { settings, users, audit, account } from "/assets/admin.js";
 import { reference } from "/assets/reference.js";
@@ -33,6 +33,9 @@ const PAGES = [
 
 // Found from the account's name and from each other.
 const UNLISTED = [["/account", "Account", account, "viewer"], ["/reference", "API", reference, "viewer"]];
+
+// One of many, named by the rest of the path.
+const WITHIN = [["/case/", "Case", caseOf, "viewer"], ["/analysis/", "Analysis", keptAnalysis, "viewer"]];
 
 const main = document.getElementById("main");
 const top_ = document.getElementById("top");
@@ -72,7 +75,8 @@ async function show() {
   }
   header(path);
   const page = PAGES.find(([of]) => of === path);
-  const named = path.startsWith("/case/") ? [path, "Case", caseOf, "viewer"] : UNLISTED.find(([of]) => of === path) ?? page;
+  const within = WITHIN.find(([of]) => path.startsWith(of));
+  const named = within ?? UNLISTED.find(([of]) => of === path) ?? page;
   if (!named) return replace(main, h("h1", {}, "No such page"), h("p", {}, h("a", { href: "/" }, "To the overview")));
   const [, name, fill, role] = named;
   document.title = `${name} – Palisade`;
@@ -91,7 +95,9 @@ function header(path) {
   const links = PAGES.filter(([, , , role]) => may(role)).map(([of, name]) =>
     h("li", {}, h("a", { href: of, "aria-current": of === path ? "page" : null }, name)));
   replace(top_, h("a.brand", { href: "/" }, "Palisade"), h("nav", { "aria-label": "Pages" }, h("ul", {}, links)),
-    h(".who", {}, theme(), h("a", { href: "/account" }, me.name), h("small", {}, me.role)));
+    h(".who", {}, theme(), h("a", { href: "/account" }, me.name), me.name === me.role ? null : h("small", {}, me.role)));
+  // On a phone the list of pages is wider than the screen.
+  top_.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 }
 
 function theme() {
@@ -118,7 +124,7 @@ function login() {
   replace(main, h("section.card.narrow", {}, h("h1", {}, "Palisade"), form(fields, "Sign in", async (given) => {
     me = await post("/api/v1/auth/login", given);
     show();
-  }), h("p.hint", {}, "No password yet? `palisade user invite NAME` on the server prints a link.")));
+  }), h("p.hint", {}, "No password yet? ", h("code", {}, "palisade user invite NAME"), " on the server prints a link.")));
 }
 
 function welcome() {

@@ -27,7 +27,7 @@ function answer(told, context) {
   const note = told.partial ? h("p.hint", {}, `Only ${number(told.looked_at)} were looked at; there are more.`) : null;
   const keys = (list) => list.map((one) => ({ name: words(one.key), value: one.count }));
   if (told.count !== undefined) return [h("p.lead", {}, number(told.count)), note];
-  if (told.top) return [bars("Most", keys(told.top.keys), "None."), told.top.others ? h("p.hint", {}, `and ${number(told.top.others)} others`) : null, note];
+  if (told.top) return [bars("Most", keys(told.top.keys), "None."), told.top.others ? h("p.hint", {}, `and ${number(told.top.others)} more`) : null, note];
   if (told.trend) return [columns("Trend", told.trend.map((one) => ({ label: one.key, value: one.count })), ["findings"]), note];
   if (told.client) return client(told.client);
   const rows = told.rows ?? [];

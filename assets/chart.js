@@ -1,6 +1,6 @@
 // Small charts, as SVG: values show on hover and are read out.
 
-import { h, s, number } from "/assets/dom.js";
+import { h, s, number, words } from "/assets/dom.js";
 
 /** Columns over time: `points` of `{ label, value, part }`, where `part` is a share of `value`. */
 export function columns(title, points, names) {
@@ -22,6 +22,19 @@ export function columns(title, points, names) {
     h("figcaption", {}, h("span", {}, points[0]?.label ?? ""), h("span", {}, `most: ${number(most)}`), h("span", {}, points.at(-1)?.label ?? "")),
     names[1] ? h("p.legend", { "aria-hidden": "true" }, h("span.of-bar", {}, names[0]), h("span.of-part", {}, names[1])) : null);
 }
+
+/** How far `value` is on the way to a hundred, which is best. */
+export const gauge = (title, value) =>
+  s("svg.gauge", { viewBox: "0 0 100 8", preserveAspectRatio: "none", role: "img", "aria-label": `${title}: ${value} of 100` },
+    s("rect.back", { x: 0, y: 0, width: 100, height: 8 }), s(`rect.${value < 50 ? "part" : "bar"}`, { x: 0, y: 0, width: value, height: 8 }));
+
+/** Rows of statistics for `bars`; each leads to its findings since then, by the filter `by`. */
+export const ranked = (rows, since, by) => rows.filter((row) => row.key).map((row) => {
+  const name = by === "category" ? words(row.key) : row.key;
+  // Every path contains the first one.
+  const leads = by && row.key !== "/";
+  return { name, value: row.findings, node: leads ? h("a", { href: `/history?${new URLSearchParams({ since, [by]: row.key })}` }, name) : null };
+});
 
 /** Bars with their names: `rows` of `{ name, value, node }`. */
 export function bars(title, rows, empty) {

@@ -62,11 +62,15 @@ export const badge = (kind, text) => h(`span.badge.${kind}`, {}, text ?? words(k
 /** A table; rows are arrays of cells. `empty` says what to do when there are none. */
 export function table(caption, heads, rows, empty) {
   if (!rows.length) return h("p.empty", {}, empty);
-  const head = heads.map((head) => h("th", { scope: "col" }, head));
-  const body = rows.map((cells) => h("tr", {}, cells.map((cell) => h("td", {}, cell))));
+  const head = heads.map((head) => h("th", { scope: "col", role: "columnheader" }, head));
   return h(".scroll", { tabindex: "0", role: "region", "aria-label": caption },
-    h("table", {}, h("caption.hidden", {}, caption), h("thead", {}, h("tr", {}, head)), h("tbody", {}, body)));
+    h("table", { role: "table" }, h("caption.hidden", {}, caption), h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, head)),
+      h("tbody", { role: "rowgroup" }, rows.map((cells) => tableRow(heads, cells)))));
 }
+
+/** On a phone each cell stands on a line of its own with its head, and says by its role that it is one still. */
+const tableRow = (heads, cells) =>
+  h("tr", { role: "row" }, cells.map((cell, at) => h("td", { role: "cell", "data-head": heads[at] }, cell)));
 
 /** A table whose rows come in parts: `first` is what `list` gives, `cells` makes a row's. */
 export function longTable(caption, heads, first, cells, empty) {
@@ -76,7 +80,7 @@ export function longTable(caption, heads, first, cells, empty) {
   if (!more) return element;
   const next = button("More", async () => {
     const part = await more();
-    body.append(...part.rows.map((one) => h("tr", {}, cells(one).map((cell) => h("td", {}, cell)))));
+    body.append(...part.rows.map((one) => tableRow(heads, cells(one))));
     more = part.more;
     next.hidden = !more;
   });
@@ -86,8 +90,8 @@ export function longTable(caption, heads, first, cells, empty) {
 export const card = (title, ...children) => h("section.card", {}, h("h2", {}, title), children);
 
 /** One figure with what it is. */
-export const figure = (label, value, note) =>
-  h(".figure", {}, h("span.label", {}, label), h("strong", {}, value), note ? h("small", {}, note) : null);
+export const figure = (label, value, note, more) =>
+  h(".figure", {}, h("span.label", {}, label), h("strong", {}, value), note ? h("small", {}, note) : null, more);
 
 /** Says something at the lower edge for a while. */
 export function tell(text, kind = "info") {
@@ -97,8 +101,8 @@ export function tell(text, kind = "info") {
 }
 
 /** A button that asks once more before it does what cannot be undone. */
-export function button(text, act, { sure, kind = "" } = {}) {
-  const element = h(`button${kind ? "." + kind : ""}`, { type: "button" }, text);
+export function button(text, act, { sure, kind = "", label } = {}) {
+  const element = h(`button${kind ? "." + kind : ""}`, { type: "button", "aria-label": label }, text);
   let armed = false;
   element.addEventListener("click", async () => {
     if (sure && !armed) {
@@ -116,13 +120,14 @@ export function button(text, act, { sure, kind = "" } = {}) {
   return element;
 }
 
-/** A form whose fields are given as `[name, label, attributes]`; `send` gets what was filled in. */
+/** A form whose fields are given as `[name, label, attributes]`, a choice as `options`, each a value or
+ *  `[value, what it is called]`; `send` gets what was filled in. */
 export function form(fields, action, send) {
   const inputs = fields.map(([name, label, attributes]) => {
     const { options, ...others } = attributes || {};
     const id = `field-${name}-${Math.random().toString(36).slice(2, 7)}`;
     const input = options
-      ? h("select", { name, id, ...others }, options.map((option) => h("option", { value: option }, option)))
+      ? h("select", { name, id, ...others }, options.map((option) => { const [value, called = value] = [option].flat(); return h("option", { value }, called); }))
       : h("input", { name, id, type: "text", ...others });
     return h("p.field", {}, h("label", { for: id }, label), input);
   });

@@ -26,7 +26,7 @@ export async function decisions(main, context) {
     longTable("Decisions", ["Who", "State", "Why", "Since", "Ends", "Kind", "Do"], first, (decision) => [
       h("a", { href: `/case/${encodeURIComponent(decision.id)}` }, decision.target),
       [badge(decision.state === "active" ? "critical" : "low", words(decision.state)), decision.simulated ? h("small", {}, " dry run") : null],
-      h("span.cut", { title: decision.reason }, decision.reason), when(decision.created_at),
+      [h("span.cut", { title: decision.reason }, decision.reason), decision.note ? h("div", {}, h("small", {}, decision.note)) : null], when(decision.created_at),
       decision.permanent ? "by hand" : decision.state === "active" ? left(decision.expires_at) : when(decision.expires_at),
       words(decision.category ?? decision.proposer), lift(decision),
     ], "Nothing was decided yet. Palisade tells here whom it shuts out, or would."));

@@ -1,12 +1,9 @@
 // What happens now and what happened in a day.
 
-import { h, replace, card, figure, badge, number, words, button, tell } from "/assets/dom.js";
-import { columns, bars } from "/assets/chart.js";
+import { h, replace, card, figure, badge, number, button, tell, when } from "/assets/dom.js";
+import { columns, bars, ranked } from "/assets/chart.js";
 import { poll, post } from "/assets/api.js";
 import { health } from "/assets/health.js";
-
-const client = (row) => h("a", { href: `/history?client=${encodeURIComponent(row.key)}` }, row.key);
-const ranked = (rows, node) => rows.filter((row) => row.key).map((row) => ({ name: words(row.key), value: row.findings, node: node?.(row) }));
 
 const names = new Intl.DisplayNames([], { type: "region" });
 const country = (code) => { try { return names.of(code); } catch { return code; } };
@@ -31,22 +28,22 @@ export async function overview(main, { may }) {
       problems.length ? h("section.card.problems", { role: "alert" }, h("h2", {}, "Something is wrong"), h("ul", {}, problems.map((problem) => h("li", {}, problem)))) : null,
       h(".figures", {},
         figure("Threat level, a day", level ? badge(level) : badge("informational", "calm")),
-        figure("Mode", status.mode === "enforce" ? "enforcing" : "dry run", status.mode === "enforce" ? null : "nobody is blocked"),
+        mode(status, may),
         figure("Lines a second", rate === null ? "…" : number(Math.round(rate)), `${number(status.lines)} read`),
-        figure("Findings, a day", number(totals.findings), totals.previous?.findings ? `${number(totals.previous.findings)} the day before` : null),
+        figure("Findings, a day", h("a", { href: "/history?since=24h" }, number(totals.findings)), totals.previous?.findings ? `${number(totals.previous.findings)} the day before` : null),
         figure(status.mode === "enforce" ? "Shut out now" : "Would be shut out", h("a", { href: "/decisions?state=active" }, number(status.active)), `${number(status.blocks)} since the start`),
-        figure("Held back", number(status.held), status.held && may("analyst") ? button("Let go", async () => { await post("/api/v1/release"); tell("Let go."); }, { sure: "Really?" }) : "by the gate"),
-        figure("Tokens saved", number(saved), kept.length ? `in ${number(kept.length)} kept analyses` : "no analysis is kept")),
+        figure("Held back", h("a", { href: "/decisions?state=held" }, number(status.held)), status.held && may("analyst") ? button("Let go", async () => { await post("/api/v1/release"); tell("Let go."); }, { sure: "Really?" }) : "by the gate"),
+        figure("Tokens saved", number(saved), kept.length ? `kept analyses: ${number(kept.length)}` : "no analysis is kept")),
       h(".grid", {}, Object.entries({
         "Findings by the hour": () => columns("Findings by the hour", stats.trend.map((step) => ({
           label: new Date(step.start).toLocaleString([], { weekday: "short", hour: "2-digit", minute: "2-digit" }),
           value: step.findings, part: step.blocks,
         })), ["findings", "to block"]),
-        Kinds: () => bars("Kinds", ranked(stats.categories), "Nothing was found in a day."),
-        Clients: () => bars("Clients", ranked(stats.clients, client), "Nobody stood out."),
-        Networks: () => bars("Networks", ranked(stats.networks), "Nobody stood out."),
-        Paths: () => bars("Paths", ranked(stats.paths), "Nothing was asked for that should not be."),
-        Rules: () => bars("Rules", ranked(stats.rules), "No rule matched."),
+        Kinds: () => bars("Kinds", ranked(stats.categories, "24h", "category"), "Nothing was found in a day."),
+        Clients: () => bars("Clients", ranked(stats.clients, "24h", "client"), "Nobody stood out."),
+        Networks: () => bars("Networks", ranked(stats.networks, "24h"), "Nobody stood out."),
+        Paths: () => bars("Paths", ranked(stats.paths, "24h", "contains"), "Nothing was asked for that should not be."),
+        Rules: () => bars("Rules", ranked(stats.rules, "24h", "rule"), "No rule matched."),
         Countries: () => bars("Countries", countries.map((one) => ({ name: country(one.country), value: one.findings })), "No country is known. Name a database of them in reputation.geoip_files."),
         Models: () => models(stats.tiers, status.triage?.tiers ?? []),
         Services: () => health(status),
@@ -59,6 +56,17 @@ export async function overview(main, { may }) {
     ended = true;
     clearInterval(again);
   };
+}
+
+/** Whether anybody is blocked, and a trial of it that ends by itself. */
+function mode({ mode, trial_ends_at }, may) {
+  const set = (wanted, said) => async () => { await post("/api/v1/mode", wanted); tell(said); };
+  const enforcing = mode === "enforce";
+  const note = trial_ends_at ? ["until ", when(trial_ends_at)] : enforcing ? null : "nobody is blocked";
+  const act = !may("admin") ? null
+    : trial_ends_at ? button("End the trial", set({ mode: "dry_run" }, "Nobody is blocked any more."))
+    : enforcing ? null : button("Try for an hour", set({ mode: "enforce", for_secs: 3600 }, "Blocking for an hour, then nobody is blocked again."), { sure: "Block for real?" });
+  return figure("Mode", enforcing ? "enforcing" : "dry run", note, act);
 }
 
 /** Which cards somebody wants to see, in this browser. */

@@ -14,7 +14,7 @@ export async function reference(main) {
   };
   const of = (content) => Object.entries(content ?? {}).map(([kind, { schema }]) => (kind === "application/json" ? name(schema) : kind)).join(", ");
   const rows = Object.entries(paths).flatMap(([path, ways]) => Object.entries(ways).map(([method, way]) => [
-    h("code", {}, `${method.toUpperCase()} ${path}`), way.summary, way["x-role"] ?? "everybody",
+    h("code.whole", {}, `${method.toUpperCase()} ${path}`), way.summary, way["x-role"] ?? "everybody",
     way.parameters.map((one) => h("div", { title: one.description }, h("code", {}, one.name), h("small", {}, ` ${name(one.schema)}${one.required ? "" : ", optional"}`))),
     of(way.requestBody?.content), of(way.responses["200"]?.content)]));
   const members = ([title, schema]) => [h("code", {}, title), schema.description ?? "",

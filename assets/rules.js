@@ -3,6 +3,9 @@
 import { h, replace, card, badge, severity, when, words, button, tell, table, number, form } from "/assets/dom.js";
 import { get, post, remove } from "/assets/api.js";
 
+/** An hour is all that is kept of when a rule last matched. */
+const hour = (text) => (text ? h("time", { datetime: text }, new Date(text).toLocaleString([], { month: "short", day: "numeric", hour: "numeric" })) : "–");
+
 export async function rules(main, context) {
   const { on, off } = await get("/api/v1/rules");
   const again = () => rules(main, context);
@@ -28,7 +31,7 @@ export async function rules(main, context) {
   } });
   const row = (rule) => [
     h("a", { href: `/history?rule=${encodeURIComponent(rule.id)}&since=30d`, title: rule.description }, rule.id), words(rule.category),
-    badge(severity(rule.score), `${rule.score}`), number(rule.findings), rule.false_positives ? badge("high", number(rule.false_positives)) : "0", when(rule.last_seen),
+    badge(severity(rule.score), `${rule.score}`), number(rule.findings), rule.false_positives ? badge("high", number(rule.false_positives)) : "0", hour(rule.last_seen),
     ...(canSwitch ? [button("Off", async () => choose(rule.id))] : [])];
   const heads = ["Rule", "Kind", "Score", "Findings", "Called benign", "Last seen", ...(canSwitch ? ["Do"] : [])];
   const all = h("details.card", {}, h("summary", {}, `All ${number(on.length)} rules and windows that are on`), h(".bar", {}, asked),

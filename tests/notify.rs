@@ -8,6 +8,7 @@ mod hostile;
 #[cfg(feature = "otel")]
 mod otlp;
 mod outage;
+mod pushover;
 mod siem;
 mod syslog;
 

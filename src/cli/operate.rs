@@ -203,6 +203,9 @@ pub fn status(config: &Config, output: Output) -> anyhow::Result<ExitCode> {
                     let (at, title, why) = (text(&dead["at"]), text(&dead["title"]), text(&dead["why"]));
                     writeln!(out, "      undelivered {at}: {title}: {why}")?;
                 }
+                for one in service["emergencies"].as_array().into_iter().flatten() {
+                    writeln!(out, "      {}", emergency(one))?;
+                }
             }
             if service["lag_secs"].is_number() {
                 let well = if service["healthy"] == true { "well" } else { "away" };
@@ -351,6 +354,21 @@ pub fn list(output: Output, rows: &Value, nothing: &str, line: impl Fn(&Value) -
 /// A value's text, safe for a terminal.
 pub fn text(value: &Value) -> String {
     value.as_str().map_or(String::new(), |text| printable(text.as_bytes(), 400))
+}
+
+/// How it stands with a message that is repeated until somebody acknowledges it.
+fn emergency(one: &Value) -> String {
+    let standing = match text(&one["state"]).as_str() {
+        "repeats" => "is not acknowledged yet".to_owned(),
+        "acknowledged" => {
+            format!("was acknowledged {} by {}", text(&one["acknowledged_at"]), text(&one["acknowledged_by"]))
+        }
+        "called_off" => "was called off: the client was let go".to_owned(),
+        _ => "was acknowledged by nobody".to_owned(),
+    };
+    let why = text(&one["why"]);
+    let why = if why.is_empty() { why } else { format!(" ({why})") };
+    format!("{} {standing}{why}: {}", text(&one["at"]), text(&one["title"]))
 }
 
 /// `text` as an address or network, so that nothing else gets into a path.

@@ -10,8 +10,10 @@ mod webhook;
 use std::pin::Pin;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{AlertConfig, Failure, Message};
-use crate::event::Secret;
+use crate::event::{Secret, Timestamp};
 use crate::plugin::{self, Kind};
 use crate::wire::{self, Http};
 
@@ -25,10 +27,44 @@ pub trait Channel: Send + Sync {
     /// # Errors
     /// It was not taken.
     fn deliver<'a>(&'a self, message: &'a Message) -> Delivery<'a>;
+
+    /// How it stands with an emergency of this receipt.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    fn ask_after<'a>(&'a self, _receipt: &'a str) -> Heard<'a> {
+        Box::pin(async { Ok(Standing::Over) })
+    }
+
+    /// Has it repeated no more.
+    ///
+    /// # Errors
+    /// It goes on.
+    fn call_off<'a>(&'a self, _receipt: &'a str) -> Heard<'a> {
+        Box::pin(async { Ok(Standing::Over) })
+    }
 }
 
-/// What a delivery resolves to.
-pub type Delivery<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
+/// What a delivery resolves to: a receipt, where the message is repeated until somebody acknowledges it.
+pub type Delivery<'a> = Pin<Box<dyn Future<Output = Result<Option<String>, Failure>> + Send + 'a>>;
+
+/// What a question about an emergency resolves to.
+pub type Heard<'a> = Pin<Box<dyn Future<Output = Result<Standing, Failure>> + Send + 'a>>;
+
+/// How it stands with an emergency.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Standing {
+    /// It is repeated, and nobody has acknowledged it.
+    Repeats,
+    Acknowledged {
+        acknowledged_at: Timestamp,
+        acknowledged_by: String,
+    },
+    CalledOff,
+    /// It is repeated no more, and nobody has acknowledged it.
+    Over,
+}
 
 /// How a kind makes its channel.
 pub struct Make {

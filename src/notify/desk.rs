@@ -2,6 +2,7 @@
 //! clock is an argument, and all that it remembers is serialised.
 
 mod compose;
+mod emergencies;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,8 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+use self::emergencies::Emergencies;
+pub use self::emergencies::Followed;
 use super::message::{Message, Sums};
 use super::template::Template;
 use super::{AlertConfig, Failure, News, Quiet, What};
@@ -98,6 +101,7 @@ pub struct Desk {
     /// Those that were dropped since there were too many.
     dead_dropped: u64,
     sent: Sent,
+    pub emergencies: Emergencies,
     /// What is wrong, and since when; what was told of it.
     problems: BTreeMap<String, Timestamp>,
     well_since: Option<Timestamp>,
@@ -209,9 +213,11 @@ impl Desk {
         due
     }
 
-    /// The message on its way has arrived.
-    pub fn delivered(&mut self, route: &Route, now: Timestamp) {
-        self.outgoing = None;
+    /// The message on its way has arrived; with a receipt, it is repeated until somebody acknowledges it.
+    pub fn delivered(&mut self, route: &Route, receipt: Option<String>, now: Timestamp) {
+        if let (Some(Outgoing { message, .. }), Some(receipt)) = (self.outgoing.take(), receipt) {
+            self.emergencies.begin(receipt, &message, now);
+        }
         self.sent.turn(route, now);
         self.sent.today += 1;
         self.sent.this_week += 1;
@@ -310,6 +316,8 @@ impl Desk {
             "waiting": self.group.sums.total(),
             "undelivered": self.dead.len() as u64 + self.dead_dropped,
             "dead_letters": self.dead,
+            "unacknowledged": self.emergencies.unacknowledged(),
+            "emergencies": self.emergencies.told(),
         });
         (problem, figures.as_object().cloned().unwrap_or_default())
     }

@@ -14,10 +14,10 @@ mod template;
 
 use std::time::Duration;
 
-pub use channel::{Channel, KINDS, Make, open};
+pub use channel::{Channel, KINDS, Make, Standing, open};
 use config::Quiet;
 pub use config::{AlertConfig, ExportConfig, Format, Via};
-pub use desk::{Desk, Due, Route};
+pub use desk::{Desk, Due, Followed, Route};
 pub use export::{Refused, Sink, open as open_sink};
 pub use message::{Message, Sums};
 pub use news::{News, What};

@@ -184,7 +184,7 @@ pub async fn test(config: &Config, name: Option<&str>) -> anyhow::Result<Vec<(St
     let mut done = vec![];
     for alert in alerts {
         let sent = match notify::open(alert) {
-            Ok(channel) => channel.deliver(&message).await.map_err(|failure| failure.why),
+            Ok(channel) => channel.deliver(&message).await.map(drop).map_err(|failure| failure.why),
             Err(why) => Err(why),
         };
         done.push((alert.name.clone(), sent));

@@ -30,5 +30,5 @@ pub use rollup::{Counts, Dimension, SEVERITIES};
 pub use rows::{AnalysisSession, DecisionChange, FindingRow, Rows, SchemaState};
 pub use sqlite::{
     AllowEntry, Ban, Batch, Bouncer, Change, ChangeKind, Checkpoint, Correction, DecisionFilter, Forgotten,
-    OwnedSession, Recorded, Remembered, RuleNote, Span, Spent, Sqlite, Unsent, Waiting,
+    OwnedSession, Recorded, Remembered, RuleNote, Sharing, Span, Spent, Sqlite, Unsent, Waiting,
 };

@@ -354,7 +354,9 @@ fn own(caller: &Caller) -> Option<&str> {
 }
 
 fn last_admin(name: &str) -> Problem {
-    Problem::Refused(format!("{name} is the last one who may everything; make somebody else an administrator first"))
+    Problem::Refused(format!(
+        "{name} is the last administrator who can sign in; another one must have chosen a password first"
+    ))
 }
 
 fn throttle<T>(backend: &Backend, f: impl FnOnce(&mut password::Throttle) -> T) -> T {

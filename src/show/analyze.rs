@@ -21,7 +21,7 @@ use super::api::Answer;
 use super::{Backend, Problem};
 use crate::event::Role;
 use crate::event::analysis::Analysis;
-use crate::record::{AnalysisSession, OwnedSession};
+use crate::record::{AnalysisSession, OwnedSession, Sharing};
 use crate::report::{self, Format};
 
 /// Analyses that a list gives.
@@ -151,10 +151,8 @@ pub(super) async fn stream(
 pub(super) struct Kept {
     #[serde(flatten)]
     session: AnalysisSession,
-    /// None: it is from before accounts, or its owner is gone.
-    owner: Option<String>,
-    shared_role: Option<Role>,
-    shared_users: Vec<String>,
+    #[serde(flatten)]
+    sharing: Sharing,
 }
 
 /// The newest analyses that were kept, one's own and what is shared with one.
@@ -163,8 +161,7 @@ pub(super) async fn kept(
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<Vec<Kept>>, Problem> {
     let sessions = backend.store.sessions_for(&caller.name, caller.role, LISTED).await?;
-    let kept =
-        |OwnedSession { session, owner, shared_role, shared_users }| Kept { session, owner, shared_role, shared_users };
+    let kept = |OwnedSession { session, sharing }| Kept { session, sharing };
     Ok(Json(sessions.into_iter().map(kept).collect()))
 }
 
@@ -176,6 +173,30 @@ pub(super) struct ShareRequest {
     role: Option<Role>,
     #[serde(default)]
     users: Vec<String>,
+}
+
+/// Who sees an analysis.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct SeenBy {
+    #[serde(flatten)]
+    sharing: Sharing,
+    /// With whom its owner may share it besides: the other users. To others it is not told.
+    others: Vec<String>,
+}
+
+pub(super) async fn sharing(
+    State(backend): State<Backend>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Json<SeenBy>, Problem> {
+    let found = backend.store.sharing_for(&id, &caller.name, caller.role).await?;
+    let sharing = found.ok_or_else(|| Problem::NotFound(format!("no analysis {id:?} that you may see was kept")))?;
+    let mut others = vec![];
+    if sharing.owner.as_ref() == Some(&caller.name) {
+        let is_other = |name: &String| *name != caller.name && !sharing.shared_users.contains(name);
+        others.extend(backend.store.users().await?.into_iter().map(|user| user.name).filter(is_other));
+    }
+    Ok(Json(SeenBy { sharing, others }))
 }
 
 pub(super) async fn share(

@@ -156,6 +156,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     act(Analyst, "POST", "/api/v1/analyze/stream", "analyse a log, with its progress", || post(analyze::stream)).asks::<analyze::AnalysisQuery>().takes_other("application/octet-stream").gives_other("text/event-stream"),
     act(Analyst, "POST", "/api/v1/report/{format}", "write an analysis down", || post(analyze::written_down)).takes::<Analysis>().gives_other("*/*"),
     look(Viewer, "/api/v1/analyses", "analyses that were kept, one's own and shared ones", || get(analyze::kept)).gives::<Vec<analyze::Kept>>(),
+    look(Viewer, "/api/v1/analyses/{id}/share", "who sees an analysis", || get(analyze::sharing)).gives::<analyze::SeenBy>(),
     act(Analyst, "POST", "/api/v1/analyses/{id}/share", "let others see an analysis of one's own", || post(analyze::share)).takes::<analyze::ShareRequest>(),
     look(Viewer, "/api/v1/analyses/{id}", "what was found in one that was kept", || get(analyze::one_kept)).gives::<Analysis>(),
     look(Viewer, "/api/v1/ask/saved", "questions that have a name", || get(ask::saved)),

@@ -128,6 +128,13 @@ fn nobody_sees_an_analysis_of_somebody_else_unless_it_is_shared() {
     assert_eq!(share(&ben, json!({ "role": "viewer" })), 404, "nobody shares what is not theirs");
     assert_eq!(share(&anna, json!({ "users": ["nobody"] })), 400);
     let who = || [&admin, &ben, &victor].map(|session| seen(session).len());
+    let told = |session: &str| {
+        let path = format!("/api/v1/analyses/{}/share", of_anna["id"].as_str().unwrap());
+        let answer = site.ask(session, "GET", &path, None);
+        (answer.status, answer.json())
+    };
+    assert_eq!(told(&anna).1["others"], json!(["admin", "ben", "victor"]));
+    assert_eq!([&admin, &ben, &victor].map(|session| told(session).0), [404; 3]);
     for (with, seen_by) in [
         (json!({ "users": ["ben"] }), [0, 1, 0]),
         (json!({ "role": "analyst" }), [1, 1, 0]),
@@ -136,6 +143,12 @@ fn nobody_sees_an_analysis_of_somebody_else_unless_it_is_shared() {
     ] {
         assert_eq!(share(&anna, with.clone()), 200);
         assert_eq!(who(), seen_by, "{with}");
+        let sees = |session: &String| usize::from(told(session).0 == 200);
+        assert_eq!([&admin, &ben, &victor].map(sees), seen_by, "who may see it may see who else does: {with}");
+        assert_eq!(told(&anna).1["shared_users"], with.get("users").cloned().unwrap_or(json!([])));
+        if seen_by[1] == 1 {
+            assert_eq!(told(&ben).1["others"], json!([]), "the names of all users are for who shares");
+        }
     }
     site.ask(&ben, "POST", "/api/v1/analyze/stream?keep=true&sample=clean", Some(json!({ "logs": "" }))).text();
     assert_eq!((seen(&ben).len(), seen(&anna).len()), (1, 1));

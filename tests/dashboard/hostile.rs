@@ -181,7 +181,10 @@ fn hostile_text_is_text_on_every_page_in_exports_and_in_alerts() {
     browser.sees("What it tells");
     is_inert(&browser, "/analyze with the log");
 
-    let analysis = site.ask(&admin, "POST", "/api/v1/analyze", Some(json!({ "logs": log }))).json();
+    let analysis = site.ask(&admin, "POST", "/api/v1/analyze?keep=true", Some(json!({ "logs": log }))).json();
+    browser.open(&at(&format!("/analysis/{}", analysis["id"].as_str().unwrap())));
+    browser.sees("What it tells");
+    is_inert(&browser, "an analysis that was kept");
     let saved =
         |format: &str| site.ask(&admin, "POST", &format!("/api/v1/report/{format}"), Some(analysis.clone())).text();
     let formula = regex_automata::meta::Regex::new("(^|[,\n])\"?([=+@\t\r]|-[^0-9])").unwrap();

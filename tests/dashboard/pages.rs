@@ -30,6 +30,7 @@ pub const PAGES: &[(&str, &str, &str)] = &[
     ("/history", "history", "Newest findings"),
     ("/ask?q=top+10+clients+this+week", "ask", "Taken for"),
     ("/analyze", "analyze", "Kept analyses"),
+    ("/analysis/KEPT", "analysis", "Who sees it"),
     ("/allowed", "allowed", "192.0.2.0/24"),
     ("/settings", "settings", "thresholds.block"),
     ("/users", "users", "anna"),
@@ -77,7 +78,12 @@ fn a_day(site: &Site) -> (Daemon, String) {
         "/api/v1/decisions",
         json!({ "target": "203.0.113.200", "duration_secs": 7200, "reason": "asked for by the provider" }),
     );
-    did("/api/v1/analyze?sample=brute-force&keep=true", json!({ "logs": "" }));
+    let analyze = "/api/v1/analyze?sample=brute-force&keep=true";
+    let kept = site.ask(&admin, "POST", analyze, Some(json!({ "logs": "" }))).json();
+    did(
+        &format!("/api/v1/analyses/{}/share", kept["id"].as_str().unwrap()),
+        json!({ "role": "analyst", "users": ["victor"] }),
+    );
     eventually("all was read", || site.home.findings().iter().any(|row| row["client"] == "203.0.113.99").then_some(()));
     eventually("a block is decided", || {
         let known = site.home.decisions();
@@ -106,9 +112,10 @@ fn every_page_is_fit_for_every_reader_and_stands_still() {
     browser.run(&axe);
     found.extend(trouble(&browser, "signing in"));
     browser.take_session(&admin);
+    let kept = site.ask(&admin, "GET", "/api/v1/analyses", None).json()[0]["id"].as_str().unwrap().to_owned();
     for (path, picture, text) in PAGES {
         browser.resize(1280, 720);
-        browser.open(&at(path));
+        browser.open(&at(&path.replace("KEPT", &kept)));
         browser.sees(text);
         if *picture == "analyze" {
             browser.run("document.querySelector(\"[aria-label='A sample']\").value = 'sql-injection'");
@@ -128,7 +135,7 @@ fn every_page_is_fit_for_every_reader_and_stands_still() {
             for theme in ["light", "dark"] {
                 browser.run(&format!("document.documentElement.dataset.theme = '{theme}'"));
                 found.extend(trouble(&browser, &format!("{path}, {theme}, {width} wide")));
-                screen(&browser, picture, theme, width);
+                screen(&site, &browser, picture, theme, width);
             }
             let wide = browser.run("return document.documentElement.scrollWidth - window.innerWidth");
             if wide.as_i64() > Some(0) {
@@ -163,7 +170,7 @@ fn trouble(browser: &Browser, place: &str) -> Vec<String> {
 
 /// Takes a picture for the documentation, if asked to: of each page by day, of two by night and by phone.
 #[expect(clippy::disallowed_methods, reason = "who changes a page says that its picture changes")]
-fn screen(browser: &Browser, picture: &str, theme: &str, width: u32) {
+fn screen(site: &Site, browser: &Browser, picture: &str, theme: &str, width: u32) {
     let name = match (theme, width) {
         ("light", 1280) => picture.to_owned(),
         ("dark", 1280) if picture == "overview" => "overview-dark".to_owned(),
@@ -175,7 +182,21 @@ fn screen(browser: &Browser, picture: &str, theme: &str, width: u32) {
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/screens");
     std::fs::create_dir_all(&folder).unwrap();
-    browser.run("window.scrollTo(0, 0)");
+    // A test lives in a folder of its own and on any port; a picture shows where a package has them.
+    let home = site.home.dir().display();
+    let usual = json!([
+        [format!("{home}/state"), "/var/lib/palisade"],
+        [format!("{home}/palisade.sock"), "/run/palisade/palisade.sock"],
+        [format!("{home}/access.log"), "/var/log/nginx/access.log"],
+        [format!("{home}"), "/etc/palisade"],
+        [site.address, "127.0.0.1:9393"],
+    ]);
+    browser.run(&format!(
+        "const usual = {usual}, texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT); \
+         while (texts.nextNode()) for (const [from, to] of usual) \
+             texts.currentNode.data = texts.currentNode.data.replaceAll(from, to); \
+         window.scrollTo(0, 0)"
+    ));
     let bytes = browser.screenshot();
     assert!(bytes.starts_with(b"RIFF") && bytes.len() < 60_000, "{name}: {} bytes", bytes.len());
     std::fs::write(folder.join(format!("{name}.webp")), bytes).unwrap();

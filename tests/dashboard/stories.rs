@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{PASSWORD, Site, append, first_link};
+use super::{PASSWORD, Site, append, everybody, first_link};
 use crate::support::browser::{Browser, browser_or_skip};
 use crate::support::daemon::eventually;
 use crate::support::log;
@@ -75,6 +75,17 @@ fn from_the_first_link_to_undoing_a_block() {
                  data.items.add(new File(['Feb  1 10:26:33 web1 app: Unusual outbound traffic detected to 198.51.100.77:4444\\n'], 'night.log')); \
                  document.querySelector('textarea').dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }));");
     browser.sees("night.log, 82 bytes");
+    let samples = "return [...document.querySelector(\"[aria-label='A sample']\").options].map((one) => one.value).filter(Boolean)";
+    let samples = browser.run(samples);
+    assert!(samples.as_array().unwrap().len() >= 10, "{samples}");
+    for sample in samples.as_array().unwrap() {
+        let path = format!("/api/v1/analyze?sample={}", sample.as_str().unwrap());
+        let analysed = browser.run_until_done(&format!(
+            "const done = arguments[arguments.length - 1]; \
+             fetch('{path}', {{ method: 'POST' }}).then((answer) => done(answer.status), (error) => done(String(error)))"
+        ));
+        assert_eq!(analysed, 200, "{sample}");
+    }
     browser.click("#keep");
     browser.press("Analyze");
     browser.sees("198.51.100.77");
@@ -86,7 +97,7 @@ fn from_the_first_link_to_undoing_a_block() {
     let saved = eventually("the report is saved", saved);
     assert!(saved[0][0].as_u64() > Some(1000) && saved[0][1] == "application/pdf", "{saved}");
     browser.open(&at("/analyze"));
-    browser.sees("only me");
+    browser.sees("only you");
     browser.open(&at("/rules"));
     browser.press("Off");
     browser.fill("input[name=reason]", "a story");
@@ -100,6 +111,96 @@ fn from_the_first_link_to_undoing_a_block() {
     // Of 401 before anybody signed in the browser complains too.
     let complaints: Vec<String> = browser.complaints().into_iter().filter(|one| !one.contains("401")).collect();
     assert_eq!(complaints, Vec::<String>::new());
+}
+
+#[test]
+fn an_analysis_is_shared_on_its_page_and_taken_back() {
+    if !browser_or_skip("an_analysis_is_shared_on_its_page_and_taken_back") {
+        return;
+    }
+    let site = Site::new();
+    let daemon = site.start();
+    let [(_, admin), (_, anna), (_, victor)] = everybody(&site, &first_link(&daemon));
+    let kept = site.ask(&anna, "POST", "/api/v1/analyze?keep=true&sample=brute-force", Some(json!({ "logs": "" })));
+    let page = format!("/analysis/{}", kept.json()["id"].as_str().unwrap());
+    let sees =
+        |session: &str| site.ask(session, "GET", &format!("/api/v1{}", page.replace("analysis", "analyses")), None);
+    eventually("it is kept", || (sees(&anna).status == 200).then_some(()));
+    let browser = Browser::start();
+    let open = |session: &str, path: &str| {
+        browser.open(&format!("http://{}/icon", site.address));
+        browser.take_session(session);
+        browser.open(&format!("http://{}{path}", site.address));
+    };
+    let choose = |whom: &str| {
+        browser.run(&format!("document.querySelector('[name=whom]').value = '{whom}'"));
+        browser.press("Share");
+    };
+
+    open(&victor, &page);
+    browser.sees("no analysis");
+    open(&anna, "/analyze");
+    browser.sees("only you");
+    browser.click("tbody a.cut");
+    browser.sees("Who sees it");
+    browser.sees("Only you.");
+    browser.sees("outcome: ");
+    choose("user victor");
+    browser.sees("victor Take back");
+    choose("role admin");
+    browser.sees("administrators Take back");
+    assert_eq!([&admin, &victor].map(|session| sees(session).status), [200, 200]);
+    let focused = "return document.activeElement.closest('section')?.innerText ?? ''";
+    assert!(browser.run(focused).as_str().unwrap().contains("Who sees it"), "the keyboard stays where it was");
+
+    open(&victor, &page);
+    browser.sees("anna shares it with you.");
+    assert_eq!(browser.run("return document.querySelectorAll('main button, main form, main select').length"), json!(0));
+    open(&anna, &page);
+    browser.sees("victor Take back");
+    browser.run("document.querySelector(\"[aria-label='Take back from victor']\").click()");
+    eventually("it is taken back", || (sees(&victor).status == 404).then_some(()));
+    assert_eq!(sees(&admin).status, 200, "from nobody else");
+    browser.sees("administrators Take back");
+    browser.press("Take back");
+    browser.sees("Only you.");
+    assert_eq!(sees(&admin).status, 404);
+}
+
+#[test]
+fn what_somebody_chose_stays_in_their_browser_and_blocking_is_tried_by_who_presses_twice() {
+    if !browser_or_skip("what_somebody_chose_stays_in_their_browser_and_blocking_is_tried_by_who_presses_twice") {
+        return;
+    }
+    let site = Site::new();
+    let daemon = site.start();
+    let admin = site.welcome(&first_link(&daemon));
+    let browser = Browser::start();
+    browser.open(&format!("http://{}/icon", site.address));
+    browser.take_session(&admin);
+    let overview = format!("http://{}/", site.address);
+    browser.open(&overview);
+    browser.sees("dry run");
+    let look = "return [document.documentElement.dataset.theme ?? '', document.querySelectorAll('.grid .card').length]";
+    assert_eq!(browser.run(look), json!(["", 9]));
+    browser.press("◐");
+    browser.run("document.querySelector('summary').click(); document.querySelector('details input').click()");
+    let chosen = eventually("a card is gone", || Some(browser.run(look)).filter(|now| now[1] == 8));
+    assert!(chosen[0] == "dark" || chosen[0] == "light", "{chosen}");
+    browser.open(&overview);
+    eventually("both are as they were", || (browser.run(look) == chosen).then_some(()));
+
+    // Here nobody is to be blocked: what the page asks for is heard and goes no further.
+    browser.run(
+        "window.asked = []; const fetched = window.fetch; window.fetch = (path, options) => \
+         path === '/api/v1/mode' ? (window.asked.push(options.body), Promise.resolve(new Response('{}'))) : fetched(path, options);",
+    );
+    browser.press("Try for an hour");
+    browser.sees("Block for real?");
+    assert_eq!(browser.run("return window.asked"), json!([]));
+    browser.press("Block for real?");
+    browser.sees("Blocking for an hour");
+    assert_eq!(browser.run("return window.asked"), json!([r#"{"mode":"enforce","for_secs":3600}"#]));
 }
 
 #[test]

@@ -99,7 +99,7 @@ impl Drop for Server {
 }
 
 async fn send(config: &AlertConfig, message: &Message) -> Result<(), Failure> {
-    open(config).unwrap().deliver(message).await
+    open(config).unwrap().deliver(message).await.map(drop)
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ impl Channel for Discord {
     fn deliver<'a>(&'a self, message: &'a Message) -> Delivery<'a> {
         Box::pin(async move {
             let request = self.http.client().post(self.url.reveal()).json(&Discord::body(message));
-            taken(self.http.ask(request).await).map(drop)
+            taken(self.http.ask(request).await).map(|_| None)
         })
     }
 }

@@ -129,7 +129,7 @@ impl Channel for Email {
             };
             let letter = self.letter(message).map_err(|error| Failure::last(told(&error)))?;
             match tokio::time::timeout(self.deadline, self.server.send(letter)).await {
-                Ok(Ok(_)) => Ok(()),
+                Ok(Ok(_)) => Ok(None),
                 Ok(Err(error)) => Err(Failure { why: told(&error), retry_after: None, is_final: error.is_permanent() }),
                 Err(_) => Err(Failure::passing("no answer in time")),
             }

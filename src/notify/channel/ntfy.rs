@@ -63,7 +63,7 @@ impl Channel for Ntfy {
             if !self.token.is_empty() {
                 request = request.bearer_auth(self.token.reveal());
             }
-            taken(self.http.ask(request).await).map(drop)
+            taken(self.http.ask(request).await).map(|_| None)
         })
     }
 }

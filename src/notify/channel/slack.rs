@@ -53,7 +53,7 @@ impl Channel for Slack {
     fn deliver<'a>(&'a self, message: &'a Message) -> Delivery<'a> {
         Box::pin(async move {
             let request = self.http.client().post(self.url.reveal()).json(&Slack::body(message));
-            taken(self.http.ask(request).await).map(drop)
+            taken(self.http.ask(request).await).map(|_| None)
         })
     }
 }

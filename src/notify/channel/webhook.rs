@@ -28,7 +28,7 @@ impl Channel for Webhook {
             let signature = self.signer.sign(Timestamp::now(), &body);
             let request = self.http.client().post(self.url.reveal());
             let request = request.header("content-type", "application/json").header("palisade-signature", signature);
-            taken(self.http.ask(request.body(body)).await).map(drop)
+            taken(self.http.ask(request.body(body)).await).map(|_| None)
         })
     }
 }

@@ -36,7 +36,7 @@ fn ban(finding: &News) -> News {
 /// The message that is due, delivered.
 fn told(desk: &mut Desk, route: &Route, now: Timestamp) -> Option<Message> {
     let Some(Due::Deliver(message)) = desk.due(route, now) else { return None };
-    desk.delivered(route, now);
+    desk.delivered(route, None, now);
     Some(message)
 }
 

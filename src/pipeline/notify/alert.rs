@@ -5,7 +5,7 @@ use tokio::sync::watch;
 use super::rows::{Told, for_people};
 use super::{ALERT, BATCH, Given, TICK, again, digest, say};
 use crate::event::{Severity, Timestamp};
-use crate::notify::{self, AlertConfig, Channel, Desk, Due, Message, News, Route, What};
+use crate::notify::{self, AlertConfig, Channel, Desk, Due, Followed, Message, News, Route, Standing, What};
 use crate::record::{Sqlite, StoreError, Unsent};
 
 /// In a flood it is noted after so many changes up to where it has read: each note waits for the recorder, and
@@ -101,8 +101,12 @@ impl Alert {
             false => Unsent::default(),
         };
         let is_all = unsent.is_all || !reads;
-        for news in for_people(&self.given.store, &unsent.rows, &mut self.told).await? {
+        let (news, let_go) = for_people(&self.given.store, &unsent.rows, &mut self.told).await?;
+        for news in news {
             self.desk.take(&self.route, news, now);
+        }
+        for client in let_go {
+            self.desk.emergencies.settle(&client, now);
         }
         self.upto = self.upto.max(unsent.rows.version);
         if stops && is_all {
@@ -128,6 +132,9 @@ impl Alert {
         if let Some(Due::Deliver(message)) = due {
             self.deliver(&message).await;
             self.save().await?;
+        } else if let (false, Some(followed)) = (stops, self.desk.emergencies.due(now)) {
+            self.follow(followed).await;
+            self.save().await?;
         }
         let (problem, figures) = self.desk.told();
         say(&self.given.services, &self.name, problem, figures);
@@ -138,8 +145,8 @@ impl Alert {
         let delivered = self.channel.deliver(message).await;
         let now = Timestamp::now();
         match delivered {
-            Ok(()) => {
-                self.desk.delivered(&self.route, now);
+            Ok(receipt) => {
+                self.desk.delivered(&self.route, receipt, now);
                 tracing::info!(alert = self.name, title = message.title, "told");
             }
             Err(failure) => {
@@ -147,6 +154,22 @@ impl Alert {
                 self.desk.failed(&self.route, &failure, now);
             }
         }
+    }
+
+    /// Hears how it stands with an emergency, or has it repeated no more.
+    async fn follow(&mut self, followed: Followed) {
+        let (receipt, heard) = match &followed {
+            Followed::AskAfter(receipt) => (receipt, self.channel.ask_after(receipt).await),
+            Followed::CallOff(receipt) => (receipt, self.channel.call_off(receipt).await),
+        };
+        match &heard {
+            Ok(Standing::Acknowledged { acknowledged_by, .. }) => {
+                tracing::info!(alert = self.name, by = acknowledged_by, "an emergency is acknowledged");
+            }
+            Err(failure) => tracing::warn!(alert = self.name, "an emergency cannot be followed: {}", failure.why),
+            Ok(_) => {}
+        }
+        self.desk.emergencies.heard(receipt, heard, Timestamp::now());
     }
 
     fn notice(&mut self, what: What) {

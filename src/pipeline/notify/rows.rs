@@ -34,8 +34,10 @@ impl Told {
     }
 }
 
-/// What people are told of `rows`: findings, and what rules made of them, each once.
-pub async fn for_people(store: &Sqlite, rows: &Rows, told: &mut Told) -> Result<Vec<News>, StoreError> {
+/// What people are told of `rows`: findings, and what rules made of them, each once; and the clients that
+/// somebody let go.
+pub async fn for_people(store: &Sqlite, rows: &Rows, told: &mut Told) -> Result<(Vec<News>, Vec<String>), StoreError> {
+    let mut let_go = vec![];
     let mut news: Vec<News> = rows.findings.iter().filter(|row| row.flagged).map(finding).collect();
     for one in &mut news {
         // Messages go to services of others.
@@ -51,12 +53,14 @@ pub async fn for_people(store: &Sqlite, rows: &Rows, told: &mut Told) -> Result<
             DecisionState::Held => step.note.starts_with(HELD),
             _ => false,
         };
-        if is_news {
-            news.push(with_case(store, rows, of_decision(decision, step.state), decision).await?);
+        let is_lifted = step.state == DecisionState::Lifted;
+        if is_news || is_lifted {
+            let one = with_case(store, rows, of_decision(decision, step.state), decision).await?;
+            if is_news { news.push(one) } else { let_go.push(one.client) }
         }
     }
     news.retain(|news| told.is_first(&news.id, news.what));
-    Ok(news)
+    Ok((news, let_go))
 }
 
 /// What a SIEM is told of them: findings as they are now, and each step of each decision.

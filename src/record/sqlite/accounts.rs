@@ -1,7 +1,7 @@
 //! Who may use the dashboard, with which keys, and what they did.
 
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row};
+use sqlx::{AssertSqlSafe, QueryBuilder, Row};
 
 use super::Sqlite;
 use crate::event::{AccessKey, AccessKind, Audited, Role, Timestamp, User};
@@ -9,6 +9,11 @@ use crate::record::StoreError;
 
 /// Rows of the audit that are kept: the newest.
 const AUDIT_ROWS: i64 = 100_000;
+/// Of a row of `users`: there is another administrator who can sign in, if this one can. Behind a proxy that
+/// signs people in nobody needs a password.
+const ANOTHER: &str = "EXISTS (SELECT 1 FROM users AS other WHERE other.name <> users.name \
+                       AND other.role = 'admin' AND other.is_active = 1 \
+                       AND (other.password IS NOT NULL OR users.password IS NULL))";
 
 impl Sqlite {
     /// All users, by name.
@@ -29,14 +34,15 @@ impl Sqlite {
     }
 
     /// Changes what somebody may do; who is not active has no session and no token any more. Whether there is
-    /// such a user. Nothing changes when nobody active would be left who may everything.
+    /// such a user. Nothing changes when no administrator would be left who can sign in as they could.
     pub async fn user_set(&self, name: &str, role: Role, is_active: bool) -> Result<bool, StoreError> {
         self.write(async |connection| {
-            let query = sqlx::query(
-                "UPDATE users SET role = ?1, is_active = ?2 WHERE name = ?3 AND (?1 = 'admin' AND ?2 = 1 \
-                 OR EXISTS (SELECT 1 FROM users WHERE role = 'admin' AND is_active = 1 AND name <> ?3))",
+            let query = format!(
+                "UPDATE users SET role = ?2, is_active = ?3 \
+                 WHERE name = ?1 AND (role <> 'admin' OR ?2 = 'admin' AND ?3 = 1 OR {ANOTHER})"
             );
-            let done = query.bind(role.as_str()).bind(is_active).bind(name).execute(&mut *connection).await?;
+            let query = sqlx::query(AssertSqlSafe(query)).bind(name).bind(role.as_str()).bind(is_active);
+            let done = query.execute(&mut *connection).await?;
             if !is_active && done.rows_affected() > 0 {
                 let query = sqlx::query("DELETE FROM access_keys WHERE user = ?").bind(name);
                 query.execute(connection).await?;
@@ -46,14 +52,13 @@ impl Sqlite {
         .await
     }
 
-    /// Removes a user with all keys, unless it is the last one who may everything. Whether one went.
+    /// Removes a user with all keys, unless no administrator would be left who can sign in as they could.
+    /// Whether one went.
     pub async fn user_remove(&self, name: &str) -> Result<bool, StoreError> {
         self.write(async |connection| {
-            let query = sqlx::query(
-                "DELETE FROM users WHERE name = ?1 AND (role <> 'admin' \
-                 OR EXISTS (SELECT 1 FROM users WHERE role = 'admin' AND is_active = 1 AND name <> ?1))",
-            );
-            Ok(query.bind(name).execute(connection).await?.rows_affected() > 0)
+            let query = format!("DELETE FROM users WHERE name = ?1 AND (role <> 'admin' OR {ANOTHER})");
+            let query = sqlx::query(AssertSqlSafe(query)).bind(name);
+            Ok(query.execute(connection).await?.rows_affected() > 0)
         })
         .await
     }

@@ -1,5 +1,8 @@
 //! Whose the analyses are that were kept, and who else may see them.
 
+use schemars::JsonSchema;
+use serde::Serialize;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row};
 
 use super::Sqlite;
@@ -12,7 +15,13 @@ use crate::record::{AnalysisSession, StoreError};
 #[derive(Clone, Debug, PartialEq)]
 pub struct OwnedSession {
     pub session: AnalysisSession,
-    /// None: nobody who is still known.
+    pub sharing: Sharing,
+}
+
+/// Who may see an analysis.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Sharing {
+    /// None: it is from before accounts, or its owner is gone.
     pub owner: Option<String>,
     /// Who has this role, or a higher one.
     pub shared_role: Option<Role>,
@@ -30,15 +39,18 @@ impl Sqlite {
         );
         seen_by(&mut query, name, role);
         query.push(" ORDER BY at DESC, id LIMIT ").push_bind(limit);
-        self.read(query, |row| {
-            Ok(OwnedSession {
-                owner: row.try_get("owner")?,
-                shared_role: row.try_get::<Option<&str>, _>("shared_role")?.and_then(Role::parse),
-                shared_users: json(&row, "shared_users")?,
-                session: session(row)?,
-            })
-        })
-        .await
+        self.read(query, |row| Ok(OwnedSession { sharing: sharing(&row)?, session: session(row)? })).await
+    }
+
+    /// Who may see an analysis, if `name` may.
+    pub async fn sharing_for(&self, id: &str, name: &str, role: Role) -> Result<Option<Sharing>, StoreError> {
+        let mut query = QueryBuilder::new(
+            "SELECT owner, shared_role, coalesce(shared_users, '[]') AS shared_users \
+             FROM analysis_sessions LEFT JOIN analysis_owners USING (id) WHERE id = ",
+        );
+        query.push_bind(id).push(" AND ");
+        seen_by(&mut query, name, role);
+        Ok(self.read(query, |row| sharing(&row)).await?.pop())
     }
 
     /// What was found in an analysis that was kept, as JSON, if `name` may see it.
@@ -66,6 +78,14 @@ impl Sqlite {
         })
         .await
     }
+}
+
+fn sharing(row: &SqliteRow) -> Result<Sharing, sqlx::Error> {
+    Ok(Sharing {
+        owner: row.try_get("owner")?,
+        shared_role: row.try_get::<Option<&str>, _>("shared_role")?.and_then(Role::parse),
+        shared_users: json(row, "shared_users")?,
+    })
 }
 
 /// The condition that `name` may see an analysis, in parentheses.

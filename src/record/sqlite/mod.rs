@@ -23,7 +23,7 @@ mod schema;
 pub(in crate::record) mod tests;
 mod totals;
 
-pub use analyses::OwnedSession;
+pub use analyses::{OwnedSession, Sharing};
 pub use bouncers::{Ban, Bouncer, Span};
 pub use forget::Forgotten;
 pub use ledger::{Correction, Spent};
