@@ -230,11 +230,14 @@ impl Blocks {
     /// # Errors
     /// What reading gave.
     pub fn next(&mut self, block: &mut Vec<u8>) -> io::Result<Option<BlockMark>> {
-        block.clear();
-        block.append(&mut self.carry);
-        let size = BLOCK_BYTES.max(self.max_line_bytes + 1);
-        let wanted = size.saturating_sub(block.len()) as u64;
-        let ended = (&mut self.source).take(wanted).read_to_end(block)? < wanted as usize;
+        // What the buffer held before is written over: only what was cut off last time is made zero again.
+        let carried = self.carry.len();
+        block.resize(carried.max(BLOCK_BYTES).max(self.max_line_bytes + 1), 0);
+        block[..carried].copy_from_slice(&self.carry);
+        self.carry.clear();
+        let filled = carried + fill(&mut self.source, &mut block[carried..])?;
+        let ended = filled < block.len();
+        block.truncate(filled);
         let mark = BlockMark { offset: self.offset, tail_cut: 0 };
         if let Some(last) = memchr::memrchr(b'\n', block) {
             if !ended {
@@ -267,6 +270,20 @@ impl Blocks {
             skipped += read as u64;
         }
     }
+}
+
+/// Fills `buffer` as far as the source goes, and returns how far: `read_to_end` would begin with small reads.
+fn fill(source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match source.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 /// A block with what was found in it, on its way between threads; its memory is used again.
