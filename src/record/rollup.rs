@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
+use foldhash::quality::RandomState;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -77,7 +78,7 @@ pub const SEVERITIES: [&str; 5] = ["info", "low", "medium", "high", "critical"];
 
 /// What `rows` add to the counts of hours, in a fixed order: hour, dimension, key.
 pub fn count<'a>(rows: impl IntoIterator<Item = &'a FindingRow>) -> BTreeMap<(Timestamp, Dimension, String), Counts> {
-    let mut counted = HashMap::new();
+    let mut counted = Counted::default();
     for row in rows {
         add(&mut counted, row, 1);
     }
@@ -86,7 +87,7 @@ pub fn count<'a>(rows: impl IntoIterator<Item = &'a FindingRow>) -> BTreeMap<(Ti
 
 /// What it means for the counts that `old` has become `new`.
 pub fn recount(old: &FindingRow, new: &FindingRow) -> BTreeMap<(Timestamp, Dimension, String), Counts> {
-    let mut counted = HashMap::new();
+    let mut counted = Counted::default();
     add(&mut counted, old, -1);
     add(&mut counted, new, 1);
     counted.retain(|_, counts| *counts != Counts::default());
@@ -94,7 +95,7 @@ pub fn recount(old: &FindingRow, new: &FindingRow) -> BTreeMap<(Timestamp, Dimen
 }
 
 /// Counts under keys that are text of their rows, wherever that can be: most rows add to keys that are there.
-type Counted<'a> = HashMap<(Timestamp, Dimension, Cow<'a, str>), Counts>;
+type Counted<'a> = HashMap<(Timestamp, Dimension, Cow<'a, str>), Counts, RandomState>;
 
 fn sorted(counted: Counted<'_>) -> BTreeMap<(Timestamp, Dimension, String), Counts> {
     counted.into_iter().map(|((hour, dimension, key), counts)| ((hour, dimension, key.into_owned()), counts)).collect()

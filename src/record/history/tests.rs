@@ -362,6 +362,9 @@ pub async fn blocking_is_told_by_what_became_of_it(store: &dyn History) {
     assert!(live > 0);
     let over = store.effect(None, last(8), NOW.plus_secs(366 * 86_400)).await.unwrap();
     assert_eq!((over.pending + over.active + over.held, over.expired), (0, wanted.expired + live), "nobody noted it");
+    let (early, late) = (before_any_ends, NOW.plus_secs(366 * 86_400));
+    let targets = async |now| store.effect(None, last(3), now).await.unwrap().targets;
+    assert_eq!(targets(late).await, targets(early).await + 1, "one that was held has ended");
 }
 
 pub async fn services_cost_what_they_did_in_the_period(store: &dyn History) {

@@ -99,11 +99,22 @@ impl History for Postgres {
     }
 
     fn past_findings<'a>(&'a self, filter: &'a FindingFilter) -> Answer<'a, Vec<PastFinding>> {
-        Box::pin(async move {
-            let mut query = Builder::new("");
-            findings(&mut query, filter);
-            self.rows(query, past_finding).await
-        })
+        Box::pin(self.ask(async |connection| {
+            let mut found = vec![];
+            for period in backwards(filter.period) {
+                let limit = filter.limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
+                if limit == 0 {
+                    break;
+                }
+                let mut query = Builder::new("");
+                findings(&mut query, &FindingFilter { period, limit, ..filter.clone() });
+                let rows = query.build().persistent(false).fetch_all(&mut *connection).await?;
+                for row in &rows {
+                    found.push(past_finding(row)?);
+                }
+            }
+            Ok(found)
+        }))
     }
 
     fn past_decisions<'a>(&'a self, filter: &'a PastFilter) -> Answer<'a, Vec<Past>> {
@@ -218,26 +229,36 @@ fn top(query: &mut Builder, agent: Option<&str>, period: Period, previous: Perio
 }
 
 fn effect(query: &mut Builder, agent: Option<&str>, period: Period, now: Timestamp) {
-    let states = ["pending", "active", "expired", "lifted", "refused", "held"];
-    let states = states.map(|state| format!("count(*) FILTER (WHERE state = '{state}')")).join(", ");
-    query.push(format!(
-        "SELECT {states}, count(*) FILTER (WHERE simulated), count(*) FILTER (WHERE proposer = 'imported'), \
-         count(DISTINCT target) FILTER (WHERE state NOT IN ('refused', 'held')), \
-         count(DISTINCT target) FILTER (WHERE state NOT IN ('refused', 'held') AND offences > 0) \
-         FROM (SELECT target, proposer, offences, simulated, \
-         CASE WHEN state IN ('pending', 'active', 'held') AND expires_at <= "
-    ));
-    moment(query, now);
-    query.push(" THEN 'expired' ELSE state END AS state FROM palisade.decisions WHERE ");
-    within(query, "created_at", period);
-    match agent {
-        Some(_) => of_agent(query, agent),
-        // What one took over of another is the other's.
-        None => {
-            query.push(" AND origin = ''");
+    let decided = |query: &mut Builder| {
+        query.push(" FROM palisade.decisions WHERE ");
+        within(query, "created_at", period);
+        match agent {
+            Some(_) => of_agent(query, agent),
+            // What one took over of another is the other's.
+            None => {
+                query.push(" AND origin = ''");
+            }
         }
+    };
+    // Each half reads one index and no row of the table; in the second one a target's decisions stand together.
+    query.push("WITH states AS (SELECT state, simulated, proposer = 'imported' AS imported, expires_at <= ");
+    moment(query, now);
+    query.push(" AS is_over, count(*)::bigint AS decisions");
+    decided(query);
+    query.push(" GROUP BY 1, 2, 3, 4), targets AS (SELECT bool_or(offences > 0) AS returned");
+    decided(query);
+    query.push(" AND state <> 'refused' AND (state <> 'held' OR expires_at <= ");
+    moment(query, now);
+    query.push(
+        ") GROUP BY target), ended AS (SELECT simulated, imported, decisions, \
+         CASE WHEN state IN ('pending', 'active', 'held') AND is_over THEN 'expired' ELSE state END AS state FROM states) SELECT ",
+    );
+    let states = ["pending", "active", "expired", "lifted", "refused", "held"];
+    let kinds = states.map(|state| format!("state = '{state}'"));
+    for kind in kinds.iter().map(String::as_str).chain(["simulated", "imported"]) {
+        query.push(format!("coalesce((SELECT sum(decisions)::bigint FROM ended WHERE {kind}), 0), "));
     }
-    query.push(") AS decided");
+    query.push("(SELECT count(*) FROM targets), (SELECT count(*) FROM targets WHERE returned)");
 }
 
 fn tiers(query: &mut Builder, agent: Option<&str>, period: Period) {
@@ -286,6 +307,9 @@ fn clients(query: &mut Builder, agent: Option<&str>, period: Period, limit: u32)
          max(last_seen) AS last, sum(findings)::bigint AS findings, max(max_score) AS score FROM palisade.clients \
          WHERE client IN (SELECT client FROM palisade.clients WHERE ",
     );
+    // The index knows days.
+    within(query, "last_day", Period { from: Step::Day.floor(period.from), ..period });
+    query.push(" AND ");
     within(query, "last_seen", period);
     query.push(")");
     of_agent(query, agent);
@@ -335,6 +359,17 @@ fn that_pass(query: &mut Builder, filter: &FindingFilter) {
     if !filter.analysed {
         query.push(" AND flagged");
     }
+}
+
+/// The parts of `period`, the newest first, each four times as long as the one before: the newest of many rows are
+/// found without a look at all of them, whichever index the server takes.
+fn backwards(period: Period) -> impl Iterator<Item = Period> {
+    let (mut to, mut millis) = (period.to, Step::Hour.millis());
+    std::iter::from_fn(move || {
+        let part = Period { from: period.from.max(Timestamp(to.0.saturating_sub(millis))), to };
+        (to, millis) = (part.from, millis.saturating_mul(4));
+        (part.from < part.to).then_some(part)
+    })
 }
 
 fn within(query: &mut Builder, column: &str, period: Period) {

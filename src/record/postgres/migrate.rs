@@ -1,12 +1,17 @@
 //! Brings the database to this version's schema. By hand, not by sqlx's migrator, whose statements have
 //! names that a transaction pooler gives to others, and which needs rights also when there is nothing to do.
 
+use std::time::Duration;
+
 use sqlx::migrate::Migration;
 use sqlx::{PgConnection, Row};
 
-use super::{LOCKS, LONG_PATIENCE, PATIENCE, Postgres, Trouble, query};
+use super::{LOCKS, PATIENCE, Postgres, Trouble, query};
 use crate::record::migrations::POSTGRES as MIGRATIONS;
 use crate::record::{SchemaState, StoreError};
+
+/// An index of hundreds of millions of rows takes its time; given up, it would begin again and again.
+const MIGRATING: Duration = Duration::from_secs(3600);
 
 /// For roles that came since, as for the first time.
 const ROLES: &str = include_str!("roles.sql");
@@ -31,7 +36,7 @@ impl Postgres {
     /// # Errors
     /// As for [`schema`](Self::schema), or a right is missing.
     pub async fn migrate(&self) -> Result<SchemaState, StoreError> {
-        let done = self.transaction("BEGIN", LONG_PATIENCE, async |connection| {
+        let done = self.transaction("BEGIN", MIGRATING, async |connection| {
             query("SELECT pg_advisory_xact_lock($1, 1)").bind(LOCKS).execute(&mut *connection).await?;
             let state = match compare(&applied(connection).await?) {
                 Ok(state) => state,

@@ -38,7 +38,7 @@ use crate::event::Timestamp;
 
 /// For a batch; a question may take as long.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// For what is done rarely and may touch much: a migration, retention.
+/// For what is done rarely and may touch much: retention, erasure.
 const LONG_PATIENCE: Duration = Duration::from_secs(300);
 
 /// The first of the two numbers of every advisory lock: "PALI". The second says for what.

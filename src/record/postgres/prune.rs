@@ -19,13 +19,13 @@ const ROWS: i64 = 10_000;
 
 /// Deletes `$1` rows that are older than `$2`, in milliseconds.
 macro_rules! deletion {
-    ($table:literal, $time:literal) => {
+    ($table:literal, $condition:literal) => {
         concat!(
             "WITH old AS (SELECT ctid FROM ",
             $table,
             " WHERE ",
-            $time,
-            " < to_timestamp($2 / 1000::float8) LIMIT $1), ",
+            $condition,
+            " LIMIT $1), ",
             "gone AS (DELETE FROM ",
             $table,
             " AS this USING old WHERE this.ctid = old.ctid RETURNING 1) ",
@@ -58,10 +58,13 @@ const DECISIONS: &str = "WITH old AS (SELECT id FROM palisade.decisions WHERE st
      changes AS (DELETE FROM palisade.decision_changes USING old WHERE decision_id = old.id), \
      gone AS (DELETE FROM palisade.decisions AS this USING old WHERE this.id = old.id RETURNING 1) \
      SELECT count(*) FROM gone";
-const CALLS: &str = deletion!("palisade.model_calls", "at");
-const SESSIONS: &str = deletion!("palisade.analysis_sessions", "at");
-const CLIENTS: &str = deletion!("palisade.clients", "last_seen");
-const COUNTS: &str = deletion!("palisade.rollups", "start");
+const CALLS: &str = deletion!("palisade.model_calls", "at < to_timestamp($2 / 1000::float8)");
+const SESSIONS: &str = deletion!("palisade.analysis_sessions", "at < to_timestamp($2 / 1000::float8)");
+const CLIENTS: &str = deletion!(
+    "palisade.clients",
+    "last_day < to_timestamp($2 / 1000::float8) AND last_seen < to_timestamp($2 / 1000::float8)"
+);
+const COUNTS: &str = deletion!("palisade.rollups", "start < to_timestamp($2 / 1000::float8)");
 
 /// Hours before a moment become days; gives the days that changed.
 const FOLD: &str = "WITH old AS (DELETE FROM palisade.rollups WHERE dimension = ANY($1::text[]) AND span = 'hour' \

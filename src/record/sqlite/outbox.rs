@@ -66,9 +66,10 @@ impl Sqlite {
              (SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0) \
              FROM (SELECT min(seq) AS seq FROM outbox UNION ALL SELECT min(seq) FROM decision_changes) \
              WHERE true ON CONFLICT (name) DO UPDATE SET seq = excluded.seq";
-        // Those that the outbox has still are sent twice, which is harmless. Decisions have their changes.
+        // The few of other kinds that the outbox has still are sent twice, which is harmless. Decisions have their changes.
         const PAST: [&str; 6] = [
-            "INSERT INTO outbox (kind, id, at) SELECT 'finding', id, recorded_at FROM findings ORDER BY rowid",
+            "INSERT INTO outbox (kind, id, at) SELECT 'finding', id, recorded_at FROM findings \
+             WHERE id NOT IN (SELECT id FROM outbox WHERE kind = 'finding') ORDER BY rowid",
             "INSERT INTO outbox (kind, id, at) SELECT 'decision', id, changed_at FROM decisions AS one WHERE NOT EXISTS \
              (SELECT 1 FROM decision_changes WHERE decision_id = one.id)",
             "INSERT INTO outbox (kind, id, at) SELECT 'call', id, at FROM model_calls ORDER BY id",

@@ -1,5 +1,7 @@
 //! On a real server: the stories of every store, several agents, and plans.
 
+use sqlx::Connection;
+
 use super::*;
 use crate::event::Timestamp;
 use crate::record::history::tests::{self as stories, NOW, past};
@@ -84,12 +86,14 @@ async fn crowd(store: &Postgres) {
          jsonb_populate_record(d, jsonb_build_object('id', md5(n::text), 'created_at', d.created_at - n * interval '1 m', \
          'target', '198.51.' || n % 200 || '.' || n % 250)) made WHERE d.id = 'd0000000000000000000000000000000'";
     let work = async |connection: &mut sqlx::PgConnection| {
-        for sql in [FINDINGS, DECISIONS, "ANALYZE palisade.findings", "ANALYZE palisade.decisions"] {
+        for sql in [FINDINGS, DECISIONS, "ANALYZE palisade.findings"] {
             sqlx::raw_sql(sql).execute(&mut *connection).await?;
         }
         Ok(())
     };
     store.transaction("BEGIN", std::time::Duration::from_secs(60), work).await.unwrap();
+    let mut connection = sqlx::PgConnection::connect_with(store.options()).await.unwrap();
+    sqlx::raw_sql("VACUUM ANALYZE palisade.decisions").execute(&mut connection).await.unwrap();
 }
 
 /// The plan of what `ask` asks, where the planner may look at whole tables only if nothing else is there.
@@ -132,7 +136,10 @@ async fn each_question_is_answered_by_its_index() {
         &["rollups_pkey", "dimension = "],
     );
     no_scan(&plan(&store, |query| top(query, Some("one"), week, week, Dimension::Path, 10)).await, &["rollups_pkey"]);
-    no_scan(&plan(&store, |query| effect(query, None, week, NOW)).await, &["decisions_by_time"]);
+    for agent in [None, Some("one")] {
+        let indexes = ["Index Only Scan using decisions_by_time", "Index Only Scan using decisions_by_target"];
+        no_scan(&plan(&store, |query| effect(query, agent, week, NOW)).await, &indexes);
+    }
     no_scan(&plan(&store, |query| tiers(query, None, week)).await, &["model_calls_pkey"]);
     let by_time = plan(&store, |query| findings(query, &filter(None))).await;
     no_scan(&by_time, &["time_idx", "decisions_by_finding"]);
@@ -144,6 +151,18 @@ async fn each_question_is_answered_by_its_index() {
     no_scan(&plan(&store, |query| decisions(query, &past(Some("203.0.113.7/32")))).await, &["decisions_by_target"]);
     no_scan(
         &plan(&store, |query| clients(query, None, week, 10)).await,
-        &["clients_by_last_seen", "decisions_by_target"],
+        &["clients_by_last_day", "decisions_by_target"],
     );
+}
+
+#[test]
+fn a_period_is_looked_through_from_its_end_in_longer_and_longer_parts() {
+    const HOUR: i64 = 3_600_000;
+    let of = |from, to| backwards(Period { from: Timestamp(from), to: Timestamp(to) }).collect::<Vec<_>>();
+    let parts: Vec<_> = of(0, 30 * HOUR).iter().map(|part| (part.from.0 / HOUR, part.to.0 / HOUR)).collect();
+    assert_eq!(parts, [(29, 30), (25, 29), (9, 25), (0, 9)]);
+    assert!(of(5, 5).is_empty() && of(6, 5).is_empty());
+    let all = of(i64::MIN, i64::MAX);
+    assert!(all.len() < 30 && all.windows(2).all(|pair| pair[0].from == pair[1].to), "{all:?}");
+    assert_eq!((all[0].to.0, all[all.len() - 1].from.0), (i64::MAX, i64::MIN));
 }

@@ -129,6 +129,22 @@ async fn however_the_batches_are_cut_everything_is_read() {
 }
 
 #[tokio::test]
+async fn a_new_reader_gets_each_finding_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_with(dir.path(), 50, 1000).await;
+    store.commit(&of_findings(&[finding(1), finding(2), finding(3)])).await.unwrap();
+    sqlx::query("DELETE FROM outbox WHERE id = ?").bind(finding(2).id()).execute(&store.writer).await.unwrap();
+    store.send_all(READER).await.unwrap();
+    let batches = drain(&store, 1).await;
+    let read: Vec<&str> = batches.iter().flat_map(|batch| ids(&batch.rows)).collect();
+    assert_eq!(
+        read,
+        [finding(1).id(), finding(3).id(), finding(2).id()],
+        "those that the outbox has still, then the rest"
+    );
+}
+
+#[tokio::test]
 async fn long_rows_go_in_smaller_batches() {
     let dir = tempfile::tempdir().unwrap();
     let store = open_with(dir.path(), 50, 1000).await;
