@@ -86,50 +86,39 @@ impl Group {
     }
 }
 
-/// Addresses, those of a network together as shells write it: `192.0.2.{1,4-9}`. `addresses` grow.
+/// Addresses, with what they begin with alike once, as shells write it: `192.0.2.{1,4-9}`. `addresses` grow.
 fn braces(addresses: &[IpAddr]) -> String {
-    let mut networks: BTreeMap<(bool, String), Vec<u16>> = BTreeMap::new();
-    for address in addresses {
-        let (network, end) = match address {
-            IpAddr::V4(v4) => {
-                let [a, b, c, d] = v4.octets();
-                (format!("{a}.{b}.{c}."), u16::from(d))
-            }
-            IpAddr::V6(v6) => {
-                let [.., end] = v6.segments();
-                let network = u128::from(*v6) & !0xffff;
-                let shown = std::net::Ipv6Addr::from(network).to_string();
-                // `2001:db8::` ends so that a last group can follow; where it is no zero that is left out, it does not.
-                let shown = if shown.ends_with("::") { shown } else { shown.trim_end_matches('0').to_owned() };
-                (shown, end)
-            }
-        };
-        networks.entry((address.is_ipv6(), network)).or_default().push(end);
-    }
-    let shown = networks.iter().map(|((is_v6, network), ends)| {
-        let one = |end: u16| if *is_v6 { format!("{end:x}") } else { end.to_string() };
-        let runs: Vec<String> = runs(ends)
-            .into_iter()
-            .map(|(first, last)| match last - first {
-                0 => one(first),
-                1 => format!("{},{}", one(first), one(last)),
-                _ => format!("{}-{}", one(first), one(last)),
-            })
-            .collect();
-        if ends.len() == 1 { network.clone() + &runs[0] } else { format!("{network}{{{}}}", runs.join(",")) }
-    });
-    shown.collect::<Vec<_>>().join(" ")
+    let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    let (v6, v4): (Vec<&str>, Vec<&str>) = texts.iter().map(String::as_str).partition(|text| text.contains(':'));
+    [alike(&v4, 10), alike(&v6, 16)].concat().join(" ")
 }
 
-fn runs(numbers: &[u16]) -> Vec<(u16, u16)> {
-    let mut runs: Vec<(u16, u16)> = vec![];
-    for &number in numbers {
-        match runs.last_mut() {
-            Some((_, last)) if *last + 1 == number => *last = number,
-            _ => runs.push((number, number)),
+/// What is left of addresses behind what they have in common; numbers in it are of `radix`.
+fn alike(rests: &[&str], radix: u32) -> Vec<String> {
+    let number = |rest: &str| u32::from_str_radix(rest, radix).ok();
+    let is_alike = |a: &&str, b: &&str| match (head(a), head(b)) {
+        ("", "") => number(b).is_some_and(|b| b.checked_sub(1) == number(a)),
+        (a, b) => a == b,
+    };
+    let told = rests.chunk_by(is_alike).map(|group| match (head(group[0]), group) {
+        (_, [only]) => (*only).to_owned(),
+        ("", [first, last]) => format!("{first},{last}"),
+        ("", _) => format!("{}-{}", group[0], group[group.len() - 1]),
+        (head, _) => {
+            let ends: Vec<&str> = group.iter().map(|rest| &rest[head.len()..]).collect();
+            match &alike(&ends, radix)[..] {
+                [only] if only.contains(['.', ':']) => format!("{head}{only}"),
+                ends => format!("{head}{{{}}}", ends.join(",")),
+            }
         }
-    }
-    runs
+    });
+    told.collect()
+}
+
+/// The first number of an address with the sign behind it, where there is one.
+fn head(rest: &str) -> &str {
+    let end = rest.find(['.', ':']).map_or(0, |at| if rest[at..].starts_with("::") { at + 2 } else { at + 1 });
+    &rest[..end]
 }
 
 #[cfg(test)]
@@ -156,7 +145,7 @@ mod tests {
         }
         let groups = clients.groups(&title);
         assert_eq!(groups.len(), 1);
-        assert_eq!(groups[0].text, "each of 192.0.0.{0-249} 192.0.1.{0-49}: T1 L1");
+        assert_eq!(groups[0].text, "each of 192.0.{0.{0-249},1.{0-49}}: T1 L1");
         assert_eq!((groups[0].clients, groups[0].lines, groups[0].shares.len()), (300, 300, 300));
     }
 
@@ -164,6 +153,11 @@ mod tests {
     fn networks_are_written_as_shells_do() {
         let shown = |texts: &[&str]| braces(&texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>());
         assert_eq!(shown(&["192.0.2.1", "192.0.2.3", "192.0.2.4", "198.51.100.7"]), "192.0.2.{1,3,4} 198.51.100.7");
+        assert_eq!(shown(&["11.0.2.1", "11.7.8.9", "12.0.0.1"]), "11.{0.2.1,7.8.9} 12.0.0.1");
+        assert_eq!(
+            shown(&["192.0.2.1", "2001:db8::", "2001:db8::1", "2001:db8:1::1"]),
+            "192.0.2.1 2001:{db8::{,1},db8:1::1}"
+        );
         assert_eq!(shown(&["2001:db8::3", "2001:db8::4", "2001:db8::ff"]), "2001:db8::{3,4,ff}");
         assert_eq!(shown(&["2001:db8:1:2:3:4:5:6", "2001:db8:1:2:3:4:5:7"]), "2001:db8:1:2:3:4:5:{6,7}");
     }

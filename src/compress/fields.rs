@@ -12,9 +12,6 @@ const MAX_FIELDS: usize = 48;
 #[derive(Default)]
 pub struct Fields {
     pub ranges: Vec<Range<usize>>,
-    /// A digest of the separators and of the words that decide what a line is: the method and the
-    /// status of a request, the first word of a message.
-    pub shape: u64,
 }
 
 impl Fields {
@@ -36,9 +33,9 @@ impl Fields {
             } else {
                 at += 1;
             }
+            at += bytes[at..].iter().position(|byte| MAY_SEPARATE[usize::from(*byte)]).unwrap_or(bytes.len() - at);
         }
         self.push(start..bytes.len());
-        self.shape = self.digest(line);
     }
 
     fn push(&mut self, range: Range<usize>) {
@@ -61,7 +58,9 @@ impl Fields {
         }
     }
 
-    fn digest(&self, line: &str) -> u64 {
+    /// A digest of the separators of `line`, which these fields are of, and of the words that decide what it is: the
+    /// method and the status of a request, the first word of a message.
+    pub fn shape(&self, line: &str) -> u64 {
         let mut hasher = FixedState::default().build_hasher();
         let (mut end, mut in_message) = (0, false);
         let mut previous = "";
@@ -110,6 +109,17 @@ fn separates(bytes: &[u8], at: usize) -> bool {
     }
 }
 
+/// What [`separates`] may say yes to.
+const MAY_SEPARATE: [bool; 256] = {
+    let mut all = [false; 256];
+    let (signs, mut at) = (b" \t,;=()[]{}|\":", 0);
+    while at < signs.len() {
+        all[signs[at] as usize] = true;
+        at += 1;
+    }
+    all
+};
+
 fn is_method(word: &str) -> bool {
     (3..=9).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_uppercase())
 }
@@ -129,7 +139,7 @@ mod tests {
     fn split(line: &str) -> (Vec<&str>, u64) {
         let mut fields = Fields::default();
         fields.split(line);
-        (fields.ranges.iter().map(|range| &line[range.clone()]).collect(), fields.shape)
+        (fields.ranges.iter().map(|range| &line[range.clone()]).collect(), fields.shape(line))
     }
 
     #[test]

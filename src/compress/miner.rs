@@ -83,8 +83,8 @@ impl Miner {
 
     /// The template of `line`, which is widened so that it fits.
     pub fn take(&mut self, line: &str, fields: &Fields) -> usize {
-        let known = self.by_shape.get_mut(&fields.shape);
-        let candidates = known.as_deref().map_or(&[][..], Vec::as_slice);
+        let shape = fields.shape(line);
+        let candidates = self.by_shape.get(&shape).map_or(&[][..], Vec::as_slice);
         // Of two that hash alike the numbers of fields may differ.
         let fitting = candidates.iter().filter(|&&of| self.templates[of].fields.len() == fields.ranges.len());
         let mut best = None;
@@ -106,7 +106,7 @@ impl Miner {
             _ => {
                 let of = self.templates.len();
                 self.templates.push(Template::of(line, &fields.ranges));
-                self.by_shape.entry(fields.shape).or_default().push(of);
+                self.by_shape.entry(shape).or_default().push(of);
                 of
             }
         }

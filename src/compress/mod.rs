@@ -1,8 +1,9 @@
 //! Takes the lines of an input and which of them are evidence, gives a text of few tokens that keeps
 //! every indicator and says where each piece came from. Never guesses what a line means.
 //!
-//! What is evidence stands word for word, without its secrets; what is not is folded into templates with
-//! counts, and into who wrote how many lines of which. `docs/compression.md` explains the text.
+//! What is evidence stands word for word, without its secrets, and what its clients wrote besides where that is little;
+//! what is not is folded into templates, and into who wrote how many lines of which. `docs/compression.md` explains
+//! the text.
 
 mod clients;
 mod columns;
@@ -43,6 +44,9 @@ use rows::Exact;
 const MAX_LINE_BYTES: usize = 16 * 1024;
 /// Lines of a template, so few that they are shown as they are.
 const FEW: u64 = 3;
+/// What clients of flagged lines wrote besides is shown as it is, up to so large a part of all tokens, or so many.
+const BESIDES_PART: f64 = 1.0 / 8.0;
+const BESIDES_TOKENS: f64 = 16_000.0;
 
 /// A line of the input, as the compressor needs it.
 #[derive(Clone, Copy, Debug)]
@@ -83,8 +87,6 @@ pub struct Compressed {
     pub pieces: Vec<Piece>,
     /// What may be searched for elsewhere, of the flagged lines.
     pub indicators: Vec<Indicator>,
-    /// What was folded, by the template's number.
-    background: HashMap<usize, restore::Background>,
 }
 
 impl Compressed {
@@ -97,7 +99,7 @@ impl Compressed {
     }
 }
 
-/// The text of `lines`, which come in the order of their numbers, twice the same. `evidence(number)`: the
+/// The text of `lines`, which come in the order of their numbers, each time the same. `evidence(number)`: the
 /// line is flagged and is kept word for word, without its secrets.
 pub fn compress<'a>(
     lines: impl Iterator<Item = Line<'a>> + Clone,
@@ -107,6 +109,9 @@ pub fn compress<'a>(
     let started = Instant::now();
     let tokens = &options.tokens;
     let mut fields = Fields::default();
+    // What clients of flagged lines wrote besides, in tokens.
+    let clients = lines.clone().filter(|line| evidence(line.number)).filter_map(|line| line.source_ip);
+    let mut besides: HashMap<IpAddr, f64> = clients.map(|client| (client, 0.0)).collect();
     // The first time through: what do lines have in common?
     let (mut miner, mut templates, mut sizes) = (Miner::new(), vec![], vec![]);
     // Of each line, whether it is shown as it is: most are, and are not looked through again.
@@ -127,11 +132,15 @@ pub fn compress<'a>(
             let (count, tokens) = &mut sizes[template];
             *count += 1;
             *tokens += cost;
+            if let Some(of_client) = line.source_ip.and_then(|client| besides.get_mut(&client)) {
+                *of_client += cost;
+            }
         }
     }
+    keep_smallest(&mut besides, (original_tokens * BESIDES_PART).max(BESIDES_TOKENS));
     // The second time: what is in the columns?
     let mut draft = Draft::default();
-    let (mut flagged, mut rare) = (Tables::new(), Tables::new());
+    let (mut flagged, mut beside, mut rare) = (Tables::new(), Tables::new(), Tables::new());
     let mut folded: HashMap<usize, Folded> = HashMap::new();
     let (mut clients, mut named, mut others) = (Clients::default(), Dictionary::default(), Dictionary::default());
     for ((line, template), unchanged) in lines.zip(&templates).zip(unchanged) {
@@ -155,12 +164,13 @@ pub fn compress<'a>(
             flagged.entry(template).or_default().add(line.number, &values);
             continue;
         }
-        let is_rare = sizes[template].0 <= FEW;
         if !line.user.is_empty() {
             others.add(IndicatorKind::User, &printable(line.user, MAX_LINE_BYTES), line.number);
         }
-        if is_rare {
-            rare.entry(template).or_default().add(line.number, &values);
+        let is_beside = line.source_ip.is_some_and(|client| besides.contains_key(&client));
+        if is_beside || sizes[template].0 <= FEW {
+            let tables = if is_beside { &mut beside } else { &mut rare };
+            tables.entry(template).or_default().add(line.number, &values);
             continue;
         }
         for value in values.iter().filter(|value| value.len() >= 7 && value.contains(['.', ':'])) {
@@ -185,11 +195,10 @@ pub fn compress<'a>(
         _ => miner.templates[template].constants(),
     };
     draft.tables(PieceKind::Flagged, in_order(flagged), &constants);
+    draft.tables(PieceKind::Besides, in_order(beside), &constants);
     draft.tables(PieceKind::Rare, in_order(rare), &constants);
     let titles = draft.templates(&folded, &constants, tokens);
     draft.clients(clients.groups(&|template| titles.get(&template).cloned().unwrap_or_default()));
-    let background =
-        folded.iter().map(|(of, folded)| (*of, restore::Background::of(folded, &constants(*of)))).collect();
     let (text, pieces, left_out) = draft.finish(options.budget, tokens);
     let original_tokens = original_tokens.round() as u64;
     let compressed_tokens = tokens.count(text.as_bytes()).round() as u64;
@@ -205,7 +214,7 @@ pub fn compress<'a>(
     }
     .of_text(&text, compressed_tokens, options);
     let indicators = named.ranked().into_iter().map(|(indicator, _)| indicator.clone()).collect();
-    Compressed { text, stats, pieces, indicators, background }
+    Compressed { text, stats, pieces, indicators }
 }
 
 impl Compression {
@@ -222,6 +231,19 @@ impl Compression {
             cost_saved_usd: options.usd_per_million_tokens.map(|price| saved_tokens as f64 / 1e6 * price),
             text: Some(text.to_owned()),
             ..self
+        }
+    }
+}
+
+/// Of clients those that wrote least, as many as have so many tokens together.
+fn keep_smallest(clients: &mut HashMap<IpAddr, f64>, most: f64) {
+    let mut ranked: Vec<(f64, IpAddr)> = clients.iter().map(|(client, tokens)| (*tokens, *client)).collect();
+    ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let mut spent = 0.0;
+    for (tokens, client) in ranked {
+        spent += tokens;
+        if spent > most {
+            clients.remove(&client);
         }
     }
 }

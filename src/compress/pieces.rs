@@ -9,9 +9,10 @@ use crate::event::analysis::{Counted, Indicator, IndicatorKind};
 use super::clients::{Group, Share};
 use super::columns::Folded;
 use super::indicators::{Dictionary, Seen};
+use super::restore::Told;
 use super::rows::{Exact, Table, Written};
 use super::tokens::Tokens;
-use super::{Budget, Line, Spans};
+use super::{Budget, FEW, Line, Spans};
 
 /// Indicators of one piece.
 const INDICATORS: usize = 40;
@@ -23,9 +24,9 @@ const COLUMNS_TOKENS: f64 = 2000.0;
 const COLUMNS_MOST: f64 = 6000.0;
 
 const LEGEND: &str = "Ln: number of a line; ×n: so many times; L9-30/7: every seventh of these lines. <a>, <b>, …: \
-columns, whose values follow below. In rows they stand in their order: = is the same time as the one before, :35 \
-that time but for its end, +2 a number greater by two; b1=x calls x b1 from there on; a row without Ln is the line \
-after the one before.";
+columns, whose values follow below: a> in the order of lines, a: by frequency. In rows they stand in their order. = is \
+the same time as the one before, :35 that time but for its end, +2 a number greater by two; b1=x calls x b1 from there \
+on; a row without Ln is the line after the one before.";
 
 /// A part of the text.
 pub struct Piece {
@@ -46,6 +47,8 @@ pub(super) enum Content {
     Words,
     /// A row of lines as they were.
     Row(Arc<Table>, usize),
+    /// Its number, and what is told of its lines.
+    Template(usize, Told),
     Shares(Vec<Share>),
 }
 
@@ -56,6 +59,8 @@ pub enum PieceKind {
     Indicators,
     /// Flagged lines, word for word.
     Flagged,
+    /// What clients of flagged lines wrote besides, as it is.
+    Besides,
     /// Lines that are like at most two others, as they are.
     Rare,
     /// What many lines have in common, and what stands in their columns.
@@ -71,8 +76,9 @@ impl PieceKind {
         match self {
             PieceKind::Indicators => "# Indicators of flagged lines",
             PieceKind::Flagged => "# Flagged lines, word for word",
+            PieceKind::Besides => "# Other lines of their clients",
             PieceKind::Rare => "# Lines unlike others",
-            PieceKind::Template => "# Templates of all other lines, values by frequency",
+            PieceKind::Template => "# Templates of all other lines, by column",
             PieceKind::Clients => "# Clients of these lines",
             PieceKind::Others => "# Users and other addresses of lines that are not flagged",
         }
@@ -83,6 +89,7 @@ impl PieceKind {
         match self {
             PieceKind::Indicators => "indicators",
             PieceKind::Flagged => "flagged_lines",
+            PieceKind::Besides => "lines_besides",
             PieceKind::Rare => "rare_lines",
             PieceKind::Template => "templates",
             PieceKind::Clients => "clients",
@@ -92,11 +99,12 @@ impl PieceKind {
 
     /// What weighs most comes first, and may take so large a part of a budget before the others have
     /// had theirs.
-    const BY_WEIGHT: [(PieceKind, f64); 6] = [
+    const BY_WEIGHT: [(PieceKind, f64); 7] = [
         (PieceKind::Indicators, 0.3),
         (PieceKind::Flagged, 0.7),
         (PieceKind::Template, 0.85),
         (PieceKind::Clients, 0.95),
+        (PieceKind::Besides, 1.0),
         (PieceKind::Rare, 1.0),
         (PieceKind::Others, 1.0),
     ];
@@ -131,8 +139,8 @@ impl Draft {
         for (kind, dictionary) in [(PieceKind::Indicators, flagged), (PieceKind::Others, others)] {
             let mut ranked = dictionary.ranked();
             ranked.retain(|(of, _)| kind == PieceKind::Indicators || !flagged.has(of.kind, &of.value));
-            // Without a budget every flagged line is there, and with it a path that is in no other.
-            let is_told = |of: &Indicator, seen: Seen| of.kind == IndicatorKind::Path && seen.count == 1;
+            // Without a budget every flagged line is there, and with it a path that few have.
+            let is_told = |of: &Indicator, seen: Seen| of.kind == IndicatorKind::Path && seen.count <= FEW;
             ranked.retain(|(of, seen)| budget != Budget::Auto || !is_told(of, *seen));
             for alike in ranked.chunk_by(|a, b| a.0.kind == b.0.kind) {
                 for chunk in alike.chunks(INDICATORS) {
@@ -189,10 +197,11 @@ impl Draft {
         for (number, (template, folded)) in ranked.into_iter().enumerate() {
             let title = format!("T{}", number + 1);
             let Folded { lines, first, last, tokens: was, .. } = folded;
-            let columns = folded.text(&constants(*template), (was * COLUMNS_PART).min(COLUMNS_MOST).max(least), tokens);
+            let allowed = (was * COLUMNS_PART).min(COLUMNS_MOST).max(least);
+            let (columns, told) = folded.text(&constants(*template), allowed, tokens);
             let text = format!("{title} ×{lines} L{first}-{last} {columns}");
             let span = [*first, *last].into_iter().collect();
-            self.push(PieceKind::Template, span, 1, text, Content::Words);
+            self.push(PieceKind::Template, span, 1, text, Content::Template(*template, told));
             titles.insert(*template, title);
         }
         titles

@@ -209,7 +209,8 @@ impl Row {
 
 /// Values of one line after the other. A time shows what is new against the one before, which in the row
 /// above is `before`; a number its growth, where that is shorter for all.
-fn series(before: Option<&str>, values: &[Box<str>]) -> String {
+pub fn series(before: Option<&str>, values: &[Box<str>]) -> String {
+    let run = |told: &str, times: usize| if times > 1 { format!("{told}×{times}") } else { told.to_owned() };
     let numbers: Option<Vec<i64>> = values.iter().map(|value| number(value).map(|number| number as i64)).collect();
     let told: Vec<String> = match numbers {
         Some(numbers) => {
@@ -217,23 +218,21 @@ fn series(before: Option<&str>, values: &[Box<str>]) -> String {
             let growth: Vec<String> = std::iter::once(values[0].to_string()).chain(growth).collect();
             let plain: Vec<String> = values.iter().map(ToString::to_string).collect();
             let length = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
-            if length(&growth) < length(&plain) { growth } else { plain }
+            let told = if length(&growth) < length(&plain) { growth } else { plain };
+            told.chunk_by(|a, b| a == b).map(|alike| run(&alike[0], alike.len())).collect()
         }
         None => {
-            let before = std::iter::once(before).chain(values.iter().map(|value| Some(&**value)));
-            before.zip(values).map(|(before, value)| since(before, value).to_owned()).collect()
+            let runs: Vec<&[Box<str>]> = values.chunk_by(|a, b| a == b).collect();
+            let before = std::iter::once(before).chain(runs.iter().map(|run| Some(&*run[0])));
+            before.zip(&runs).map(|(before, alike)| run(since(before, &alike[0]), alike.len())).collect()
         }
     };
-    let runs = told.chunk_by(|a, b| a == b).map(|run| match run.len() {
-        1 => run[0].clone(),
-        times => format!("{}×{times}", run[0]),
-    });
-    runs.collect::<Vec<_>>().join(" ")
+    told.join(" ")
 }
 
 /// The end of `next` from where it differs from `before`, back to a separator; all of it where they are
 /// not of one length.
-fn since<'a>(before: Option<&str>, next: &'a str) -> &'a str {
+pub fn since<'a>(before: Option<&str>, next: &'a str) -> &'a str {
     let Some(before) = before.filter(|before| before.len() == next.len()) else { return next };
     if before == next {
         return "=";
@@ -272,7 +271,7 @@ mod tests {
         assert_eq!(table.pattern, "at <a> user <b> port <c>!");
         let mut written = Written::default();
         let rows: Vec<String> = (0..table.rows.len()).map(|row| table.text(row, &mut written)).collect();
-        assert_eq!(rows, ["L3-4,9,20 22:33:34 = :35 :34:01 | root | 5000 +2×3", "L7 :33:35 | admin | 5002"]);
+        assert_eq!(rows, ["L3-4,9,20 22:33:34×2 :35 :34:01 | root | 5000 +2×3", "L7 :33:35 | admin | 5002"]);
         assert_eq!(exact(&[["22:33:34", "root", "1"]]).table(&CONSTANTS).pattern, "at 22:33:34 user root port 1!");
     }
 

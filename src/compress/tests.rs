@@ -104,6 +104,56 @@ fn secrets_and_control_tokens_do_not_come_out() {
 }
 
 #[test]
+fn what_clients_of_flagged_lines_wrote_besides_is_shown_as_it_is_where_it_is_little() {
+    let mut texts = shop(2000, &[17, 402]);
+    for number in [3, 90, 1501] {
+        texts[number - 1] = access(number, "203.0.113.66", &format!("/old/{number}"), 404);
+    }
+    // The busiest of all is not shown whole for one line of it.
+    let busy: Vec<usize> = (1..=2000).filter(|number| number % 2 == 0 && *number != 402 && *number != 90).collect();
+    busy.iter().for_each(|&number| {
+        let text = &texts[number - 1];
+        texts[number - 1] = format!("192.0.2.250{}", &text[text.find(' ').unwrap()..]);
+    });
+    let client = first_field(&texts);
+    let done = compress(lines(&texts, &client), &|number| [17, 402, 700].contains(&number), &Options::default());
+    let (_, besides) = done.text.split_once("# Other lines of their clients").unwrap();
+    let (besides, _) = besides.split_once("\n#").unwrap();
+    assert_eq!(besides.matches("/old/").count(), 3, "{besides}");
+    assert!(!besides.contains("192.0.2.250"), "{besides}");
+    let back = done.restore();
+    for number in [3u64, 17, 90, 402, 700, 1501] {
+        let exact = back.iter().find(|line| line.is_exact && line.number == number).unwrap();
+        assert_eq!(exact.text, texts[number as usize - 1]);
+    }
+    assert!(done.stats.ratio > 10.0, "{}", done.stats.ratio);
+}
+
+#[test]
+fn folded_lines_come_back_with_their_times_and_values() {
+    let texts: Vec<String> = (1..=200)
+        .map(|number| access(number, &format!("192.0.2.{}", number % 9), &format!("/p/{number}"), 200))
+        .collect();
+    let client = first_field(&texts);
+    let done = compress(lines(&texts, &client), &|_| false, &Options::default());
+    let back: Vec<String> = done.restore().into_iter().map(|line| line.text).collect();
+    // Who asked is told for all lines of a client together; the rest of each line is its own, in its place.
+    let rest = |text: &String| text.split_once(' ').unwrap().1.to_owned();
+    let without_size = |text: String| {
+        let (head, tail) = text.split_once(" 200 ").unwrap();
+        (head.to_owned(), tail.split_once(' ').unwrap().1.to_owned())
+    };
+    let of = |texts: &[String]| texts.iter().map(|text| without_size(rest(text))).collect::<Vec<_>>();
+    assert_eq!(of(&back), of(&texts));
+    let sizes = |texts: &[String]| {
+        let mut all: Vec<String> = texts.iter().map(|text| text.split(' ').nth(9).unwrap().to_owned()).collect();
+        all.sort();
+        all
+    };
+    assert_eq!(sizes(&back), sizes(&texts), "sizes are told by frequency");
+}
+
+#[test]
 fn rules_are_indicators_too() {
     let texts = shop(20, &[3]);
     let hits = vec![("sqli-tautology".into(), [3u64].into_iter().collect())];
