@@ -122,6 +122,15 @@ impl World {
         self.told(alert).iter().filter(|one| one["text"].as_str().unwrap().contains(text)).count()
     }
 
+    /// Whether all is well, as it was told last.
+    fn last_of_health(&self) -> Option<bool> {
+        let is_well = |one: &Value| {
+            let title = one["title"].as_str().unwrap();
+            title.ends_with("all is well again").then_some(true).or(title.ends_with("is wrong").then_some(false))
+        };
+        self.told("health").iter().rev().find_map(is_well)
+    }
+
     /// Message number `count` comes, of so many findings, and no other.
     fn comes(&self, alert: &str, count: usize, findings: u64) -> Value {
         let told = eventually(&format!("message {count} of {alert}"), || {
@@ -201,14 +210,15 @@ fn through_nights_and_days_people_hear_what_they_asked_for() {
     assert!(text.contains("\nFindings: 7,"), "{text}");
 
     // The one that is broken is news for the others when that lasts, and so is that it is well again.
-    let broken = "alert broken: a message could not be delivered";
-    let before = world.told_of("health", broken);
     world.find(How::Bad);
-    world.pass_until("what is wrong is told", |world| world.told_of("health", broken) > before);
-    let before = world.told_of("health", "all is well again");
+    eventually("what is broken is known", || {
+        world.home.status()["problems"].to_string().contains("alert broken").then_some(())
+    });
+    world.pass_until("what is wrong is told", |world| world.last_of_health() == Some(false));
+    assert!(world.told_of("health", "alert broken: a message could not be delivered") > 0);
     world.standin.otherwise(|_| Answer::text(204, ""));
     world.find(How::Bad);
-    world.pass_until("what is right again is told", |world| world.told_of("health", "all is well again") > before);
+    world.pass_until("what is right again is told", |world| world.last_of_health() == Some(true));
     let health = |text: &str| world.told_of("health", text);
     assert_eq!((health("palisade started"), health("palisade stopped")), (2, 1));
     assert_eq!(daemon.stop(), 0);
