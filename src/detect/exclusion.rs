@@ -170,7 +170,9 @@ fn climbs(path: &[u8]) -> bool {
 }
 
 fn compile(pattern: &str) -> Result<Regex, String> {
-    let regex = rules::build(&literals::parse(pattern)?)?;
+    let config = Regex::config().utf8_empty(false).nfa_size_limit(Some(rules::PATTERN_BUDGET_BYTES));
+    let regex = Regex::builder().configure(config).build_from_hir(&literals::parse(pattern)?);
+    let regex = regex.map_err(|error| rules::why_unfit(&error, error.size_limit()))?;
     // What nobody sends is matched by what matches everything.
     let matches_all = [&b""[..], b"/", b"/\x01"].into_iter().filter(|text| regex.is_match(*text)).count();
     if regex.is_match(b"") || matches_all > 1 {

@@ -5,6 +5,8 @@ use std::hash::BuildHasher;
 
 use wide::u8x16;
 
+use super::ruleset::Hit;
+
 const WAYS: usize = 4;
 /// Spreads the number of a way to look at a text over a hash.
 const WAY: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -89,13 +91,13 @@ impl CleanMemo {
     #[inline]
     fn look_up(&self, hash: u64, to_the_letter: bool, text: &[u8]) -> Recalled {
         let hash = hash | 1;
-        let known = self.sets[self.place(hash)].iter().fold(false, |any, &known| any | (known == hash));
+        let known = self.sets[place(hash, self.sets.len())].iter().fold(false, |any, &known| any | (known == hash));
         Recalled { hash, clean: known | text.is_empty(), to_the_letter }
     }
 
     /// Remembers that the text is clean.
     pub fn remember(&mut self, text: Recalled) {
-        let at = self.place(text.hash);
+        let at = place(text.hash, self.sets.len());
         let set = &mut self.sets[at];
         set.rotate_right(1);
         set[0] = text.hash;
@@ -104,11 +106,6 @@ impl CleanMemo {
     /// Forgets everything: for when the rules have changed.
     pub fn clear(&mut self) {
         self.sets.fill([0; WAYS]);
-    }
-
-    #[inline]
-    fn place(&self, hash: u64) -> usize {
-        (hash >> 32) as usize & (self.sets.len() - 1)
     }
 
     /// Multiplies and folds 16 bytes at a time, as foldhash does, without the bits `IGNORED` of
@@ -143,6 +140,58 @@ impl CleanMemo {
         let product = u128::from(hash) * u128::from(one | 1);
         (product as u64 ^ (product >> 64) as u64, spelling.any())
     }
+}
+
+/// A bounded set of texts that rules match, with their hits, known as in the [`CleanMemo`] that recalled them.
+pub struct FoundMemo {
+    /// Of each set, the latest first.
+    sets: Vec<[Found; WAYS]>,
+}
+
+/// Hits of a text that are remembered: with more it is looked at again.
+const MOST_HITS: usize = 7;
+
+#[derive(Clone, Copy, Default)]
+struct Found {
+    /// 0 is none.
+    hash: u64,
+    hits: [Hit; MOST_HITS],
+    len: u8,
+}
+
+impl FoundMemo {
+    /// Room for `capacity` texts.
+    pub fn new(capacity: usize) -> FoundMemo {
+        FoundMemo { sets: vec![[Found::default(); WAYS]; capacity.div_ceil(WAYS).next_power_of_two()] }
+    }
+
+    /// The hits of the text, if they are known.
+    pub fn get(&self, text: Recalled) -> Option<&[Hit]> {
+        let set = &self.sets[place(text.hash, self.sets.len())];
+        let found = set.iter().find(|found| found.hash == text.hash)?;
+        Some(&found.hits[..usize::from(found.len)])
+    }
+
+    /// Remembers the hits of the text, if they are few enough.
+    pub fn remember(&mut self, text: Recalled, hits: &[Hit]) {
+        let mut found = Found { hash: text.hash, len: hits.len() as u8, ..Found::default() };
+        let Some(room) = found.hits.get_mut(..hits.len()) else { return };
+        room.copy_from_slice(hits);
+        let at = place(text.hash, self.sets.len());
+        self.sets[at].rotate_right(1);
+        self.sets[at][0] = found;
+    }
+
+    /// Forgets everything: for when the rules have changed.
+    pub fn clear(&mut self) {
+        self.sets.fill([Found::default(); WAYS]);
+    }
+}
+
+/// The set of so many that a hash is in.
+#[inline]
+fn place(hash: u64, sets: usize) -> usize {
+    (hash >> 32) as usize & (sets - 1)
 }
 
 #[cfg(test)]

@@ -2,38 +2,14 @@
 //! that matches nowhere but in such a text tells little, unless the text leaves the place that it is put into.
 
 use super::decode::{Plus, decode, split_once};
-use super::ruleset::{Hit, Ruleset, Scratch};
-use crate::event::{Event, Http, Kind};
 
 /// What all rules count together that match in prose alone: enough for a finding, never for a block.
 pub const QUOTED: u8 = 5;
 /// The same in a referrer: browsers repeat with each picture of a page what was asked for once.
 pub const REPEATED: u8 = 2;
 
-impl Ruleset {
-    /// Marks the hits of rules that match no longer once the prose is taken out of the parameters of
-    /// the URI and the referrer.
-    pub(super) fn mark_quoted(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &mut [Hit]) {
-        let Some(http) = event.http() else { return };
-        let (mut uri, mut referer) = (vec![], vec![]);
-        let is_changed = [(http.uri, &mut uri), (http.referer, &mut referer)]
-            .into_iter()
-            .map(|(text, out)| without_prose(text, out))
-            .fold(false, |any, changed| any | changed);
-        if !is_changed {
-            return;
-        }
-        let bare = Event::of(Kind::Http(Http { uri: &uri, referer: &referer, ..*http }));
-        let mut outside = vec![];
-        self.find(&bare, scratch, &mut outside);
-        for hit in hits {
-            hit.quoted = !outside.iter().any(|other| other.rule == hit.rule);
-        }
-    }
-}
-
 /// Appends `uri` to `out` without the values of parameters that are prose; whether there are any.
-fn without_prose(uri: &[u8], out: &mut Vec<u8>) -> bool {
+pub fn without_prose(uri: &[u8], out: &mut Vec<u8>) -> bool {
     let Some((_, query)) = split_once(uri, b'?') else {
         out.extend_from_slice(uri);
         return false;

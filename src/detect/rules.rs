@@ -4,7 +4,9 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use regex_automata::meta::{BuildError, Regex};
+use regex_automata::hybrid::dfa::{Cache, DFA};
+use regex_automata::nfa::thompson::{self, WhichCaptures};
+use regex_automata::{Anchored, Input, MatchKind};
 use regex_syntax::hir::Hir;
 use serde::Deserialize;
 
@@ -38,7 +40,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
 
 /// Bytes of compiled program that one pattern may cost, twice what the largest built-in one does. The
 /// engine is linear: at worst it visits each of some 8,000 states at each byte of a text, never more.
-const PATTERN_BUDGET_BYTES: usize = 1 << 18;
+pub const PATTERN_BUDGET_BYTES: usize = 1 << 18;
 
 /// The score at which a line is a finding, by default: what was served lifts no weak signal to it.
 pub const FLAG: u8 = 5;
@@ -111,10 +113,11 @@ impl RuleSpec {
 }
 
 /// The part of a request that a rule looks at, or what a program says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     /// Path and query together.
+    #[default]
     Uri,
     Path,
     /// The query as one text.
@@ -216,20 +219,51 @@ pub struct Rule {
     pub spec: RuleSpec,
     /// Compiled when it is first needed: most rules of a day never are.
     pattern: OnceLock<Option<Pattern>>,
+    /// Finds where a match begins, from its end: for people alone.
+    backward: OnceLock<Option<DFA>>,
     /// Lower-case literals, at least one of which every match contains; none where the rule has a grammar.
     pub literals: Vec<Vec<u8>>,
 }
 
-/// A compiled pattern.
+/// A compiled pattern: an automaton whose states are made when a text first asks for them.
 struct Pattern {
-    regex: Regex,
+    /// Finds where the first match ends.
+    forward: DFA,
     tells_digits: bool,
 }
 
+/// States of a rule's automata, of one thread.
+#[derive(Default)]
+pub struct States {
+    forward: Option<Cache>,
+    backward: Option<Cache>,
+}
+
+/// Bytes that the states of one automaton may take: beyond it they are forgotten and made anew.
+const STATES_BYTES: usize = 1 << 20;
+
 impl Pattern {
     fn compile(hir: &Hir) -> Result<Pattern, String> {
-        Ok(Pattern { regex: build(hir)?, tells_digits: literals::tells_digits(hir) })
+        Ok(Pattern { forward: automaton(hir, false)?, tells_digits: literals::tells_digits(hir) })
     }
+
+    /// Where what it matches first in `text` ends; if it is to be the `earliest`, where it is known to match. Searches
+    /// fail for automata that give up, which these never do.
+    fn end(&self, text: &[u8], earliest: bool, states: &mut States) -> Option<usize> {
+        let cache = states.forward.get_or_insert_with(|| self.forward.create_cache());
+        Some(self.forward.try_search_fwd(cache, &Input::new(text).earliest(earliest)).ok()??.offset())
+    }
+}
+
+/// The automaton of a pattern within its budget, or that of the pattern read backwards.
+fn automaton(hir: &Hir, backward: bool) -> Result<DFA, String> {
+    let config = thompson::Config::new().utf8(false).which_captures(WhichCaptures::None);
+    let config = config.reverse(backward).nfa_size_limit(Some(PATTERN_BUDGET_BYTES));
+    let nfa = thompson::Compiler::new().configure(config).build_from_hir(hir);
+    let nfa = nfa.map_err(|error| why_unfit(&error, error.size_limit()))?;
+    let kind = if backward { MatchKind::All } else { MatchKind::LeftmostFirst };
+    let config = DFA::config().match_kind(kind).cache_capacity(STATES_BYTES).skip_cache_capacity_check(true);
+    DFA::builder().configure(config).build_from_nfa(nfa).map_err(|error| why_unfit(&error, None))
 }
 
 impl Rule {
@@ -242,30 +276,47 @@ impl Rule {
         }
     }
 
-    /// Whether it matches `text`, which is a `target`.
-    pub fn is_match(&self, target: Target, text: &[u8]) -> bool {
+    /// Whether it matches `text`, which is a `target`. `states` are of this rule alone.
+    pub fn is_match(&self, target: Target, text: &[u8], states: &mut States) -> bool {
         match self.spec.grammar {
             Some(grammar) => grammar.find(target, text).is_some(),
-            None => self.regex().is_some_and(|regex| regex.is_match(text)),
+            None => self.pattern().is_some_and(|pattern| pattern.end(text, true, states).is_some()),
         }
     }
 
     /// What it matches in `text`, which is a `target`, for people.
-    pub fn matched(&self, target: Target, text: &[u8]) -> Option<Vec<u8>> {
+    pub fn matched(&self, target: Target, text: &[u8], states: &mut States) -> Option<Vec<u8>> {
         match self.spec.grammar {
             Some(grammar) => grammar.find(target, text).map(|found| match found.fingerprint.as_str() {
                 "" => found.piece.to_vec(),
                 tokens => [tokens.as_bytes(), b": ", found.piece].concat(),
             }),
-            None => Some(text[self.regex()?.find(text)?.range()].to_vec()),
+            None => {
+                let end = self.pattern()?.end(text, false, states)?;
+                let backward = self.backward.get_or_init(|| automaton(&self.hir()?, true).ok()).as_ref()?;
+                let cache = states.backward.get_or_insert_with(|| backward.create_cache());
+                let before = Input::new(text).range(..end).anchored(Anchored::Yes);
+                Some(text[backward.try_search_rev(cache, &before).ok()??.offset()..end].to_vec())
+            }
         }
     }
 
     /// Its pattern, if it has one. That it compiles was checked when it was loaded, or by the tests for a
     /// built-in rule.
-    fn regex(&self) -> Option<&Regex> {
-        let compiled = || Pattern::compile(&literals::parse(&self.spec.pattern).ok()?).ok();
-        self.pattern.get_or_init(compiled).as_ref().map(|pattern| &pattern.regex)
+    fn pattern(&self) -> Option<&Pattern> {
+        self.pattern.get_or_init(|| Pattern::compile(&self.hir()?).ok()).as_ref()
+    }
+
+    fn hir(&self) -> Option<Hir> {
+        literals::parse(&self.spec.pattern).ok()
+    }
+}
+
+/// Why a pattern does not compile: it is over its budget, or broken.
+pub fn why_unfit(error: &dyn std::error::Error, limit: Option<usize>) -> String {
+    match limit {
+        Some(limit) => format!("the pattern compiles to more than {limit} bytes"),
+        None => format!("the pattern is broken: {error}"),
     }
 }
 
@@ -351,7 +402,9 @@ pub fn without_examples(spec: RuleSpec, trust: Trust) -> Result<Rule, String> {
     }
     let id: Arc<str> = spec.id.as_str().into();
     match (&spec.grammar, spec.pattern.is_empty()) {
-        (Some(_), true) => return Ok(Rule { id, spec, pattern: OnceLock::new(), literals: vec![] }),
+        (Some(_), true) => {
+            return Ok(Rule { id, spec, pattern: OnceLock::new(), backward: OnceLock::new(), literals: vec![] });
+        }
         (Some(_), false) => return Err("has a pattern and a grammar: one of them".into()),
         (None, _) => {}
     }
@@ -359,7 +412,7 @@ pub fn without_examples(spec: RuleSpec, trust: Trust) -> Result<Rule, String> {
         && let Ok(at) = LITERALS.binary_search_by_key(&spec.id.as_str(), |(id, _)| id)
     {
         let literals = LITERALS[at].1.iter().map(|literal| literal.to_vec()).collect();
-        return Ok(Rule { id, spec, pattern: OnceLock::new(), literals });
+        return Ok(Rule { id, spec, pattern: OnceLock::new(), backward: OnceLock::new(), literals });
     }
     let hir = literals::parse(&spec.pattern)?;
     if hir.properties().minimum_len() == Some(0) {
@@ -368,24 +421,11 @@ pub fn without_examples(spec: RuleSpec, trust: Trust) -> Result<Rule, String> {
     let pattern = OnceLock::from(Some(Pattern::compile(&hir)?));
     let literals = literals::required(&hir)
         .ok_or("no literal of at least four bytes must be in every match (fewer, with unusual signs), so it would run on every line")?;
-    Ok(Rule { id, spec, pattern, literals })
+    Ok(Rule { id, spec, pattern, backward: OnceLock::new(), literals })
 }
 
 /// The literals of the built-in rules, by id, found when this was built.
 const LITERALS: &[(&str, &[&[u8]])] = include!(concat!(env!("OUT_DIR"), "/literals.rs"));
-
-/// Compiles a pattern within its budget.
-///
-/// # Errors
-/// It is too large, or broken.
-pub fn build(hir: &Hir) -> Result<Regex, String> {
-    // Its own search for literals would come after ours, and takes most of the time to build.
-    let config = Regex::config().auto_prefilter(false).utf8_empty(false).nfa_size_limit(Some(PATTERN_BUDGET_BYTES));
-    Regex::builder().configure(config).build_from_hir(hir).map_err(|error: BuildError| match error.size_limit() {
-        Some(limit) => format!("the pattern compiles to more than {limit} bytes"),
-        None => format!("the pattern is broken: {error}"),
-    })
-}
 
 #[cfg(test)]
 mod tests {

@@ -2,14 +2,13 @@
 //! run on any core.
 
 use super::audit;
-use super::base64;
 use super::exclusion::{ExclusionConfig, Exclusions};
 use super::legacy;
-use super::memo::{By, CleanMemo, Recalled};
+use super::memo::{By, CleanMemo, FoundMemo, Recalled};
 use super::prose;
 use super::record::{Detail, Record};
-use super::rules::{self, Loaded, Rule, RuleError, RuleSpec, Target, Targets, Trust};
-use super::screen::{Parts, Screen};
+use super::rules::{self, Loaded, Rule, RuleError, States, Target, Targets, Trust};
+use super::screen::{Parts, Screen, states_of};
 use super::texts::Texts;
 use super::watched::Watched;
 use super::window::{Standing, WindowRule};
@@ -31,7 +30,7 @@ pub struct Ruleset {
 }
 
 /// A rule matched a part of a request.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Hit {
     /// Index into [`Ruleset::rules`].
     pub rule: u16,
@@ -124,7 +123,6 @@ impl Ruleset {
         if hits.len() == first {
             return 0;
         }
-        self.mark_quoted(event, scratch, &mut hits[first..]);
         if !self.exclusions.is_empty() {
             let excluded = self.exclusions.holding(event, &mut scratch.parts.texts);
             let mut kept = first;
@@ -162,13 +160,14 @@ impl Ruleset {
             return;
         }
         let first = hits.len();
+        let Scratch { parts, clean, found, of_text, .. } = scratch;
         if odd_method {
-            self.match_text(http, http.method, Target::Method, scratch, hits);
+            self.method.find(&self.rules, Target::Method, http.method, parts, of_text);
+            add(of_text, http, &self.rules, first, hits);
         }
-        let Scratch { parts, clean, .. } = scratch;
         let screens = [&self.uri, &self.user_agent, &self.referer];
-        for ((screen, (target, text)), (recalled, clean)) in
-            screens.into_iter().zip(looked_at(http)).zip(recalled.into_iter().zip(clean))
+        for ((screen, (target, text)), ((recalled, clean), found)) in
+            screens.into_iter().zip(looked_at(http)).zip(recalled.into_iter().zip(clean).zip(found))
         {
             if recalled.clean {
                 continue;
@@ -177,22 +176,17 @@ impl Ruleset {
             if exactly.clean {
                 continue;
             }
-            let holds_base64 = target == Target::Uri && base64::may_be_in(text);
-            if screen.may_match(text, target, holds_base64, parts) {
-                // No part has a literal that the whole has not: only what these rules look at matters.
-                let candidates = parts.candidates(&self.rules).map(|rule| &rule.spec);
-                let here = |wanted: &&Target| **wanted == target || target == Target::Uri && Targets::URI.has(**wanted);
-                let wanted = candidates.clone().flat_map(|rule| &rule.target).filter(here).copied().collect();
-                let unconditional = candidates.into_iter().all(RuleSpec::is_unconditional);
-                parts.texts.split(http, wanted);
-                let tell_digits = screen.match_parts(&self.rules, http, parts, first, hits);
-                // What was found in another text is not looked for in this one.
-                if unconditional && hits.len() == first {
-                    clean.remember(if tell_digits || holds_base64 { exactly } else { recalled });
-                }
+            if let Some(known) = found.get(recalled).or_else(|| found.get(exactly)) {
+                add(known, http, &self.rules, first, hits);
+                continue;
+            }
+            let tells_digits = screen.find(&self.rules, target, text, parts, of_text);
+            let text = if tells_digits { exactly } else { recalled };
+            if of_text.is_empty() {
+                clean.remember(text);
             } else {
-                // Digits of base64 spell other bytes.
-                clean.remember(if holds_base64 { exactly } else { recalled });
+                found.remember(text, of_text);
+                add(of_text, http, &self.rules, first, hits);
             }
         }
     }
@@ -200,21 +194,10 @@ impl Ruleset {
     /// [`find`](Ruleset::find) for what is no request.
     fn find_in_message(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &mut Vec<Hit>) {
         let Some(message) = event.kind.message() else { return };
-        let mut plain = std::mem::take(&mut scratch.plain);
-        let text = audit::plain(message.text, &mut plain);
-        self.match_text(&Http::default(), text, Target::Message, scratch, hits);
-        scratch.plain = plain;
-    }
-
-    /// Matches a method or a message, which is one text and is not remembered.
-    fn match_text(&self, http: &Http<'_>, text: &[u8], target: Target, scratch: &mut Scratch, hits: &mut Vec<Hit>) {
-        let screen = if target == Target::Method { &self.method } else { &self.message };
-        let Scratch { parts, .. } = scratch;
-        if screen.may_match(text, target, false, parts) {
-            parts.texts.split_text(text, target);
-            let first = hits.len();
-            screen.match_parts(&self.rules, http, parts, first, hits);
-        }
+        let Scratch { parts, of_text, plain, .. } = scratch;
+        let text = audit::plain(message.text, plain);
+        self.message.find(&self.rules, Target::Message, text, parts, of_text);
+        add(of_text, &Http::default(), &self.rules, hits.len(), hits);
     }
 
     /// What the hits of a line with this status count together, at most 10.
@@ -258,11 +241,16 @@ impl Ruleset {
 
     /// What matched, where, for people: one piece of evidence a rule.
     pub fn evidence(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &[Hit]) -> Vec<Evidence> {
+        let mut parted = None;
         let explain = |(hit, score): (&Hit, u8)| {
             let rule = &self.rules[usize::from(hit.rule)];
-            split(event, hit.target, scratch);
-            let mut texts = scratch.parts.texts.of(hit.target, rule.spec.view);
-            let matched = texts.find_map(|text| rule.matched(hit.target, text))?;
+            if parted.replace(hit.target) != Some(hit.target) {
+                split(event, hit.target, scratch);
+            }
+            let Parts { texts, states, .. } = &mut scratch.parts;
+            let states = states_of(states, hit.rule);
+            let matched =
+                texts.of(hit.target, rule.spec.view).find_map(|text| rule.matched(hit.target, text, states))?;
             Some(Evidence {
                 rule_id: rule.id.clone(),
                 target: hit.target.as_str().into(),
@@ -275,6 +263,18 @@ impl Ruleset {
     }
 }
 
+/// Adds the hits of a text to those of its line, which begin at `first`, if their rules apply to the request. A rule
+/// counts once a line; what it finds outside of prose counts.
+fn add(of_text: &[Hit], http: &Http<'_>, rules: &[Rule], first: usize, hits: &mut Vec<Hit>) {
+    for hit in of_text {
+        match hits[first..].iter_mut().find(|known| known.rule == hit.rule) {
+            Some(known) => known.quoted &= hit.quoted,
+            None if rules[usize::from(hit.rule)].spec.applies_to(http) => hits.push(*hit),
+            None => {}
+        }
+    }
+}
+
 /// The targets that are parts of the URI.
 const URI_TARGETS: [Target; 4] = [Target::Uri, Target::Path, Target::Query, Target::Args];
 
@@ -282,7 +282,8 @@ const URI_TARGETS: [Target; 4] = [Target::Uri, Target::Path, Target::Query, Targ
 pub fn matches(rule: &Rule, event: &Event<'_>, scratch: &mut Scratch) -> bool {
     rule.spec.target.iter().any(|&target| {
         split(event, target, scratch);
-        scratch.parts.texts.of(target, rule.spec.view).any(|text| rule.is_match(target, text))
+        let mut states = States::default();
+        scratch.parts.texts.of(target, rule.spec.view).any(|text| rule.is_match(target, text, &mut states))
     })
 }
 
@@ -310,6 +311,9 @@ pub struct Scratch {
     parts: Parts,
     /// For each text of [`looked_at`].
     clean: [CleanMemo; 3],
+    found: [FoundMemo; 3],
+    /// What was found in one text. Its memory is used again.
+    of_text: Vec<Hit>,
     /// A message without its quotes and hexadecimal.
     plain: Vec<u8>,
 }
@@ -318,11 +322,16 @@ pub struct Scratch {
 /// than a core's second cache.
 const REMEMBERED: [(usize, By); 3] = [(16_384, By::Shape), (4096, By::Letter), (4096, By::Shape)];
 
+/// Texts of each kind of which a thread remembers what was found in them.
+const FOUND: usize = 1024;
+
 impl Default for Scratch {
     fn default() -> Scratch {
         Scratch {
             parts: Parts::default(),
             clean: REMEMBERED.map(|(texts, by)| CleanMemo::new(texts, by)),
+            found: REMEMBERED.map(|_| FoundMemo::new(FOUND)),
+            of_text: vec![],
             plain: vec![],
         }
     }
@@ -346,6 +355,7 @@ impl Scratch {
     /// Forgets what was found clean by other rules.
     pub fn rules_changed(&mut self) {
         self.clean.iter_mut().for_each(CleanMemo::clear);
+        self.found.iter_mut().for_each(FoundMemo::clear);
         self.parts.rules_changed();
     }
 }
@@ -407,6 +417,39 @@ mod tests {
         ] {
             assert_eq!(hits_of(method, uri, agent), expected, "{method} {uri} {agent}");
         }
+    }
+
+    #[test]
+    fn what_is_remembered_is_what_a_fresh_look_finds() {
+        let rules = Ruleset::new(&[], &[]).unwrap();
+        let mut remembering = Scratch::new();
+        let examples = rules.rules.iter().flat_map(|rule| rule.spec.attack.iter().chain(&rule.spec.benign));
+        let requests: Vec<_> = examples.map(rules::Example::request).filter(|one| one.uri.is_some()).collect();
+        let mut found = 0;
+        for digit in ["", "0", "7"] {
+            for request in &requests {
+                // Also with other digits, which are of one shape.
+                let digits = |text: &Option<String>| {
+                    let text = text.clone().unwrap_or_default();
+                    if digit.is_empty() { text } else { text.replace(|c: char| c.is_ascii_digit(), digit) }
+                };
+                let texts = [&request.method, &request.uri, &request.user_agent, &request.referer].map(digits);
+                let [method, uri, user_agent, referer] = texts.each_ref().map(|text| text.as_bytes());
+                let http = Http { method, uri, user_agent, referer, status: request.status, ..Http::default() };
+                let event = Event::of(crate::event::Kind::Http(http));
+                let look = |scratch: &mut Scratch| {
+                    let mut hits = vec![];
+                    rules.examine(&event, scratch, &mut hits);
+                    hits
+                };
+                let fresh = look(&mut Scratch::new());
+                for _ in 0..2 {
+                    assert_eq!(look(&mut remembering), fresh, "{texts:?}");
+                }
+                found += fresh.len();
+            }
+        }
+        assert!(found > 3000, "{found}");
     }
 
     #[test]

@@ -3,13 +3,13 @@
 use super::base64;
 use super::decode::{Plus, is_encoded, is_foldable};
 use super::injection::Grammar;
-use super::memo::{By, CleanMemo};
+use super::memo::{By, CleanMemo, FoundMemo};
 use super::normalize::leads_elsewhere;
 use super::prefilter::{Marks, Oddness, Prefilter};
-use super::rules::{Rule, RuleSpec, Target, Targets};
+use super::prose::without_prose;
+use super::rules::{Rule, RuleSpec, States, Target, Targets};
 use super::ruleset::Hit;
 use super::texts::Texts;
-use crate::event::Http;
 
 /// Finds the rules that may match a text: those with a literal in it, and those with a grammar that
 /// has signs in it.
@@ -22,30 +22,42 @@ pub struct Screen {
 pub struct Parts {
     pub texts: Texts,
     marks: Marks,
-    /// Parts that no rule matches, or one grammar does not.
+    /// Parts that no rule matches.
     innocent: CleanMemo,
+    /// Parts that rules match.
+    found: FoundMemo,
+    /// What was found in one part, and a text without its prose. Their memory is used again.
+    of_part: Vec<Hit>,
+    bare: Vec<u8>,
+    /// Of each rule's automata.
+    pub states: Vec<States>,
 }
 
-/// Parts of texts of which is remembered that no rule matches them, or one grammar does not: names and
-/// values of parameters come again in other company.
+/// Parts of texts of which is remembered what matches them: names and values of parameters come again in other
+/// company, and attackers try one payload on every parameter of every site.
 const INNOCENT: usize = 2048;
+const FOUND: usize = 1024;
 
 impl Default for Parts {
     fn default() -> Parts {
-        let innocent = CleanMemo::new(INNOCENT, By::Shape);
-        Parts { texts: Texts::default(), marks: Marks::default(), innocent }
+        Parts {
+            texts: Texts::default(),
+            marks: Marks::default(),
+            innocent: CleanMemo::new(INNOCENT, By::Shape),
+            found: FoundMemo::new(FOUND),
+            of_part: vec![],
+            bare: vec![],
+            states: vec![],
+        }
     }
 }
 
 impl Parts {
-    /// The rules that [`Screen::may_match`] found.
-    pub fn candidates<'r>(&self, rules: &'r [Rule]) -> impl Iterator<Item = &'r Rule> + Clone {
-        self.marks.rules.iter().map(|&index| &rules[usize::from(index)])
-    }
-
-    /// Forgets what other rules found innocent.
+    /// Forgets what other rules found.
     pub fn rules_changed(&mut self) {
         self.innocent.clear();
+        self.found.clear();
+        self.states.clear();
     }
 }
 
@@ -61,10 +73,49 @@ impl Screen {
         }
     }
 
-    /// Finds the rules that may match any view of `raw`, which is the URI or the text of `target`, for
-    /// [`candidates`](Parts::candidates). Returns whether there are any.
-    #[inline]
-    pub fn may_match(&self, raw: &[u8], target: Target, holds_base64: bool, parts: &mut Parts) -> bool {
+    /// Finds what matches `text`, which is the URI or the text of `target`, whatever the request's method and status
+    /// are: a hit for each rule. Returns whether that holds for this text to the letter alone, and not for every one
+    /// that differs from it in digits alone.
+    pub fn find(&self, rules: &[Rule], target: Target, text: &[u8], parts: &mut Parts, hits: &mut Vec<Hit>) -> bool {
+        hits.clear();
+        let mut tells_digits = self.match_text(rules, target, text, parts, hits);
+        if hits.is_empty() || !matches!(target, Target::Uri | Target::Referer) {
+            return tells_digits;
+        }
+        let mut bare = std::mem::take(&mut parts.bare);
+        bare.clear();
+        if without_prose(text, &mut bare) {
+            let mut outside = vec![];
+            tells_digits |= self.match_text(rules, target, &bare, parts, &mut outside);
+            for hit in hits {
+                hit.quoted = !outside.iter().any(|other| other.rule == hit.rule);
+            }
+        }
+        parts.bare = bare;
+        tells_digits
+    }
+
+    /// [`find`](Self::find), prose or not.
+    fn match_text(&self, rules: &[Rule], target: Target, text: &[u8], parts: &mut Parts, hits: &mut Vec<Hit>) -> bool {
+        // Digits of base64 spell other bytes.
+        let holds_base64 = target == Target::Uri && base64::may_be_in(text);
+        if !self.may_match(text, target, holds_base64, parts) {
+            return holds_base64;
+        }
+        // No part has a literal that the whole has not: only what these rules look at matters.
+        let here = |wanted: &&Target| **wanted == target || target == Target::Uri && Targets::URI.has(**wanted);
+        let targets = parts.marks.rules.iter().flat_map(|&index| &rules[usize::from(index)].spec.target);
+        let wanted = targets.filter(here).copied().collect();
+        if target == Target::Uri {
+            parts.texts.split_uri(text, wanted);
+        } else {
+            parts.texts.split_text(text, target);
+        }
+        self.match_parts(rules, parts, hits) || holds_base64
+    }
+
+    /// Finds the rules that may match any view of `raw` for `parts.marks`. Returns whether there are any.
+    fn may_match(&self, raw: &[u8], target: Target, holds_base64: bool, parts: &mut Parts) -> bool {
         let Parts { texts, marks, .. } = parts;
         marks.rules.clear();
         let plus = if target == Target::Uri { Plus::SpaceInQuery } else { Plus::Literal };
@@ -92,22 +143,19 @@ impl Screen {
     }
 
     /// Runs the pattern of each rule on each text that it looks at and one of its literals is in, unless
-    /// the text is known to be innocent. A rule counts once a line: `first` is where the line's hits begin.
-    /// Returns whether any that was asked [tells digits](Rule::tells_digits).
-    pub fn match_parts(
-        &self,
-        rules: &[Rule],
-        http: &Http<'_>,
-        parts: &mut Parts,
-        first: usize,
-        hits: &mut Vec<Hit>,
-    ) -> bool {
-        let Parts { texts, marks, innocent } = parts;
-        let mut tell_digits = false;
+    /// what matches the text is known. Appends a hit for each rule that matches any, whatever the request's method
+    /// and status are, to `hits`. Returns whether any that was asked [tells digits](Rule::tells_digits).
+    fn match_parts(&self, rules: &[Rule], parts: &mut Parts, hits: &mut Vec<Hit>) -> bool {
+        let Parts { texts, marks, innocent, found, of_part, states, .. } = parts;
+        let (first, mut tell_digits) = (hits.len(), false);
         for (target, views, text) in texts.all() {
             let way = views.iter().fold((target as u64) << 8, |way, &view| way | 1 << view as u64);
             let known = innocent.recall_as(text, way);
             if known.clean {
+                continue;
+            }
+            if let Some(known) = found.get(known) {
+                add_new(known, first, hits);
                 continue;
             }
             let exactly = innocent.recall_to_the_letter(text, way, known);
@@ -115,30 +163,35 @@ impl Screen {
                 tell_digits = true;
                 continue;
             }
+            if let Some(known) = found.get(exactly) {
+                tell_digits = true;
+                add_new(known, first, hits);
+                continue;
+            }
             marks.rules.clear();
             self.mark(target, text, marks);
             marks.rules.sort_unstable();
             marks.rules.dedup();
-            let (mut is_innocent, mut by_digits) = (true, false);
+            of_part.clear();
+            let mut by_digits = false;
             for &index in &marks.rules {
                 let rule = &rules[usize::from(index)];
                 let RuleSpec { target: wanted, view, .. } = &rule.spec;
                 if !wanted.contains(&target) || !views.contains(view) {
                     continue;
                 }
-                if !rule.spec.applies_to(http) || hits[first..].iter().any(|hit| hit.rule == index) {
-                    is_innocent = false;
-                    continue;
-                }
-                if is_match(rule, index, target, text, innocent) {
-                    hits.push(Hit { rule: index, target, quoted: false });
-                    is_innocent = false;
+                if rule.is_match(target, text, states_of(states, index)) {
+                    of_part.push(Hit { rule: index, target, quoted: false });
                 }
                 by_digits |= rule.tells_digits(text);
             }
             tell_digits |= by_digits;
-            if is_innocent {
-                innocent.remember(if by_digits { exactly } else { known });
+            let text = if by_digits { exactly } else { known };
+            if of_part.is_empty() {
+                innocent.remember(text);
+            } else {
+                found.remember(text, of_part);
+                add_new(of_part, first, hits);
             }
         }
         tell_digits
@@ -165,20 +218,20 @@ fn path_of(uri: &[u8]) -> &[u8] {
     memchr::memrchr(b'?', uri).map_or(uri, |at| &uri[..at])
 }
 
-/// Whether a rule matches a text. A grammar, which takes long to ask, is asked once about a text.
-fn is_match(rule: &Rule, index: u16, target: Target, text: &[u8], innocent: &mut CleanMemo) -> bool {
-    if rule.spec.grammar.is_none() {
-        return rule.is_match(target, text);
+/// The states of a rule's automata.
+pub fn states_of(states: &mut Vec<States>, rule: u16) -> &mut States {
+    let rule = usize::from(rule);
+    if states.len() <= rule {
+        states.resize_with(rule + 1, States::default);
     }
-    let way = 1 << 32 | u64::from(index) << 8 | target as u64;
-    let known = innocent.recall_as(text, way);
-    let exactly = innocent.recall_to_the_letter(text, way, known);
-    if known.clean || exactly.clean {
-        return false;
+    &mut states[rule]
+}
+
+/// Appends those hits whose rules are not among `hits` from `first` on.
+fn add_new(more: &[Hit], first: usize, hits: &mut Vec<Hit>) {
+    for &hit in more {
+        if !hits[first..].iter().any(|known| known.rule == hit.rule) {
+            hits.push(hit);
+        }
     }
-    let matches = rule.is_match(target, text);
-    if !matches {
-        innocent.remember(if rule.tells_digits(text) { exactly } else { known });
-    }
-    matches
 }

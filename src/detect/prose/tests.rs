@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::detect::{Ruleset, Scratch};
+use crate::event::{Event, Http, Kind};
 
 fn is_prose_of(name: &str, value: &str) -> bool {
     is_prose(name.as_bytes(), value.as_bytes())
