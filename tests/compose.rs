@@ -152,6 +152,9 @@ fn the_compose_file_comes_up_blocks_and_goes_away() {
     assert_eq!((&host["ReadonlyRootfs"], &host["NetworkMode"]), (&true.into(), &"host".into()));
     assert_eq!((&host["CapDrop"], &host["CapAdd"]), (&vec!["ALL"].into(), &vec!["NET_ADMIN"].into()));
     assert_eq!(container["Config"]["User"], "10001:10001");
+    let mounts = container["Mounts"].as_array().unwrap();
+    let writable = mounts.iter().filter(|mount| mount["RW"] == true).filter_map(|mount| mount["Destination"].as_str());
+    assert_eq!(writable.collect::<Vec<_>>(), ["/var/lib/palisade"], "{mounts:#?}");
     for (of, service) in [("redis", "redis"), ("redis", "palisade"), ("postgres", "postgres"), ("postgres", "palisade")]
     {
         let file = format!("deploy/compose/secrets/{of}_password");

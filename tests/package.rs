@@ -1,5 +1,6 @@
 //! The packages: what is in them, and the Debian one's whole life on a real systemd.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -90,6 +91,31 @@ fn the_rpm_holds_the_same_and_belongs_to_root() {
         fs::write(&script, asked(&["--queryformat", &format!("%{{{tag}}}")])).unwrap();
         run(Command::new("sh").arg("-n").arg(script));
     }
+}
+
+#[test]
+fn the_bill_of_materials_lists_what_is_in_the_binary_and_nothing_else() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let bill: Value = serde_json::from_str(&run(&mut Command::new(root.join("deploy/sbom")))).unwrap();
+    assert_eq!((&bill["bomFormat"], &bill["specVersion"]), (&"CycloneDX".into(), &"1.5".into()));
+    let components = bill["components"].as_array().unwrap();
+    for one in components {
+        let checksum = one["hashes"][0]["content"].as_str().unwrap_or_default();
+        assert!(checksum.len() == 64 && one["licenses"][0]["expression"].is_string(), "{one:#}");
+    }
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let names: BTreeSet<String> = components.iter().map(|one| text(&one["name"])).collect();
+    for name in ["sqlx-sqlite", "libsqlite3-sys", "rustls", "azure_core"] {
+        assert!(names.contains(name), "{name} is missing: {names:?}");
+    }
+    // What tests need, what builds need, and what features that are off would bring.
+    for name in ["expect-test", "cc", "sqlx-mysql", "prost"] {
+        assert!(!names.contains(name), "{name} is not in the binary");
+    }
+    let refs: BTreeSet<String> = components.iter().map(|one| text(&one["bom-ref"])).collect();
+    let needed = bill["dependencies"].as_array().unwrap().iter().flat_map(|one| one["dependsOn"].as_array().unwrap());
+    let needed: BTreeSet<String> = needed.map(text).collect();
+    assert_eq!(needed, refs, "each is there because another one needs it");
 }
 
 /// A server with systemd, nginx and the packages.
@@ -190,20 +216,22 @@ fn the_package_lives_and_goes_on_a_real_systemd() {
     vps.has_come_up();
     still_holds("a reboot");
 
-    // A secret comes as a credential, from a file that only root reads; and the watchdog finds out that it
-    // does nothing any more.
+    // A secret comes as a credential, from a file that only root reads; its own log may be a file; and the
+    // watchdog finds out that it does nothing any more.
     vps.shell(
         "umask 077; echo http://127.0.0.1:9/ > /etc/hook; \
          printf '\\n[[alert]]\\nname = \"hook\"\\nchannel = \"webhook\"\\n\
          url_file = \"/run/credentials/palisade.service/hook\"\\n\
          key_file = \"/run/credentials/palisade.service/hook\"\\n' >> /etc/palisade/palisade.toml; \
          mkdir -m 755 /run/systemd/system/palisade.service.d; \
-         printf '[Service]\\nLoadCredential=hook:/etc/hook\\nWatchdogSec=6\\n' \
+         printf '[Service]\\nLoadCredential=hook:/etc/hook\\nWatchdogSec=6\\n\
+         Environment=PALISADE__LOG__FILE=/var/log/palisade/palisade.log\\n' \
          > /run/systemd/system/palisade.service.d/own.conf; \
          systemctl daemon-reload; systemctl restart palisade",
     );
     let status: Value = serde_json::from_str(&vps.shell("palisade status --output json || true")).unwrap();
     assert!(status["services"]["alert hook"].is_object(), "{status:#}");
+    vps.shell("grep -q 'palisade runs' /var/log/palisade/palisade.log");
     let hanging = vps.property("MainPID");
     vps.shell(&format!("kill -STOP {hanging}"));
     eventually("another daemon", || (vps.property("NRestarts") == "1" && vps.is_active()).then_some(()));

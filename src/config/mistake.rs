@@ -122,21 +122,23 @@ fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Opt
     candidates.into_iter().filter(close).min_by_key(|candidate| distance(&name, candidate))
 }
 
-/// Levenshtein's distance: insertions, deletions and replacements of one character.
+/// Insertions, deletions and replacements of one character, and swaps of two beside each other.
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut left = i + 1;
-        let mut next = vec![left];
-        for (y, above) in b.iter().zip(row.windows(2)) {
-            let replaced = above[0] + usize::from(x != *y);
-            left = replaced.min(above[1] + 1).min(left + 1);
-            next.push(left);
+    let [a, b]: [Vec<char>; 2] = [a, b].map(|text| text.chars().collect());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<_>>()];
+    for (i, x) in a.iter().enumerate() {
+        let mut next = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let replaced = rows[i][j] + usize::from(x != y);
+            let mut least = replaced.min(rows[i][j + 1] + 1).min(next[j] + 1);
+            if i > 0 && j > 0 && (*x, a[i - 1]) == (b[j - 1], *y) {
+                least = least.min(rows[i - 1][j - 1] + 1);
+            }
+            next.push(least);
         }
-        row = next;
+        rows.push(next);
     }
-    row.last().copied().unwrap_or_default()
+    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -145,10 +147,11 @@ mod tests {
 
     #[test]
     fn a_slip_finds_the_name_that_was_meant() {
-        let names = ["flag", "block", "certain", "nftables", "dry_run"];
+        let names = ["flag", "path", "block", "certain", "nftables", "dry_run"];
         for (name, expected) in [
             ("blok", Some("block")),
             ("blcok", Some("block")),
+            ("paht", Some("path")),
             ("Flag", Some("flag")),
             ("dry-run", Some("dry_run")),
             ("nft", Some("nftables")),

@@ -174,12 +174,23 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> (Node, Vec<Mistake>) {
         let origin = lines.at(start);
         let same_line = |mistake: &Mistake| mistake.origin.line() == origin.line();
         if !mistakes.last().is_some_and(same_line) {
-            let message = format!("syntax error: {}", error.message());
+            let line = text.lines().nth(origin.line().saturating_sub(1)).unwrap_or_default();
+            let hint =
+                if mistakes.is_empty() && is_yaml(line) { "; this looks like YAML, write KEY = VALUE" } else { "" };
+            let message = format!("syntax error: {}{hint}", error.message());
             mistakes.push(Mistake { origin, key: String::new(), message });
         }
     }
     let root = Node { origin: lines.whole(), value: from_table(table.get_ref(), &|offset| lines.at(offset)) };
     (root, mistakes)
+}
+
+/// Whether this is `key: value` or an item of a list as YAML has them.
+fn is_yaml(line: &str) -> bool {
+    let is_name =
+        |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let line = line.trim();
+    line.starts_with("- ") || line.split_once(':').is_some_and(|(name, _)| is_name(name))
 }
 
 /// The tree of one value that stands in no file.

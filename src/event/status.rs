@@ -7,6 +7,8 @@ use super::{SourceStatus, Timestamp};
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Status {
     pub version: &'static str,
+    /// Parts that are compiled in and could be left out.
+    pub features: Vec<&'static str>,
     /// `dry_run` or `enforce`.
     pub mode: &'static str,
     /// Then dry run begins again, unless somebody confirms.

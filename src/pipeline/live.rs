@@ -41,6 +41,9 @@ use crate::tail::{Limits, SourceConfig, Sources, Start};
 use crate::triage::reputation::Reporter;
 use crate::triage::{Advisers, Geoip, Sureness, Triage, View};
 
+/// Features of cargo, and whether they are compiled in.
+const FEATURES: [(&str, bool); 2] = [("azure", cfg!(feature = "azure")), ("otel", cfg!(feature = "otel"))];
+
 /// Where distributions put the logs of nginx and Apache.
 pub const USUAL_LOGS: [&str; 4] = [
     "/var/log/nginx/*access*.log",
@@ -165,6 +168,7 @@ pub async fn run(
         waker: waker.clone(),
         status: Status {
             version: env!("CARGO_PKG_VERSION"),
+            features: FEATURES.iter().filter_map(|(name, is_in)| is_in.then_some(*name)).collect(),
             mode: config.mode.as_str(),
             started_at: Timestamp::now(),
             rules: rules.rules.len() + rules.windows.len(),

@@ -2,16 +2,15 @@
 
 mod charts;
 mod flow;
+mod font;
 mod letters;
-
-use krilla::Document;
-use krilla::metadata::{DateTime, Metadata};
+mod paper;
 
 use self::charts::{charts, tiles, time_chart};
 use self::flow::{BODY, BOX, CODE, Column, Flow, INK, INNER, MARGIN, Pages, SMALL, SOFT, STRONG, WHITE, WIDTH};
 use self::letters::Fonts;
+use self::paper::About;
 use super::{ReportConfig, colour, line_ranges, listed, named, shortened, technique, time_line, values};
-use crate::event::Timestamp;
 use crate::event::analysis::{Analysis, AuditEntry, Claim, Deviation, Threat};
 
 /// Characters of a text, rows of a table and threats that are shown: the rest stands in the other formats.
@@ -62,7 +61,7 @@ pub fn report(analysis: &Analysis, config: &ReportConfig) -> anyhow::Result<Vec<
     compliance(&mut flow, analysis);
     deviations(&mut flow, analysis);
     about(&mut flow, analysis);
-    flow.finish(document(analysis, "Security report"), &foot(analysis))
+    flow.finish(&document(analysis, "Security report"), &foot(analysis))
 }
 
 /// The one page for who has a minute.
@@ -101,31 +100,11 @@ pub fn summary(analysis: &Analysis, config: &ReportConfig) -> anyhow::Result<Vec
         flow.heading("What to do now");
         claims(&mut flow, analysis, &analysis.narrative.plan, Numbered::Yes, Some(170));
     }
-    flow.finish(document(analysis, "Security report, one page"), &foot(analysis))
+    flow.finish(&document(analysis, "Security report, one page"), &foot(analysis))
 }
 
-fn document(analysis: &Analysis, title: &str) -> Document {
-    let mut document = Document::new();
-    let time = analysis.time;
-    let (year, month, day) = Timestamp::civil_from_days(time.secs().div_euclid(86_400));
-    let second = time.secs().rem_euclid(86_400);
-    let part = |value: i64| u8::try_from(value).unwrap_or(0);
-    let made = DateTime::new(u16::try_from(year).unwrap_or(0))
-        .month(u8::try_from(month).unwrap_or(1))
-        .day(u8::try_from(day).unwrap_or(1))
-        .hour(part(second / 3600))
-        .minute(part(second / 60 % 60))
-        .second(part(second % 60))
-        .utc_offset_hour(0);
-    document.set_metadata(
-        Metadata::new()
-            .title(format!("Palisade: {title}"))
-            .creator("Palisade".into())
-            .language("en".into())
-            .document_id(analysis.id.clone())
-            .creation_date(made),
-    );
-    document
+fn document(analysis: &Analysis, title: &str) -> About {
+    About { title: format!("Palisade: {title}"), id: analysis.id.clone(), time: analysis.time }
 }
 
 fn foot(analysis: &Analysis) -> String {

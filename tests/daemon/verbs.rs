@@ -156,7 +156,20 @@ fn the_daemon_answers_the_operators_verbs() {
     let ping = home.json(&["ping"]);
     assert_eq!((&ping["version"], &ping["mode"]), (&json!(env!("CARGO_PKG_VERSION")), &json!("dry_run")));
     let status = home.json(&["status"]);
-    for key in ["version", "mode", "started_at", "healthy", "problems", "gaps", "refused", "held", "rules", "blocks"] {
+    assert_eq!(status["features"].to_string().contains("azure"), cfg!(feature = "azure"), "{status}");
+    for key in [
+        "version",
+        "features",
+        "mode",
+        "started_at",
+        "healthy",
+        "problems",
+        "gaps",
+        "refused",
+        "held",
+        "rules",
+        "blocks",
+    ] {
         assert!(status.get(key).is_some(), "{key} is missing: {status:#}");
     }
     let counts = ["lines", "parsed", "unparsed", "findings", "active"].map(|key| status[key].as_u64().unwrap());

@@ -2,12 +2,14 @@
 //! sockets are make-believe: a mount namespace.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::daemon::{Daemon, Home, eventually, get};
+use crate::support::daemon::{Daemon, Home, eventually, get, ran};
 use crate::support::log::attack;
 use crate::support::namespaces_or_skip;
 
@@ -119,4 +121,31 @@ fn what_sshd_says_is_read_from_its_file_or_else_from_the_journal() {
     daemon.says("palisade runs");
     assert!(!daemon.said().contains("following journal:") && !daemon.said().contains("/var/log/secure"));
     assert_eq!(daemon.stop(), 0);
+}
+
+#[test]
+fn five_questions_on_a_terminal_make_a_configuration_that_holds() {
+    let home = Home::new();
+    let line = format!("{} config init --to made.toml", env!("CARGO_BIN_EXE_palisade"));
+    // `script` is the terminal.
+    let mut script = Command::new("script");
+    let script = script.args(["--quiet", "--return", "--command", &line, "/dev/null"]).current_dir(home.dir());
+    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"\nyes\nenforce\n192.0.2.0/24\n\nnone\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("5. A model"), "{said}");
+    assert!(said.contains("enforce or dry_run\r\n"), "what is no answer is asked again: {said}");
+    assert!(said.contains("made.toml is written. Next: palisade doctor, palisade run"), "{said}");
+
+    let made = |arguments: &[&str]| ran(&mut home.bare_command(&[&["--config", "made.toml"], arguments].concat()));
+    assert_eq!(made(&["config", "check"]).code, 0);
+    let shown: Value = serde_json::from_str(&made(&["config", "show", "--output", "json"]).stdout).unwrap();
+    assert_eq!((&shown["mode"], &shown["client"]["allow"]), (&"enforce".into(), &json!(["192.0.2.0/24"])), "{shown:#}");
+    let again = ["config", "init", "--to", "made.toml", "--yes"];
+    let refused = made(&again);
+    assert!(refused.code == 1 && refused.stderr.contains("--force writes over it"), "{}", refused.stderr);
+    assert_eq!(made(&[&again[..], &["--force"]].concat()).code, 0);
+    let shown: Value = serde_json::from_str(&made(&["config", "show", "--output", "json"]).stdout).unwrap();
+    assert_eq!(shown["mode"], "dry_run", "{shown:#}");
 }

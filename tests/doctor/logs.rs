@@ -113,4 +113,8 @@ fn a_healthy_log_is_no_reason_to_do_anything() {
     {
         finds_no(&home, check);
     }
+    fs::write(home.path("access.log"), "").unwrap();
+    finds_no(&home, "log_not_understood");
+    let said = home.palisade(&["doctor"]).stdout;
+    assert!(said.contains("access.log: is empty so far\n"), "{said}");
 }

@@ -241,7 +241,9 @@ fn sensitivity_sets_what_nobody_set() {
     }
     mistakes(
         "[thresholds]\nsensitivity = \"hihg\"",
-        expect![[r#"palisade.toml:2: thresholds.sensitivity: expected "low" or "normal" or "high", found "hihg""#]],
+        expect![[
+            r#"palisade.toml:2: thresholds.sensitivity: expected "low" or "normal" or "high", found "hihg"; did you mean "high"?"#
+        ]],
     );
     mistakes(
         "[thresholds]\nsensitivity = \"high\"\nflag = 8",

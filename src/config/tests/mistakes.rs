@@ -248,6 +248,13 @@ fn syntax_errors_come_with_their_line_beside_the_other_mistakes() {
             palisade.toml:6: syntax error: invalid literal string, expected `'`
             palisade.toml:7: syntax error: unclosed table, expected `]`"#]],
     );
+    mistakes(
+        "mode: enforce\nlogs:\n  - /var/log/nginx/access.log\n",
+        expect![[r#"
+            palisade.toml:1: syntax error: invalid unquoted key, expected letters, numbers, `-`, `_`; this looks like YAML, write KEY = VALUE
+            palisade.toml:2: syntax error: key with no value, expected `=`
+            palisade.toml:3: syntax error: key with no value, expected `=`"#]],
+    );
     mistakes("mode = 'enforce'\nmode = 'dry_run'", expect!["palisade.toml:2: syntax error: duplicate key"]);
 }
 

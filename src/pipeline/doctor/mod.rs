@@ -119,8 +119,14 @@ fn judge_host(
     found.findings.extend(doctor::daemon(&daemons(config, host, &told.status)));
     for log in host.followed.iter().flat_map(|source| &source.files) {
         if let Ok(Tail { lines, parsed, formats, .. }) = &log.tail {
-            let formats = if formats.is_empty() { "nothing known yet".into() } else { formats.join(", ") };
-            found.seen.push(format!("{}: {parsed} of its last {lines} lines are understood, as {formats}", log.path));
+            found.seen.push(match (*lines, &**formats) {
+                (0, _) => format!("{}: is empty so far", log.path),
+                (_, []) => format!("{}: none of its last {lines} lines is understood", log.path),
+                (_, known) => {
+                    let known = known.join(", ");
+                    format!("{}: {parsed} of its last {lines} lines are understood, as {known}", log.path)
+                }
+            });
         }
     }
     let streams = host.followed.iter().filter(|source| source.is_stream);

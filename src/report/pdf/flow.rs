@@ -1,21 +1,11 @@
 //! Text and boxes that flow over pages.
 
-use krilla::Document;
-use krilla::color::rgb;
-use krilla::destination::XyzDestination;
-use krilla::geom::{Path, PathBuilder, Point, Rect};
-use krilla::num::NormalizedF32;
-use krilla::outline::{Outline, OutlineNode};
-use krilla::page::PageSettings;
-use krilla::paint::{Fill, FillRule};
-use krilla::surface::Surface;
-use krilla::text::{GlyphId, KrillaGlyph};
-
 use super::letters::{Face, Fonts, Letter, lines, width};
+use super::paper::{self, About, Heading};
 
 /// A4, in points.
 pub const WIDTH: f32 = 595.276;
-const HEIGHT: f32 = 841.89;
+pub const HEIGHT: f32 = 841.89;
 /// Room at the sides, and where text ends and the foot begins.
 pub const MARGIN: f32 = 46.0;
 const TOP: f32 = 46.0;
@@ -65,9 +55,12 @@ pub enum Pages {
     One,
 }
 
-enum Mark {
+/// Something that is drawn; `x` and `y` count from the upper left corner.
+pub enum Mark {
+    /// Letters whose base line is at `y`.
     Text { x: f32, y: f32, size: f32, letters: Vec<Letter> },
-    Area { path: Path, colour: u32 },
+    /// A box whose upper edge is at `y`, with round corners.
+    Area { x: f32, y: f32, wide: f32, high: f32, round: f32, colour: u32 },
 }
 
 /// What was drawn so far, and where it goes on.
@@ -76,7 +69,7 @@ pub struct Flow {
     pages: Vec<Vec<Mark>>,
     allowed: Pages,
     is_full: bool,
-    headings: Vec<(String, usize, f32)>,
+    headings: Vec<Heading>,
     /// Where the next line begins.
     pub y: f32,
 }
@@ -116,8 +109,8 @@ impl Flow {
 
     /// A box with round corners; `y` is its upper edge.
     pub fn area(&mut self, x: f32, y: f32, wide: f32, high: f32, round: f32, colour: u32) {
-        if let Some(path) = rounded(x, y, wide, high, round) {
-            self.mark(Mark::Area { path, colour });
+        if wide > 0.0 && high > 0.0 {
+            self.mark(Mark::Area { x, y, wide, high, round, colour });
         }
     }
 
@@ -260,31 +253,19 @@ impl Flow {
         self.y += 16.0;
     }
 
-    /// The finished pages, each with `foot` and its number.
-    pub fn finish(mut self, mut document: Document, foot: &str) -> anyhow::Result<Vec<u8>> {
+    /// The finished document, each page with `foot` and its number.
+    pub fn finish(mut self, about: &About, foot: &str) -> anyhow::Result<Vec<u8>> {
         self.is_full = false;
         let all = self.pages.len();
-        let pages = std::mem::take(&mut self.pages);
-        for (number, marks) in (1..).zip(pages) {
+        let mut finished = vec![];
+        for (number, marks) in (1..).zip(std::mem::take(&mut self.pages)) {
             self.pages = vec![marks];
             self.area(MARGIN, HEIGHT - 40.0, INNER, 0.6, 0.0, RULE);
             self.line(MARGIN, HEIGHT - 27.0, INNER - 90.0, foot, SMALL);
             self.line_to(WIDTH - MARGIN, HEIGHT - 27.0, 90.0, &format!("Page {number} of {all}"), SMALL);
-            let settings = PageSettings::from_wh(WIDTH, HEIGHT).ok_or_else(|| anyhow::anyhow!("a page of A4"))?;
-            let mut page = document.start_page_with(settings);
-            let mut surface = page.surface();
-            for mark in self.pages.iter().flatten() {
-                draw(&mut surface, &self.fonts, mark);
-            }
-            surface.finish();
-            page.finish();
+            finished.append(&mut self.pages);
         }
-        let mut outline = Outline::new();
-        for (text, page, y) in self.headings {
-            outline.push_child(OutlineNode::new(text, XyzDestination::new(page, Point::from_xy(0.0, y))));
-        }
-        document.set_outline(outline);
-        document.finish().map_err(|error| anyhow::anyhow!("the PDF cannot be written: {error}"))
+        paper::write(about, &self.fonts, &finished, self.headings)
     }
 }
 
@@ -305,65 +286,4 @@ impl Column {
     pub fn number(name: &'static str, width: f32) -> Column {
         Column { name, width, is_number: true }
     }
-}
-
-fn rounded(x: f32, y: f32, wide: f32, high: f32, round: f32) -> Option<Path> {
-    let mut path = PathBuilder::new();
-    let round = round.min(wide / 2.0).min(high / 2.0);
-    if round <= 0.0 {
-        path.push_rect(Rect::from_xywh(x, y, wide, high)?);
-        return path.finish();
-    }
-    let (right, bottom) = (x + wide, y + high);
-    path.move_to(x + round, y);
-    path.line_to(right - round, y);
-    path.quad_to(right, y, right, y + round);
-    path.line_to(right, bottom - round);
-    path.quad_to(right, bottom, right - round, bottom);
-    path.line_to(x + round, bottom);
-    path.quad_to(x, bottom, x, bottom - round);
-    path.line_to(x, y + round);
-    path.quad_to(x, y, x + round, y);
-    path.close();
-    path.finish()
-}
-
-fn draw(surface: &mut Surface<'_>, fonts: &Fonts, mark: &Mark) {
-    match mark {
-        Mark::Area { path, colour } => {
-            surface.set_fill(Some(fill(*colour)));
-            surface.draw_path(path);
-        }
-        Mark::Text { x, y, size, letters } => {
-            let mut x = *x;
-            // Letters of one font and colour at once.
-            for run in letters.chunk_by(|a, b| a.face == b.face && a.colour == b.colour) {
-                let Some(first) = run.first() else { continue };
-                let mut text = String::new();
-                let mut glyphs = vec![];
-                for letter in run {
-                    let start = text.len();
-                    text.push(letter.c);
-                    let range = start..text.len();
-                    glyphs.push(KrillaGlyph::new(
-                        GlyphId::new(letter.glyph),
-                        letter.advance,
-                        0.0,
-                        0.0,
-                        0.0,
-                        range,
-                        None,
-                    ));
-                }
-                surface.set_fill(Some(fill(first.colour)));
-                surface.draw_glyphs(Point::from_xy(x, *y), &glyphs, fonts.font(first.face), &text, *size, false);
-                x += width(run, *size);
-            }
-        }
-    }
-}
-
-fn fill(colour: u32) -> Fill {
-    let [_, red, green, blue] = colour.to_be_bytes();
-    Fill { paint: rgb::Color::new(red, green, blue).into(), opacity: NormalizedF32::ONE, rule: FillRule::NonZero }
 }

@@ -1,12 +1,10 @@
 //! Text as glyphs of the fonts at hand, broken into lines.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::Context;
-use krilla::text::Font;
-use skrifa::instance::{LocationRef, Size};
-use skrifa::{FontRef, MetadataProvider};
+
+use super::font::Font;
 
 /// DejaVu, cut down to Latin, Greek, Cyrillic and some signs; `fonts/LICENSE`.
 const REGULAR: &[u8] = include_bytes!("fonts/DejaVuSans.ttf");
@@ -27,7 +25,7 @@ pub enum Face {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Letter {
     pub face: Face,
-    pub glyph: u32,
+    pub glyph: u16,
     /// Of the font's size.
     pub advance: f32,
     pub c: char,
@@ -36,54 +34,34 @@ pub struct Letter {
 
 /// The fonts of a document.
 pub struct Fonts {
-    regular: Loaded,
-    bold: Loaded,
-    mono: Loaded,
-    other: Option<Loaded>,
-}
-
-struct Loaded {
-    font: Font,
-    glyphs: HashMap<char, (u32, f32)>,
-}
-
-impl Loaded {
-    fn new(bytes: Vec<u8>) -> Option<Loaded> {
-        let font = FontRef::from_index(&bytes, 0).ok()?;
-        let metrics = font.glyph_metrics(Size::unscaled(), LocationRef::default());
-        let units = f32::from(font.metrics(Size::unscaled(), LocationRef::default()).units_per_em.max(1));
-        let glyph = |(code, id): (u32, skrifa::GlyphId)| {
-            let advance = metrics.advance_width(id)? / units;
-            // A font that draws nothing for a letter has no letter.
-            (id.to_u32() != 0).then_some((char::from_u32(code)?, (id.to_u32(), advance)))
-        };
-        let glyphs = font.charmap().mappings().filter_map(glyph).collect();
-        Some(Loaded { font: Font::new(bytes.into(), 0)?, glyphs })
-    }
+    regular: Font,
+    bold: Font,
+    mono: Font,
+    other: Option<Font>,
 }
 
 impl Fonts {
     /// # Errors
     /// `other` cannot be read, or is no font.
     pub fn load(other: Option<&Path>) -> anyhow::Result<Fonts> {
-        let own = |bytes: &[u8]| Loaded::new(bytes.into()).context("a font of this program cannot be read");
+        let own = |bytes: &[u8]| Font::read(bytes.into()).context("a font of this program cannot be read");
         let other = other.map(|path| {
             let bytes = std::fs::read(path).with_context(|| format!("report.font: {}", path.display()))?;
             let name = || format!("report.font: {} is no TrueType or OpenType font", path.display());
-            Loaded::new(bytes).with_context(name)
+            Font::read(bytes).with_context(name)
         });
         Ok(Fonts { regular: own(REGULAR)?, bold: own(BOLD)?, mono: own(MONO)?, other: other.transpose()? })
     }
 
     /// The font that `face` stands for.
-    pub fn font(&self, face: Face) -> Font {
+    pub fn font(&self, face: Face) -> &Font {
         match face {
-            Face::Other => self.other.as_ref().unwrap_or(&self.regular).font.clone(),
-            own => self.own(own).font.clone(),
+            Face::Other => self.other.as_ref().unwrap_or(&self.regular),
+            own => self.own(own),
         }
     }
 
-    fn own(&self, face: Face) -> &Loaded {
+    fn own(&self, face: Face) -> &Font {
         match face {
             Face::Bold => &self.bold,
             Face::Mono => &self.mono,
@@ -96,8 +74,8 @@ impl Fonts {
         let mut out = vec![];
         for c in text.chars() {
             let c = if c.is_whitespace() { ' ' } else { c };
-            let mut put = |face: Face, glyphs: &Loaded, c: char| {
-                let found = glyphs.glyphs.get(&c);
+            let mut put = |face: Face, font: &Font, c: char| {
+                let found = font.glyphs.get(&c);
                 out.extend(found.map(|(glyph, advance)| Letter { face, glyph: *glyph, advance: *advance, c, colour }));
                 found.is_some()
             };
