@@ -62,7 +62,9 @@ impl Server {
     fn start_in(dir: TempDir, options: &[&str]) -> Server {
         let port = free_port();
         let shown = dir.path().display().to_string();
-        let mut all: Vec<String> = ["--bind", "127.0.0.1", "--dir", &shown, "--save", ""].map(String::from).into();
+        // Both that `localhost` may stand for; the second where there is IPv6.
+        let mut all: Vec<String> =
+            ["--bind", "127.0.0.1", "-::1", "--dir", &shown, "--save", ""].map(String::from).into();
         // What was taken survives kill -9.
         all.extend(["--appendonly", "yes", "--appendfsync", "always"].map(String::from));
         if !options.contains(&"--port") {
