@@ -190,7 +190,7 @@ fn past(count: i64) -> (Vec<True>, Vec<Decision>) {
             category: category.as_str().into(),
             score,
             rule_ids: vec![rule.into()],
-            evidence: json!([{ "rule_id": rule, "target": "args", "matched": hostile, "score": score }]),
+            evidence: json!([{ "rule_id": rule, "target": "args", "matched": hostile, "score": score }]).into(),
             action: action.as_str().into(),
             verdict: "malicious".into(),
             confidence: score,

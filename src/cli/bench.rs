@@ -12,6 +12,7 @@ use super::{Output, load_rules};
 use crate::config::Config;
 use crate::pipeline::compression;
 use crate::pipeline::decider::trial;
+use crate::pipeline::history;
 use crate::pipeline::models::{self, Resistance};
 
 #[derive(clap::Subcommand)]
@@ -29,6 +30,12 @@ pub enum Verb {
         /// Print the text of each, too.
         #[arg(long)]
         text: bool,
+    },
+    /// How long each answer takes of which `palisade stats` is made.
+    #[command(hide = true)]
+    Stats {
+        #[arg(long, default_value_t = 30)]
+        days: u32,
     },
     /// Record findings and bans in a new database, and send them to the Postgres that is configured, if one is.
     #[command(hide = true)]
@@ -67,6 +74,11 @@ pub fn run(verb: &Verb, config: &Config, output: Output) -> anyhow::Result<ExitC
             return Ok(ExitCode::SUCCESS);
         }
         Verb::Injection { cases } => cases,
+        Verb::Stats { days } => {
+            let told = runtime()?.block_on(history::answers(config, *days))?;
+            print(output, &told, |out| writeln!(out, "{told}"))?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Verb::Store { state_dir, events, bans } => {
             let told = runtime()?.block_on(trial::record(state_dir, &config.store, *events, *bans))?;
             print(output, &told, |out| writeln!(out, "{told}"))?;

@@ -1,12 +1,14 @@
 //! Asks about the past: Postgres, where it is configured and answers, else this host's own database.
 
+use std::time::Instant;
+
 use anyhow::bail;
 use ipnet::IpNet;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::config::Config;
 use crate::event::Timestamp;
-use crate::record::{History, Postgres, Sqlite, StoreError};
+use crate::record::{Answer, Dimension, History, Period, Postgres, Sqlite, StoreError};
 use crate::show::{self, Problem};
 
 pub use crate::record::{Counts, Effect, Moment, Outlook, Ranked, Report, Step, Tier};
@@ -58,6 +60,36 @@ pub async fn history(config: &Config, whom: Whom, query: &HistoryQuery) -> anyho
 pub async fn stats(config: &Config, whom: Whom, query: &StatsQuery) -> anyhow::Result<Told<Report>> {
     let ask = async |store: &dyn History| show::stats(store, query, Timestamp::now()).await;
     told(config, &own(config).await, whom, query.agent.as_deref(), ask).await
+}
+
+/// Milliseconds that each answer takes of which [`stats`] makes its report, about so many days.
+///
+/// # Errors
+/// The database cannot be read.
+pub async fn answers(config: &Config, days: u32) -> anyhow::Result<Value> {
+    let now = Timestamp::now();
+    let ago = |days: u32| Timestamp(now.0 - i64::from(days) * Step::Day.millis());
+    let (period, previous) = (Period { from: ago(days), to: now }, Period { from: ago(2 * days), to: ago(days) });
+    let ask = async |store: &dyn History| {
+        let mut answers = Map::new();
+        for dimension in Dimension::ALL {
+            let top = store.top(None, period, previous, *dimension, 10);
+            answers.insert(format!("top, {}", dimension.as_str()), millis(top).await?);
+        }
+        for (name, step) in [("trend, hours", Step::Hour), ("trend, days", Step::Day)] {
+            answers.insert(name.into(), millis(store.trend(None, period, Dimension::All, step)).await?);
+        }
+        answers.insert("effect".into(), millis(store.effect(None, period, now)).await?);
+        answers.insert("tiers".into(), millis(store.tiers(None, period)).await?);
+        Ok(Value::Object(answers))
+    };
+    Ok(told(config, &own(config).await, Whom::All, None, ask).await?.value)
+}
+
+async fn millis<T>(answer: Answer<'_, T>) -> Result<Value, StoreError> {
+    let begun = Instant::now();
+    answer.await?;
+    Ok(json!(begun.elapsed().as_secs_f64() * 1000.0))
 }
 
 pub(super) async fn own(config: &Config) -> Result<Sqlite, StoreError> {

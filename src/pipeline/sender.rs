@@ -18,7 +18,7 @@ pub const NAME: &str = "postgres";
 const FEWEST: u32 = 100;
 const FIRST: u32 = 1000;
 const MOST: u32 = 20_000;
-const BRISK: Duration = Duration::from_secs(1);
+const BRISK: Duration = Duration::from_secs(2);
 /// Rows refused one after the other that are passed over.
 const MAX_REFUSED: u32 = 20;
 /// Between two looks at what is new, and between two words in `status`.

@@ -38,6 +38,11 @@ pub struct Period {
 }
 
 impl Period {
+    /// The hours that it touches, whole.
+    pub(super) fn hours(self) -> Period {
+        Period { from: Step::Hour.floor(self.from), to: Step::Hour.ceil(self.to) }
+    }
+
     /// Where counts of its hours and of its days begin: an end within one counts as the whole.
     pub(super) fn starts(self) -> (Timestamp, Timestamp) {
         (Step::Hour.floor(self.from), Step::Day.floor(self.from))

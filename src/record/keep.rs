@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use serde_json::Value;
 
 use super::pseudonym::Pseudonyms;
 use super::{FindingRow, Keep};
@@ -37,7 +38,7 @@ impl Policy {
             category: finding.category.as_str().to_owned(),
             score: finding.score,
             rule_ids: finding.rule_ids.iter().map(|id| id.to_string()).collect(),
-            evidence: serde_json::Value::Array(vec![]),
+            evidence: Value::Array(vec![]).into(),
             action: finding.action.as_str().to_owned(),
             verdict: finding.verdict.class.as_str().to_owned(),
             confidence: finding.verdict.confidence,
@@ -59,7 +60,7 @@ impl Policy {
         row.user_agent = text(&finding.user_agent);
         row.referer = text(&finding.referer);
         row.reasoning = text(&finding.verdict.reasoning);
-        row.evidence = finding
+        let evidence = finding
             .evidence
             .iter()
             .map(|piece| {
@@ -68,7 +69,8 @@ impl Policy {
                     "rule_id": piece.rule_id, "target": piece.target, "matched": matched, "score": piece.score,
                 })
             })
-            .collect();
+            .collect::<Value>();
+        row.evidence = evidence.into();
         row
     }
 

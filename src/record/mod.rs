@@ -27,7 +27,7 @@ pub use history::{
 pub use postgres::{Examined, Postgres, Trouble, advice_for};
 pub use report::{Ask, Moment, Outlook, Ranked, Report, Tier, Totals};
 pub use rollup::{Counts, Dimension, SEVERITIES};
-pub use rows::{AnalysisSession, DecisionChange, FindingRow, Rows, SchemaState};
+pub use rows::{AnalysisSession, DecisionChange, FindingRow, Json, Rows, SchemaState};
 pub use sqlite::{
     AllowEntry, Ban, Batch, Bouncer, Change, ChangeKind, Checkpoint, Correction, DecisionFilter, Forgotten,
     OwnedSession, Recorded, Remembered, RuleNote, Sharing, Span, Spent, Sqlite, Unsent, Waiting,

@@ -1,16 +1,15 @@
 //! What the writer counts of findings as it records them. A pure function, the same for every store.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use foldhash::quality::RandomState;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::FindingRow;
+use super::{FindingRow, Step};
 use crate::event::Timestamp;
 
-const HOUR_MILLIS: i64 = 3_600_000;
 /// Bytes of a key that are kept: a path is as long as its client likes.
 const KEY_BYTES: usize = 200;
 
@@ -76,55 +75,64 @@ pub fn severity(score: u8) -> &'static str {
 /// From harmless to worst: two points of a score each.
 pub const SEVERITIES: [&str; 5] = ["info", "low", "medium", "high", "critical"];
 
-/// What `rows` add to the counts of hours, in a fixed order: hour, dimension, key.
-pub fn count<'a>(rows: impl IntoIterator<Item = &'a FindingRow>) -> BTreeMap<(Timestamp, Dimension, String), Counts> {
-    let mut counted = Counted::default();
-    for row in rows {
-        add(&mut counted, row, 1);
+/// An hour, a dimension and a key of it.
+pub type Key<'a> = (Timestamp, Dimension, Cow<'a, str>);
+
+/// What findings change in the counts of hours. Keys are text of their rows wherever they can be: most rows add to
+/// keys that are there.
+#[derive(Default)]
+pub struct Tally<'a>(HashMap<Key<'a>, Counts, RandomState>);
+
+impl<'a> Tally<'a> {
+    pub fn of(rows: impl IntoIterator<Item = &'a FindingRow>) -> Tally<'a> {
+        let mut tally = Tally::default();
+        rows.into_iter().for_each(|row| tally.add(row));
+        tally
     }
-    sorted(counted)
-}
 
-/// What it means for the counts that `old` has become `new`.
-pub fn recount(old: &FindingRow, new: &FindingRow) -> BTreeMap<(Timestamp, Dimension, String), Counts> {
-    let mut counted = Counted::default();
-    add(&mut counted, old, -1);
-    add(&mut counted, new, 1);
-    counted.retain(|_, counts| *counts != Counts::default());
-    sorted(counted)
-}
+    pub fn add(&mut self, row: &'a FindingRow) {
+        self.count(row, 1);
+    }
 
-/// Counts under keys that are text of their rows, wherever that can be: most rows add to keys that are there.
-type Counted<'a> = HashMap<(Timestamp, Dimension, Cow<'a, str>), Counts, RandomState>;
+    /// Takes a row off again.
+    pub fn take(&mut self, row: &'a FindingRow) {
+        self.count(row, -1);
+    }
 
-fn sorted(counted: Counted<'_>) -> BTreeMap<(Timestamp, Dimension, String), Counts> {
-    counted.into_iter().map(|((hour, dimension, key), counts)| ((hour, dimension, key.into_owned()), counts)).collect()
-}
-
-fn add<'a>(counted: &mut Counted<'a>, row: &'a FindingRow, times: i64) {
-    let hour = Timestamp(row.time.0.div_euclid(HOUR_MILLIS).saturating_mul(HOUR_MILLIS));
-    let is_block = row.flagged && row.action == "block";
-    let mut to = |dimension, key: Cow<'a, str>| {
-        let counts = counted.entry((hour, dimension, key)).or_default();
-        counts.findings += if row.flagged { times } else { 0 };
-        counts.blocks += if is_block { times } else { 0 };
-        counts.analysed += if row.flagged { 0 } else { times };
-    };
-    let cut = |key: &'a str| Cow::from(&key[..key.floor_char_boundary(KEY_BYTES)]);
-    to(Dimension::All, "".into());
-    to(Dimension::Category, cut(&row.category));
-    to(Dimension::DecidedBy, cut(&row.decided_by));
-    to(Dimension::Severity, severity(row.score).into());
-    row.rule_ids.iter().for_each(|rule| to(Dimension::Rule, cut(rule)));
-    if let Some(client) = &row.client {
-        to(Dimension::Client, cut(client));
-        if let Some(network) = network_of(client) {
-            to(Dimension::Network, network.into());
+    /// The counts that change, in no order.
+    pub fn counts(mut self) -> impl Iterator<Item = (Key<'a>, Counts)> {
+        // Of a client's rows at once: a network is made of text.
+        let of_client = |((hour, dimension, key), counts): (&Key<'a>, &Counts)| {
+            let network = if *dimension == Dimension::Client { network_of(key)? } else { return None };
+            Some(((*hour, Dimension::Network, network.into()), *counts))
+        };
+        let networks: Vec<(Key<'a>, Counts)> = self.0.iter().filter_map(of_client).collect();
+        for (key, counts) in networks {
+            self.0.entry(key).or_default().add(counts);
         }
+        self.0.into_iter().filter(|(_, counts)| *counts != Counts::default())
     }
-    let path = row.uri.split('?').next().unwrap_or_default();
-    if !row.method.is_empty() && !path.is_empty() {
-        to(Dimension::Path, cut(path));
+
+    fn count(&mut self, row: &'a FindingRow, times: i64) {
+        let hour = Step::Hour.floor(row.time);
+        let (findings, analysed) = if row.flagged { (times, 0) } else { (0, times) };
+        let counts = Counts { findings, blocks: if row.action == "block" { findings } else { 0 }, analysed };
+        let mut to = |dimension, key: &'a str| {
+            let key = Cow::from(&key[..key.floor_char_boundary(KEY_BYTES)]);
+            self.0.entry((hour, dimension, key)).or_default().add(counts);
+        };
+        to(Dimension::All, "");
+        to(Dimension::Category, &row.category);
+        to(Dimension::DecidedBy, &row.decided_by);
+        to(Dimension::Severity, severity(row.score));
+        row.rule_ids.iter().for_each(|rule| to(Dimension::Rule, rule));
+        if let Some(client) = &row.client {
+            to(Dimension::Client, client);
+        }
+        let path = row.uri.split('?').next().unwrap_or_default();
+        if !row.method.is_empty() && !path.is_empty() {
+            to(Dimension::Path, path);
+        }
     }
 }
 

@@ -1,8 +1,12 @@
 //! Rows as they are kept, sent to other stores and shown.
 
+use std::fmt;
+
 use ipnet::IpNet;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::{self, IgnoredAny, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 use super::sqlite::read;
 use super::{AllowEntry, Correction};
@@ -36,8 +40,7 @@ pub struct FindingRow {
     #[serde(deserialize_with = "read::text_of_json")]
     pub rule_ids: Vec<String>,
     #[schemars(with = "Vec<crate::event::Evidence>")]
-    #[serde(deserialize_with = "read::text_of_json")]
-    pub evidence: serde_json::Value,
+    pub evidence: Json,
     /// Before the gate. `decision`, as in the output of `scan`.
     #[serde(rename = "decision")]
     pub action: String,
@@ -55,6 +58,64 @@ pub struct FindingRow {
     pub is_system_url: bool,
     /// The same for findings of one client that follow each other within an hour.
     pub case_id: String,
+}
+
+/// JSON as its text, which is JSON: many rows pass through, and few are asked what is in it. Read from a text, written
+/// as what it says.
+#[derive(Clone, Debug)]
+pub struct Json(Box<str>);
+
+impl Json {
+    /// # Errors
+    /// It is no JSON.
+    pub fn new(text: &str) -> serde_json::Result<Json> {
+        serde_json::from_str::<IgnoredAny>(text)?;
+        Ok(Json(text.into()))
+    }
+
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    pub fn value(&self) -> Value {
+        serde_json::from_str(&self.0).unwrap_or_default()
+    }
+}
+
+impl From<Value> for Json {
+    fn from(value: Value) -> Json {
+        Json(value.to_string().into())
+    }
+}
+
+impl PartialEq for Json {
+    fn eq(&self, other: &Json) -> bool {
+        self.value() == other.value()
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.value().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(text: D) -> Result<Json, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Json;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON as text")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Json, E> {
+                Json::new(text).map_err(E::custom)
+            }
+        }
+        text.deserialize_str(Text)
+    }
 }
 
 /// One step in the life of a decision.

@@ -36,7 +36,7 @@ pub fn row(id: &str, client: &str) -> FindingRow {
         category: "sqli".into(),
         score: 9,
         rule_ids: vec!["942-tautology".into(), "913-scanner".into()],
-        evidence: json!([{"rule_id": "942-tautology", "matched": "1' OR 1=1"}]),
+        evidence: json!([{"rule_id": "942-tautology", "matched": "1' OR 1=1"}]).into(),
         action: "block".into(),
         verdict: "malicious".into(),
         confidence: 9,

@@ -213,7 +213,7 @@ fn finding(row: &Value, agent: &str) -> FindingRow {
         category: text("category"),
         score: 9,
         rule_ids: vec!["sqli-union-select".into()],
-        evidence: row["evidence"].clone(),
+        evidence: row["evidence"].clone().into(),
         action: "block".into(),
         verdict: "malicious".into(),
         confidence: 9,

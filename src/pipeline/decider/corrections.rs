@@ -151,7 +151,7 @@ fn finding(row: FindingRow) -> Option<Finding> {
         let network = crate::config::network(client)?;
         Some(ClientKey::of(network.addr(), network.prefix_len()))
     });
-    let evidence: Vec<Evidence> = serde_json::from_value(row.evidence).ok()?;
+    let evidence: Vec<Evidence> = serde_json::from_str(row.evidence.text()).ok()?;
     Some(Finding {
         file: row.file.into(),
         generation: row.generation,

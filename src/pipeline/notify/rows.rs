@@ -82,7 +82,8 @@ fn finding(row: &FindingRow) -> News {
         let (target, matched) = (piece["target"].as_str()?, piece["matched"].as_str()?);
         Some(format!("{target}: {matched}"))
     };
-    let evidence = row.evidence.as_array().into_iter().flatten().filter_map(said).take(3).collect::<Vec<_>>();
+    let evidence = row.evidence.value();
+    let evidence = evidence.as_array().into_iter().flatten().filter_map(said).take(3).collect::<Vec<_>>();
     let reason = if row.reasoning.is_empty() { evidence.join("; ") } else { row.reasoning.clone() };
     News {
         what: What::Finding,

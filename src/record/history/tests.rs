@@ -51,7 +51,9 @@ pub fn row(number: i64, time: Timestamp, client: &str) -> FindingRow {
         category: "sqli".into(),
         score: 9,
         rule_ids: vec!["sqli-union-select".into(), "scanner-ua".into()],
-        evidence: serde_json::json!([{ "rule_id": "sqli-union-select", "target": "args", "matched": "1'", "score": 9 }]),
+        evidence:
+            serde_json::json!([{ "rule_id": "sqli-union-select", "target": "args", "matched": "1'", "score": 9 }])
+                .into(),
         action: "block".into(),
         verdict: "malicious".into(),
         confidence: 9,

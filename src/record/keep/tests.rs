@@ -26,7 +26,7 @@ fn what_is_kept_of_findings_is_all_of_them() {
         let (policy, one) = (policy(record, false), quoting());
         let row = policy.row(&one, NOW);
         assert_eq!((row.uri.as_str(), row.client.as_deref()), ("203.0.113.7 canary", Some("203.0.113.7")));
-        assert_eq!(row.evidence, serde_json::to_value(&one.evidence).unwrap());
+        assert_eq!(row.evidence.value(), serde_json::to_value(&one.evidence).unwrap());
         let blocked = decision("d", DecisionState::Active);
         assert_eq!(policy.decision(blocked.clone()).target, blocked.target);
     }
@@ -51,7 +51,9 @@ fn a_pseudonym_stands_wherever_the_address_stood() {
     assert_eq!(row.client.as_deref(), Some(kept.as_str()), "who asks for the real address finds it");
     assert_eq!(row.source_ip.as_deref(), Some(kept.as_str()));
     assert_eq!(row.uri, format!("{kept} canary"));
-    assert!(row.evidence[1]["matched"].as_str().unwrap().starts_with(&format!("2 clients in an hour: {kept}, fd")));
+    assert!(
+        row.evidence.value()[1]["matched"].as_str().unwrap().starts_with(&format!("2 clients in an hour: {kept}, fd"))
+    );
 
     let mut ipv6 = quoting();
     let address = "2001:db8:1:2::9".parse().unwrap();

@@ -17,6 +17,8 @@ const COLUMNS: i16 = 28;
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// 2000-01-01.
 const EPOCH_MILLIS: i64 = 946_684_800_000;
+/// Findings of one part.
+const PART: usize = 1000;
 /// The type `text`, of which an array says that it is made.
 const TEXT: i32 = 25;
 
@@ -28,11 +30,17 @@ pub(super) async fn copy_findings(
     version: i64,
     rows: &[&FindingRow],
 ) -> Result<bool, sqlx::Error> {
-    let bytes = encoded(agent, version, rows);
     sqlx::raw_sql("SAVEPOINT copying").execute(&mut *connection).await?;
     let copied = async {
         let mut copy = connection.copy_in_raw(COPY).await?;
-        copy.send(bytes).await?;
+        // In parts: the server is at one while the next one is made.
+        let mut bytes = Row(Vec::from(HEADER));
+        for part in rows.chunks(PART) {
+            part.iter().for_each(|row| bytes.finding(agent, version, row));
+            copy.send(&*bytes.0).await?;
+            bytes.0.clear();
+        }
+        copy.send(&(-1i16).to_be_bytes()[..]).await?;
         copy.finish().await
     };
     let (is_copied, end) = match copied.await {
@@ -44,51 +52,52 @@ pub(super) async fn copy_findings(
     Ok(is_copied)
 }
 
-fn encoded(agent: &str, version: i64, rows: &[&FindingRow]) -> Vec<u8> {
-    let mut out = Row(Vec::from(HEADER));
-    for row in rows {
-        out.0.extend(COLUMNS.to_be_bytes());
-        out.text(agent);
-        out.field(&version.to_be_bytes());
-        out.text(&row.id);
-        out.time(row.time);
-        out.time(row.recorded_at);
-        out.address(address(row.source_ip.as_deref()));
-        out.network(network(row.client.as_deref()));
-        out.text(&row.method);
-        out.text(&row.uri);
-        out.field(&i32::from(row.status).to_be_bytes());
-        out.text(&row.user_agent);
-        out.text(&row.referer);
-        out.text(&row.category);
-        out.field(&i16::from(row.score).to_be_bytes());
-        out.texts(&row.rule_ids);
-        // The version of jsonb's outer form.
-        out.fields(&[&[1], clean_json(&row.evidence).as_bytes()]);
-        out.text(&row.action);
-        out.text(&row.verdict);
-        out.field(&i16::from(row.confidence).to_be_bytes());
-        out.text(&row.decided_by);
-        out.text(&row.reasoning);
-        out.field(&[row.flagged.into()]);
-        out.field(&[row.is_system_url.into()]);
-        out.text(&row.case_id);
-        out.text(&row.file);
-        out.field(&row.generation.to_be_bytes());
-        out.field(&row.offset.to_be_bytes());
-        match row.line_number {
-            Some(number) => out.field(&number.to_be_bytes()),
-            None => out.null(),
-        }
-    }
-    out.0.extend((-1i16).to_be_bytes());
-    out.0
-}
-
 /// Fields, each after its length.
 struct Row(Vec<u8>);
 
 impl Row {
+    fn finding(&mut self, agent: &str, version: i64, row: &FindingRow) {
+        self.0.extend(COLUMNS.to_be_bytes());
+        self.text(agent);
+        self.field(&version.to_be_bytes());
+        self.text(&row.id);
+        self.time(row.time);
+        self.time(row.recorded_at);
+        match address(row.source_ip.as_deref()) {
+            Some(address) => self.inet(address.into(), false),
+            None => self.null(),
+        }
+        match network(row.client.as_deref()) {
+            Some(network) => self.inet(network, true),
+            None => self.null(),
+        }
+        self.text(&row.method);
+        self.text(&row.uri);
+        self.field(&i32::from(row.status).to_be_bytes());
+        self.text(&row.user_agent);
+        self.text(&row.referer);
+        self.text(&row.category);
+        self.field(&i16::from(row.score).to_be_bytes());
+        self.texts(&row.rule_ids);
+        // The version of jsonb's outer form.
+        self.fields(&[&[1], clean_json(row.evidence.text()).as_bytes()]);
+        self.text(&row.action);
+        self.text(&row.verdict);
+        self.field(&i16::from(row.confidence).to_be_bytes());
+        self.text(&row.decided_by);
+        self.text(&row.reasoning);
+        self.field(&[row.flagged.into()]);
+        self.field(&[row.is_system_url.into()]);
+        self.text(&row.case_id);
+        self.text(&row.file);
+        self.field(&row.generation.to_be_bytes());
+        self.field(&row.offset.to_be_bytes());
+        match row.line_number {
+            Some(number) => self.field(&number.to_be_bytes()),
+            None => self.null(),
+        }
+    }
+
     fn field(&mut self, bytes: &[u8]) {
         self.fields(&[bytes]);
     }
@@ -125,20 +134,6 @@ impl Row {
         }
         texts.iter().for_each(|text| array.text(text));
         self.field(&array.0);
-    }
-
-    fn address(&mut self, text: Option<String>) {
-        match text.and_then(|text| text.parse::<IpAddr>().ok()) {
-            Some(address) => self.inet(address.into(), false),
-            None => self.null(),
-        }
-    }
-
-    fn network(&mut self, text: Option<String>) {
-        match text.and_then(|text| text.parse::<IpNet>().ok()) {
-            Some(network) => self.inet(network, true),
-            None => self.null(),
-        }
     }
 
     /// Family, bits, whether it is a network, and the bytes with their number.

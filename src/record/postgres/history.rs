@@ -11,7 +11,7 @@ use crate::record::history::{
     Answer, ClientRow, Effect, FindingFilter, History, Past, PastFilter, PastFinding, Period, Point, Step, Top, ranked,
 };
 use crate::record::sqlite::{RawDecision, network};
-use crate::record::{AnalysisSession, Counts, DecisionChange, Dimension, FindingRow, Spent, StoreError};
+use crate::record::{AnalysisSession, Counts, DecisionChange, Dimension, FindingRow, Json, Spent, StoreError};
 
 type Builder = QueryBuilder<sqlx::Postgres>;
 
@@ -229,34 +229,38 @@ fn top(query: &mut Builder, agent: Option<&str>, period: Period, previous: Perio
 }
 
 fn effect(query: &mut Builder, agent: Option<&str>, period: Period, now: Timestamp) {
-    let decided = |query: &mut Builder| {
-        query.push(" FROM palisade.decisions WHERE ");
-        within(query, "created_at", period);
+    let period = period.hours();
+    let decided = |query: &mut Builder, column: &str, is_own: &str| {
+        within(query, column, period);
         match agent {
             Some(_) => of_agent(query, agent),
             // What one took over of another is the other's.
             None => {
-                query.push(" AND origin = ''");
+                query.push(format!(" AND {is_own}"));
             }
         }
     };
-    // Each half reads one index and no row of the table; in the second one a target's decisions stand together.
-    query.push("WITH states AS (SELECT state, simulated, proposer = 'imported' AS imported, expires_at <= ");
-    moment(query, now);
-    query.push(" AS is_over, count(*)::bigint AS decisions");
-    decided(query);
-    query.push(" GROUP BY 1, 2, 3, 4), targets AS (SELECT bool_or(offences > 0) AS returned");
-    decided(query);
+    // Targets are counted from one index and no row of the table: in it a target's decisions stand together.
+    query.push("WITH targets AS (SELECT bool_or(offences > 0) AS returned FROM palisade.decisions WHERE ");
+    decided(query, "created_at", "origin = ''");
     query.push(" AND state <> 'refused' AND (state <> 'held' OR expires_at <= ");
     moment(query, now);
+    query.push(") GROUP BY target), ended AS (SELECT state, count(*) AS decisions FROM palisade.decisions WHERE ");
+    decided(query, "created_at", "origin = ''");
+    query.push(" AND state IN ('pending', 'active', 'held') AND expires_at <= ");
+    moment(query, now);
+    query
+        .push(" GROUP BY state), states AS (SELECT state, simulated, imported, decisions FROM palisade.decided WHERE ");
+    decided(query, "start", "is_own");
+    // Nobody has noted yet that these are over.
     query.push(
-        ") GROUP BY target), ended AS (SELECT simulated, imported, decisions, \
-         CASE WHEN state IN ('pending', 'active', 'held') AND is_over THEN 'expired' ELSE state END AS state FROM states) SELECT ",
+        " UNION ALL SELECT state, false, false, -decisions FROM ended \
+         UNION ALL SELECT 'expired', false, false, decisions FROM ended) SELECT ",
     );
     let states = ["pending", "active", "expired", "lifted", "refused", "held"];
     let kinds = states.map(|state| format!("state = '{state}'"));
     for kind in kinds.iter().map(String::as_str).chain(["simulated", "imported"]) {
-        query.push(format!("coalesce((SELECT sum(decisions)::bigint FROM ended WHERE {kind}), 0), "));
+        query.push(format!("coalesce((SELECT sum(decisions)::bigint FROM states WHERE {kind}), 0), "));
     }
     query.push("(SELECT count(*) FROM targets), (SELECT count(*) FROM targets WHERE returned)");
 }
@@ -422,7 +426,6 @@ fn bare(text: String) -> String {
 }
 
 fn past_finding(row: &PgRow) -> Result<PastFinding, sqlx::Error> {
-    let evidence: String = row.try_get(17)?;
     let finding = FindingRow {
         id: row.try_get(1)?,
         file: row.try_get(2)?,
@@ -440,7 +443,7 @@ fn past_finding(row: &PgRow) -> Result<PastFinding, sqlx::Error> {
         category: row.try_get(14)?,
         score: small(row, 15)?,
         rule_ids: row.try_get(16)?,
-        evidence: serde_json::from_str(&evidence).map_err(|error| sqlx::Error::Decode(error.into()))?,
+        evidence: Json::new(row.try_get(17)?).map_err(|error| sqlx::Error::Decode(error.into()))?,
         action: row.try_get(18)?,
         verdict: row.try_get(19)?,
         confidence: small(row, 20)?,

@@ -90,6 +90,9 @@ const CAP: &str = "WITH ranked AS (SELECT dimension, span, start, key, row_numbe
      SET findings = kept.findings + excluded.findings, blocks = kept.blocks + excluded.blocks, \
      analysed = kept.analysed + excluded.analysed";
 
+/// What is left of decisions that changed or went.
+const DECIDED: &str = deletion!("palisade.decided", "decisions = 0 AND start < to_timestamp($2 / 1000::float8)");
+
 impl Postgres {
     /// An agent that finds another one at it leaves it to that one. Of days that are dropped whole the server
     /// knows about how many rows they had.
@@ -114,6 +117,7 @@ impl Postgres {
             (FUTURE, &[kept, tomorrow]),
             (ANALYSED, &[analysed]),
             (DECISIONS, &[kept]),
+            (DECIDED, &[millis(now)]),
             (CALLS, &[kept]),
             (SESSIONS, &[kept]),
             (CLIENTS, &[totals]),

@@ -1,15 +1,18 @@
 //! Takes up what an agent sends.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::PoisonError;
 
+use foldhash::quality::RandomState;
+use ipnet::IpNet;
 use sqlx::{PgConnection, Row};
 
 use super::copy::copy_findings;
 use super::text::{address, clean, clean_json, day, joined, millis, network};
 use super::{LOCKS, PATIENCE, Postgres, query};
 use crate::event::Timestamp;
-use crate::record::rollup::{self, Counts, Dimension};
+use crate::record::rollup::{Counts, Tally};
 use crate::record::{FindingRow, Rows, StoreError};
 
 /// Every plan is by index, also while a new partition has no statistics.
@@ -114,8 +117,6 @@ const AGENT: &str = "INSERT INTO palisade.agents AS old (agent, version, first_s
 /// Findings from which on they are copied.
 const MANY: usize = 500;
 
-type Tally = BTreeMap<(Timestamp, Dimension, String), Counts>;
-
 impl Postgres {
     pub(super) async fn put_rows(&self, agent: &str, rows: &Rows, now: Timestamp) -> Result<u64, StoreError> {
         let findings = each_once(&rows.findings, |row| &row.id);
@@ -161,7 +162,7 @@ impl Postgres {
 
 /// Of rows with one id the last one: a statement takes up a row once.
 fn each_once<T>(rows: &[T], id: impl Fn(&T) -> &str) -> Vec<&T> {
-    let last: HashMap<&str, usize> = rows.iter().enumerate().map(|(n, row)| (id(row), n)).collect();
+    let last: HashMap<&str, usize, RandomState> = rows.iter().enumerate().map(|(n, row)| (id(row), n)).collect();
     rows.iter().enumerate().filter(|(n, row)| last.get(id(row)) == Some(n)).map(|(_, row)| row).collect()
 }
 
@@ -178,22 +179,19 @@ async fn put_findings(
     rows: &[&FindingRow],
 ) -> Result<u64, sqlx::Error> {
     // While the server is at it.
-    let count = async { rollup::count(rows.iter().copied()) };
+    let count = async { Tally::of(rows.iter().copied()) };
     let insert = insert_findings(&mut *connection, agent, version, rows);
-    let (inserted, mut counts) = tokio::join!(biased; insert, count);
+    let (inserted, mut tally) = tokio::join!(biased; insert, count);
     let (new, there) = inserted?;
-    for (key, change) in rollup::count(there.iter().copied()) {
-        counts.entry(key).or_default().take(change);
-    }
+    there.iter().for_each(|row| tally.take(row));
+    let changed = change_findings(connection, version, &there).await?;
     let mut seen: Vec<(&FindingRow, i64)> = new.iter().map(|row| (*row, i64::from(row.flagged))).collect();
-    for (old, row) in change_findings(connection, version, &there).await? {
-        for (key, change) in rollup::recount(&old, row) {
-            counts.entry(key).or_default().add(change);
-        }
+    for (old, row) in &changed {
+        tally.take(old);
+        tally.add(row);
         seen.push((row, i64::from(row.flagged) - i64::from(old.flagged)));
     }
-    counts.retain(|_, counts| *counts != Counts::default());
-    put_counts(connection, agent, counts).await?;
+    put_counts(connection, agent, tally).await?;
     put_clients(connection, agent, &seen).await?;
     Ok(new.len() as u64)
 }
@@ -210,13 +208,14 @@ async fn insert_findings<'a>(
     }
     let insert = query(FINDINGS).bind(agent).bind(version).bind(all(rows, |row| clean(&row.id)));
     let insert = insert.bind(all(rows, |row| millis(row.time))).bind(all(rows, |row| millis(row.recorded_at)));
-    let insert = insert.bind(all(rows, |row| address(row.source_ip.as_deref())));
-    let insert = insert.bind(all(rows, |row| network(row.client.as_deref())));
+    let insert = insert.bind(all(rows, |row| address(row.source_ip.as_deref()).map(|address| address.to_string())));
+    let insert = insert.bind(all(rows, |row| network(row.client.as_deref()).map(|client| client.to_string())));
     let insert = insert.bind(all(rows, |row| clean(&row.method))).bind(all(rows, |row| clean(&row.uri)));
     let insert = insert.bind(all(rows, |row| i32::from(row.status))).bind(all(rows, |row| clean(&row.user_agent)));
     let insert = insert.bind(all(rows, |row| clean(&row.referer))).bind(all(rows, |row| clean(&row.category)));
     let insert = insert.bind(all(rows, |row| i16::from(row.score))).bind(all(rows, |row| joined(&row.rule_ids)));
-    let insert = insert.bind(all(rows, |row| clean_json(&row.evidence))).bind(all(rows, |row| clean(&row.action)));
+    let insert =
+        insert.bind(all(rows, |row| clean_json(row.evidence.text()))).bind(all(rows, |row| clean(&row.action)));
     let insert = insert.bind(all(rows, |row| clean(&row.verdict))).bind(all(rows, |row| i16::from(row.confidence)));
     let insert = insert.bind(all(rows, |row| clean(&row.decided_by))).bind(all(rows, |row| clean(&row.reasoning)));
     let insert = insert.bind(all(rows, |row| row.flagged)).bind(all(rows, |row| row.is_system_url));
@@ -262,7 +261,8 @@ async fn change_findings<'a>(
     let rows: Vec<&FindingRow> = changed.iter().map(|(_, row)| *row).collect();
     let update = query(CHANGED).bind(version).bind(all(&rows, |row| clean(&row.id)));
     let update = update.bind(all(&rows, |row| millis(row.time))).bind(all(&rows, |row| i16::from(row.score)));
-    let update = update.bind(all(&rows, |row| clean_json(&row.evidence))).bind(all(&rows, |row| clean(&row.action)));
+    let update =
+        update.bind(all(&rows, |row| clean_json(row.evidence.text()))).bind(all(&rows, |row| clean(&row.action)));
     let update = update.bind(all(&rows, |row| clean(&row.verdict))).bind(all(&rows, |row| i16::from(row.confidence)));
     let update = update.bind(all(&rows, |row| clean(&row.decided_by))).bind(all(&rows, |row| clean(&row.reasoning)));
     let update = update.bind(all(&rows, |row| row.flagged)).bind(all(&rows, |row| row.is_system_url));
@@ -271,22 +271,32 @@ async fn change_findings<'a>(
     Ok(changed)
 }
 
-async fn put_counts(connection: &mut PgConnection, agent: &str, counts: Tally) -> Result<(), sqlx::Error> {
-    // What differs in NUL alone is one key here.
-    let mut cleaned: BTreeMap<(i64, &str, String), Counts> = BTreeMap::new();
-    for ((start, dimension, key), counts) in counts {
-        let key = (millis(start), dimension.as_str(), clean(&key).into_owned());
-        cleaned.entry(key).or_default().add(counts);
-    }
-    if cleaned.is_empty() {
+async fn put_counts(connection: &mut PgConnection, agent: &str, tally: Tally<'_>) -> Result<(), sqlx::Error> {
+    let cleaned = |key| match key {
+        Cow::Borrowed(text) => clean(text),
+        Cow::Owned(text) => clean(&text).into_owned().into(),
+    };
+    let rows = tally
+        .counts()
+        .map(|((start, dimension, key), counts)| (dimension.as_str(), millis(start), cleaned(key), counts));
+    let mut rows: Vec<(&str, i64, Cow<'_, str>, Counts)> = rows.collect();
+    // In the order of the table's key. What differs in NUL alone is one key here.
+    rows.sort_unstable_by(|a, b| (a.0, a.1, &a.2).cmp(&(b.0, b.1, &b.2)));
+    rows.dedup_by(|next, kept| {
+        let is_same = (next.0, next.1, &next.2) == (kept.0, kept.1, &kept.2);
+        if is_same {
+            kept.3.add(next.3);
+        }
+        is_same
+    });
+    if rows.is_empty() {
         return Ok(());
     }
-    let keys: Vec<_> = cleaned.keys().collect();
-    let values: Vec<_> = cleaned.values().collect();
-    let insert = query(ROLLUPS).bind(agent).bind(all(&keys, |(_, dimension, _)| *dimension));
-    let insert = insert.bind(all(&keys, |(start, ..)| *start)).bind(all(&keys, |(.., key)| key.as_str()));
-    let insert = insert.bind(all(&values, |counts| counts.findings)).bind(all(&values, |counts| counts.blocks));
-    insert.bind(all(&values, |counts| counts.analysed)).execute(connection).await?;
+    let rows: Vec<_> = rows.iter().collect();
+    let insert = query(ROLLUPS).bind(agent).bind(all(&rows, |row| row.0)).bind(all(&rows, |row| row.1));
+    let insert = insert.bind(all(&rows, |row| &*row.2)).bind(all(&rows, |row| row.3.findings));
+    let insert = insert.bind(all(&rows, |row| row.3.blocks)).bind(all(&rows, |row| row.3.analysed));
+    insert.execute(connection).await?;
     Ok(())
 }
 
@@ -297,18 +307,25 @@ async fn put_clients(
     rows: &[(&FindingRow, i64)],
 ) -> Result<(), sqlx::Error> {
     // First and last time, findings, highest score.
-    let mut clients: BTreeMap<String, (i64, i64, i64, i16)> = BTreeMap::new();
+    let mut seen: HashMap<&str, (i64, i64, i64, i16), RandomState> = HashMap::default();
     for (row, findings) in rows.iter().filter(|(row, findings)| row.flagged || *findings != 0) {
-        let (Some(client), time) = (network(row.client.as_deref()), millis(row.time)) else { continue };
-        let entry = clients.entry(client).or_insert((time, time, 0, 0));
+        let (Some(client), time) = (&row.client, millis(row.time)) else { continue };
         let score = if row.flagged { i16::from(row.score) } else { 0 };
+        let entry = seen.entry(client).or_insert((time, time, 0, 0));
         *entry = (entry.0.min(time), entry.1.max(time), entry.2 + findings, entry.3.max(score));
+    }
+    // In the order of the table's key. The same client may be written in two ways.
+    let mut clients: BTreeMap<IpNet, (i64, i64, i64, i16)> = BTreeMap::new();
+    for (client, (first, last, findings, score)) in seen {
+        let Some(client) = network(Some(client)) else { continue };
+        let entry = clients.entry(client).or_insert((first, last, 0, 0));
+        *entry = (entry.0.min(first), entry.1.max(last), entry.2 + findings, entry.3.max(score));
     }
     if clients.is_empty() {
         return Ok(());
     }
     let values: Vec<_> = clients.values().collect();
-    let insert = query(CLIENTS).bind(agent).bind(clients.keys().collect::<Vec<_>>());
+    let insert = query(CLIENTS).bind(agent).bind(clients.keys().map(IpNet::to_string).collect::<Vec<_>>());
     let insert = insert.bind(all(&values, |value| value.0)).bind(all(&values, |value| value.1));
     insert.bind(all(&values, |value| value.2)).bind(all(&values, |value| value.3)).execute(connection).await?;
     Ok(())

@@ -205,7 +205,7 @@ fn effect(query: &mut Builder, period: Period, now: Timestamp) {
          CASE WHEN state IN ('pending', 'active', 'held') AND expires_at <= ",
     );
     query.push_bind(now.0).push(" THEN 'expired' ELSE state END AS state FROM decisions WHERE ");
-    within(query, "created_at", period);
+    within(query, "created_at", period.hours());
     query.push(")");
 }
 

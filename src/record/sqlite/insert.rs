@@ -46,16 +46,13 @@ pub(super) async fn findings(
     version: Option<i64>,
 ) -> Result<(), sqlx::Error> {
     in_chunks(connection, rows, 27, |chunk| {
-        let mut texts = Vec::with_capacity(chunk.len());
-        for row in chunk {
-            texts.push((json(&row.rule_ids)?, json(&row.evidence)?));
-        }
+        let rule_ids = chunk.iter().map(|row| json(&row.rule_ids)).collect::<Result<Vec<_>, _>>()?;
         let mut query = QueryBuilder::new(
             "INSERT OR ROLLBACK INTO findings (id, file, generation, byte_offset, line_number, time, source_ip, client, method, \
              uri, status, user_agent, referer, category, score, rule_ids, evidence, action, verdict, confidence, \
              decided_by, reasoning, recorded_at, flagged, is_system_url, case_id, version) ",
         );
-        query.push_values(chunk.iter().zip(texts), |mut values, (row, (rule_ids, evidence))| {
+        query.push_values(chunk.iter().zip(rule_ids), |mut values, (row, rule_ids)| {
             values
                 .push_bind(&row.id)
                 .push_bind(&row.file)
@@ -73,7 +70,7 @@ pub(super) async fn findings(
                 .push_bind(&row.category)
                 .push_bind(row.score)
                 .push_bind(rule_ids)
-                .push_bind(evidence)
+                .push_bind(row.evidence.text())
                 .push_bind(&row.action)
                 .push_bind(&row.verdict)
                 .push_bind(row.confidence)

@@ -1,7 +1,5 @@
 //! What models said and cost, and where an operator knew better.
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
@@ -10,7 +8,8 @@ use sqlx::{Connection, QueryBuilder, Row, SqliteConnection};
 use super::read::{finding_row, number};
 use super::{Sqlite, totals};
 use crate::event::{Judgement, ModelCall, Timestamp, VerdictClass};
-use crate::record::{AnalysisSession, FindingRow, StoreError, rollup};
+use crate::record::rollup::Tally;
+use crate::record::{AnalysisSession, FindingRow, StoreError};
 
 /// What one service has cost since some moment.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -41,7 +40,7 @@ pub struct Correction {
 /// What became of findings that were in doubt: their rows say so, and they are counted anew. Nothing of those
 /// of which no row is kept.
 pub(super) async fn judgements(connection: &mut SqliteConnection, judgements: &[Judgement]) -> Result<(), sqlx::Error> {
-    let mut counted = BTreeMap::new();
+    let mut changed = vec![];
     for Judgement { finding_id, action, verdict } in judgements {
         let found = sqlx::query("SELECT * FROM findings WHERE id = ?").bind(finding_id);
         let Some(old) = found.fetch_optional(&mut *connection).await?.map(finding_row).transpose()? else { continue };
@@ -54,9 +53,14 @@ pub(super) async fn judgements(connection: &mut SqliteConnection, judgements: &[
         query.execute(&mut *connection).await?;
         let (action, decided_by) = (action.as_str().to_owned(), verdict.decided_by.as_str().to_owned());
         let new = FindingRow { action, decided_by, ..old.clone() };
-        totals::merge(&mut counted, rollup::recount(&old, &new));
+        changed.push((old, new));
     }
-    totals::add(connection, &counted).await
+    let mut tally = Tally::default();
+    for (old, new) in &changed {
+        tally.take(old);
+        tally.add(new);
+    }
+    totals::add(connection, tally).await
 }
 
 pub(super) async fn calls(connection: &mut SqliteConnection, calls: &[ModelCall]) -> Result<(), sqlx::Error> {

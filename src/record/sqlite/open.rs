@@ -6,9 +6,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::SqlitePool;
 use sqlx::migrate::MigrateError;
-use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection, SqliteConnection, SqlitePool};
 
 use super::recover;
 use crate::event::Timestamp;
@@ -165,21 +165,27 @@ fn to_write(path: &Path, config: &StoreConfig) -> SqliteConnectOptions {
 
 async fn checked(path: &Path, config: &StoreConfig) -> Result<SqlitePool, StoreError> {
     let unusable = |source| StoreError::Unusable { path: path.to_owned(), source };
+    let failed = |source| StoreError::of(path, source);
     // Made here and not by SQLite, so that log text is for palisade's user alone (-wal and -shm
     // take the mode over), and so that a file that can only be read is found now.
-    let bytes = private().open(path).and_then(|file| file.metadata()).map_err(unusable)?.len();
-    let mut options = to_write(path, config);
+    let file = private().open(path).map_err(unusable)?;
+    let bytes = file.metadata().map_err(unusable)?.len();
     if bytes == 0 {
-        // It is for good, and saying it again would write to a database that may be damaged or a newer version's.
-        options = options.auto_vacuum(SqliteAutoVacuum::Incremental);
+        make(path).await.map_err(failed)?;
+        file.sync_all().map_err(unusable)?;
     }
-    let pool = pool().connect_with(options).await.map_err(|source| StoreError::of(path, source))?;
+    // Closed later it would take SQLite's own locks with it.
+    drop(file);
+    let pool = pool().connect_with(to_write(path, config)).await.map_err(failed)?;
     let suspect = suspect(path);
     let ready = async {
         if bytes < CHECKED_BYTES || suspect.exists() {
             check(&pool, path).await?;
         }
-        MIGRATIONS.run(&pool).await.map_err(|source| schema(path, source))?;
+        // What is missing comes in one transaction: each of its own would wait for the disk.
+        let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+        MIGRATIONS.run(&mut transaction).await.map_err(|source| schema(path, source))?;
+        transaction.commit().await.map_err(failed)?;
         match fs::remove_file(&suspect) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => Err(unusable(source)),
             _ => Ok(()),
@@ -190,6 +196,16 @@ async fn checked(path: &Path, config: &StoreConfig) -> Result<SqlitePool, StoreE
         return Err(error);
     }
     Ok(pool)
+}
+
+/// Makes of an empty file a database without tables. What it is for good is said here alone: saying it again would write
+/// to a database that may be damaged or a newer version's. SQLite would wait for the disk eight times, though nothing is
+/// in it yet.
+async fn make(path: &Path) -> Result<(), sqlx::Error> {
+    const WAYS: &str = "PRAGMA synchronous = OFF; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL";
+    let mut connection = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(path)).await?;
+    sqlx::raw_sql(WAYS).execute(&mut connection).await?;
+    connection.close().await
 }
 
 /// SQLite could not open or make a file.

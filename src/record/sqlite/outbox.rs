@@ -3,15 +3,15 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use foldhash::quality::RandomState;
 use ipnet::IpNet;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, QueryBuilder, Row};
-use tokio_stream::StreamExt;
 
 use super::insert::json;
 use super::ledger::{correction, model_call};
 use super::read::{DECISION, FINDING, allow_entry, network, number, raw_decision};
-use super::{Sqlite, VACUUM};
+use super::{Sqlite, VACUUM, read};
 use crate::event::{Decision, DecisionState, Timestamp};
 use crate::record::{AnalysisSession, DecisionChange, FindingRow, Rows, StoreError};
 
@@ -24,6 +24,8 @@ const HIDDEN: i64 = 2;
 const CHUNK: i64 = 1000;
 /// Bytes of findings beyond which no more are read at once.
 const MAX_BYTES: usize = 16 << 20;
+/// Changes that are read by one statement.
+const PART: u32 = 256;
 /// More that wait are not counted one by one.
 const COUNTED: i64 = 100_000;
 
@@ -51,6 +53,18 @@ pub struct Waiting {
     pub oldest: Option<Timestamp>,
 }
 
+/// Consecutive changes of the outbox.
+#[derive(Default)]
+struct Part {
+    /// The number of the last one.
+    upto: Option<i64>,
+    changes: u32,
+    /// Each an array in a line of its own.
+    findings: String,
+    /// Kind and id of what is no finding.
+    others: Vec<(String, String)>,
+}
+
 impl Sqlite {
     /// Whether anybody reads the outbox under this name.
     pub async fn has_reader(&self, reader: &str) -> Result<bool, StoreError> {
@@ -68,7 +82,7 @@ impl Sqlite {
              WHERE true ON CONFLICT (name) DO UPDATE SET seq = excluded.seq";
         // The few of other kinds that the outbox has still are sent twice, which is harmless. Decisions have their changes.
         const PAST: [&str; 6] = [
-            "INSERT INTO outbox (kind, id, at) SELECT 'finding', id, recorded_at FROM findings \
+            "INSERT INTO outbox (kind, id, at, place) SELECT 'finding', id, recorded_at, rowid FROM findings \
              WHERE id NOT IN (SELECT id FROM outbox WHERE kind = 'finding') ORDER BY rowid",
             "INSERT INTO outbox (kind, id, at) SELECT 'decision', id, changed_at FROM decisions AS one WHERE NOT EXISTS \
              (SELECT 1 FROM decision_changes WHERE decision_id = one.id)",
@@ -109,39 +123,28 @@ impl Sqlite {
 
     /// What follows change number `after`: of `limit` changes, or fewer.
     pub async fn unsent_after(&self, after: i64, limit: u32) -> Result<Unsent, StoreError> {
-        // The changes of decisions are kept as long as decisions: what is gone of the outbox is not lost. A finding
-        // comes as one text: a value of its own for each of its columns takes longer than SQLite's work.
-        let mut query = QueryBuilder::new(format!(
-            "SELECT seq, kind, id, CASE kind WHEN 'finding' THEN (SELECT json_array({FINDING}) FROM findings \
-             WHERE findings.id = outbox.id) END FROM outbox WHERE seq > "
-        ));
-        query.push_bind(after);
-        query.push(" UNION ALL SELECT seq, 'decision', decision_id, NULL FROM decision_changes WHERE seq > ");
-        query.push_bind(after).push(" ORDER BY seq LIMIT ").push_bind(limit);
-        let mut rows = query.build().fetch(&self.readers);
-        let (mut entries, mut upto) = (vec![], after);
-        let (mut findings, mut known, mut bytes) = (vec![], HashSet::new(), 0);
-        while let Some(row) = rows.next().await {
-            let row = row.map_err(|source| self.failed(source))?;
-            let mut entry = || {
-                let (kind, id) = (row.try_get::<String, _>(1)?, row.try_get::<String, _>(2)?);
-                let text: Option<&[u8]> = row.try_get(3)?;
-                bytes += text.map_or(0, <[u8]>::len);
+        let (mut findings, mut entries, mut upto) = (vec![], vec![], after);
+        let (mut changes, mut bytes, mut is_all) = (0, 0, false);
+        while !is_all && changes < limit && bytes <= MAX_BYTES {
+            let part = PART.min(limit - changes);
+            let read = self.part_after(upto, part).await?;
+            (changes, bytes, is_all) = (changes + read.changes, bytes + read.findings.len(), read.changes < part);
+            upto = read.upto.unwrap_or(upto);
+            entries.extend(read.others);
+            for text in read.findings.lines() {
                 // One row that cannot be read must not keep the others here for good.
-                let finding = text.map(serde_json::from_slice::<FindingRow>).transpose();
-                let finding = finding.inspect_err(|error| tracing::error!("finding {id} is not sent: {error}"));
-                findings.extend(finding.ok().flatten().filter(|finding| known.insert(finding.id.clone())));
-                upto = row.try_get(0)?;
-                Ok((kind, id))
-            };
-            entries.push(entry().map_err(|source| self.failed(source))?);
-            if bytes > MAX_BYTES {
-                break;
+                match serde_json::from_str::<FindingRow>(text) {
+                    Ok(finding) => findings.push(finding),
+                    Err(error) => {
+                        let id = text.split('"').nth(1).unwrap_or_default();
+                        tracing::error!("finding {id} is not sent: {error}");
+                    }
+                }
             }
         }
-        drop(rows);
-        let changes = entries.len();
-        let is_all = changes < limit as usize && bytes <= MAX_BYTES;
+        let mut known: HashSet<&str, RandomState> = HashSet::default();
+        let mut is_new = findings.iter().map(|row| known.insert(&row.id)).collect::<Vec<_>>().into_iter();
+        findings.retain(|_| is_new.next().unwrap_or_default());
         let of = |kind: &str| -> BTreeSet<&str> {
             entries.iter().filter(|(of, _)| of == kind).map(|(_, id)| id.as_str()).collect()
         };
@@ -171,7 +174,34 @@ impl Sqlite {
             allowed,
             disallowed,
         };
-        Ok(Unsent { forgotten, rows, changes, is_all })
+        Ok(Unsent { forgotten, rows, changes: changes as usize, is_all })
+    }
+
+    /// Of so many changes that follow number `after`, or fewer.
+    async fn part_after(&self, after: i64, limit: u32) -> Result<Part, StoreError> {
+        // The changes of decisions are kept as long as decisions: what is gone of the outbox is not lost. Findings
+        // come as one text: a value of its own for each of their columns, or each of them, takes longer than SQLite's
+        // work. Their ids are hashes: by them each would be looked for on another page.
+        let mut query = QueryBuilder::new(format!(
+            "SELECT max(seq), count(*), coalesce(group_concat(finding, char(10)), ''), \
+             json_group_array(json_array(kind, id)) FILTER (WHERE kind <> 'finding') FROM (SELECT seq, kind, id, \
+             CASE kind WHEN 'finding' THEN coalesce( \
+             (SELECT json_array({FINDING}) FROM findings WHERE rowid = outbox.place AND findings.id = outbox.id), \
+             (SELECT json_array({FINDING}) FROM findings WHERE findings.id = outbox.id)) END AS finding \
+             FROM outbox WHERE seq > "
+        ));
+        query.push_bind(after);
+        query.push(" UNION ALL SELECT seq, 'decision', decision_id, NULL FROM decision_changes WHERE seq > ");
+        query.push_bind(after).push(" ORDER BY seq LIMIT ").push_bind(limit).push(")");
+        let part = self.read(query, |row| {
+            Ok(Part {
+                upto: row.try_get(0)?,
+                changes: row.try_get(1)?,
+                findings: row.try_get(2)?,
+                others: read::json(&row, 3)?,
+            })
+        });
+        Ok(part.await?.pop().unwrap_or_default())
     }
 
     /// `reader` has everything up to change number `upto`.

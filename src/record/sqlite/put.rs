@@ -11,7 +11,8 @@ use super::insert::{self, Hiding, json};
 use super::read::finding_row;
 use super::{Sqlite, ledger, totals};
 use crate::event::{Decision, Timestamp};
-use crate::record::{AnalysisSession, Answer, FindingRow, Rows, Store, StoreError, rollup};
+use crate::record::rollup::Tally;
+use crate::record::{AnalysisSession, Answer, FindingRow, Rows, Store, StoreError};
 
 impl Store for Sqlite {
     fn put<'a>(&'a self, _agent: &'a str, rows: &'a Rows, now: Timestamp) -> Answer<'a, u64> {
@@ -124,12 +125,13 @@ async fn findings(connection: &mut SqliteConnection, rows: &[FindingRow], versio
         let row = finding_row(row)?;
         known.insert(row.id.clone(), (row, may_change));
     }
-    let (mut new, mut changed, mut counted) = (vec![], vec![], std::collections::BTreeMap::new());
+    let (mut new, mut changed, mut counted) = (vec![], vec![], Tally::default());
     for row in rows {
         match known.get(&row.id) {
             None => new.push(row.clone()),
             Some((old, true)) => {
-                totals::merge(&mut counted, rollup::recount(old, row));
+                counted.take(old);
+                counted.add(row);
                 changed.push(row.clone());
             }
             Some((_, false)) => {}
@@ -140,7 +142,7 @@ async fn findings(connection: &mut SqliteConnection, rows: &[FindingRow], versio
     delete.execute(&mut *connection).await?;
     insert::findings(connection, &changed, Some(version)).await?;
     insert::findings(connection, &new, Some(version)).await?;
-    totals::add(connection, &counted).await?;
+    totals::add(connection, counted).await?;
     totals::count(connection, &new).await?;
     Ok(new.len() as u64)
 }

@@ -8,12 +8,12 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row};
+use sqlx::{ColumnIndex, QueryBuilder, Row};
 
 use super::Sqlite;
 use super::insert::network_text;
 use crate::event::{Category, ClientKey, Decision, DecisionState, FileMark, Ground, Proposer, Timestamp, shown};
-use crate::record::{FindingRow, StoreError};
+use crate::record::{FindingRow, Json, StoreError};
 
 /// Which decisions to list; the default is all.
 #[derive(Clone, Copy, Debug, Default)]
@@ -331,7 +331,7 @@ pub(super) const FINDING: &str = "id, file, generation, byte_offset, line_number
 pub(super) fn finding_row(row: SqliteRow) -> Result<FindingRow, sqlx::Error> {
     Ok(FindingRow {
         rule_ids: json(&row, "rule_ids")?,
-        evidence: json(&row, "evidence")?,
+        evidence: Json::new(row.try_get("evidence")?).map_err(|error| sqlx::Error::Decode(error.into()))?,
         id: row.try_get("id")?,
         file: row.try_get("file")?,
         generation: row.try_get::<i64, _>("generation")?.cast_unsigned(),
@@ -359,7 +359,10 @@ pub(super) fn finding_row(row: SqliteRow) -> Result<FindingRow, sqlx::Error> {
     })
 }
 
-pub(super) fn json<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<T, sqlx::Error> {
+pub(super) fn json<T: DeserializeOwned, C: ColumnIndex<SqliteRow>>(
+    row: &SqliteRow,
+    column: C,
+) -> Result<T, sqlx::Error> {
     let text: String = row.try_get(column)?;
     serde_json::from_str(&text).map_err(|error| sqlx::Error::Decode(error.into()))
 }

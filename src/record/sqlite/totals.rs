@@ -1,42 +1,29 @@
 //! What is counted of findings, and of clients, as they are recorded.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use sqlx::{QueryBuilder, SqliteConnection};
 
 use super::insert;
-use crate::event::Timestamp;
 use crate::record::FindingRow;
-use crate::record::rollup::{self, Counts, Dimension};
+use crate::record::rollup::Tally;
 
 /// Counts `rows`, which are new.
 pub(super) async fn count(connection: &mut SqliteConnection, rows: &[FindingRow]) -> Result<(), sqlx::Error> {
-    add(connection, &rollup::count(rows)).await?;
+    add(connection, Tally::of(rows)).await?;
     see(connection, rows).await
 }
 
-/// What to add to the counts of hours.
-pub(super) type Added = BTreeMap<(Timestamp, Dimension, String), Counts>;
-
-pub(super) fn merge(all: &mut Added, more: Added) {
-    for (key, counts) in more {
-        let sum = all.entry(key).or_default();
-        sum.findings += counts.findings;
-        sum.blocks += counts.blocks;
-        sum.analysed += counts.analysed;
-    }
-}
-
 /// Adds to the counts of hours.
-pub(super) async fn add(connection: &mut SqliteConnection, counted: &Added) -> Result<(), sqlx::Error> {
+pub(super) async fn add(connection: &mut SqliteConnection, tally: Tally<'_>) -> Result<(), sqlx::Error> {
     // In the order of the table's key.
     let mut rows: Vec<_> =
-        counted.iter().map(|((start, dimension, key), counts)| (dimension.as_str(), start.0, key, counts)).collect();
-    rows.sort_unstable_by_key(|(dimension, start, key, _)| (*dimension, *start, *key));
+        tally.counts().map(|((start, dimension, key), counts)| (dimension.as_str(), start.0, key, counts)).collect();
+    rows.sort_unstable_by(|a, b| (a.0, a.1, &a.2).cmp(&(b.0, b.1, &b.2)));
     insert::in_chunks(connection, &rows, 6, |chunk| {
         let mut query = QueryBuilder::new("INSERT OR ROLLBACK INTO rollups ");
         query.push_values(chunk, |mut values, (dimension, start, key, counts)| {
-            values.push_bind(*dimension).push("'hour'").push_bind(*start).push_bind(*key);
+            values.push_bind(*dimension).push("'hour'").push_bind(*start).push_bind(&**key);
             values.push_bind(counts.findings).push_bind(counts.blocks).push_bind(counts.analysed);
         });
         query.push(

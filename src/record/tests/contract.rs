@@ -1,6 +1,9 @@
 //! Each story gets an empty store that keeps 30 days, 7 of what is no finding and 100 of totals, and asks
 //! in SQL what became of it: one text a row, in words that both engines know.
 
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
+
 use super::*;
 use crate::event::DecisionState::*;
 
@@ -42,12 +45,29 @@ async fn postgres() -> Option<Engine> {
     Some(Engine { store: Box::new(store), ask: Box::new(ask) })
 }
 
-macro_rules! on_every_engine {
-    ($($story:ident)*) => {
-        mod postgres {
+async fn sqlite() -> Option<Engine> {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Sqlite::open(dir.path(), &config()).await.unwrap();
+    let ask = move |sql: &str| {
+        let options = SqliteConnectOptions::new().filename(dir.path().join("palisade.db")).read_only(true);
+        let ask = async {
+            let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+            let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
+            rows.join("\n")
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| tokio::runtime::Runtime::new().unwrap().block_on(ask)).join().unwrap()
+        })
+    };
+    Some(Engine { store: Box::new(store), ask: Box::new(ask) })
+}
+
+macro_rules! on {
+    ($engine:ident: $($story:ident)*) => {
+        mod $engine {
             $(#[tokio::test]
             async fn $story() {
-                if let Some(engine) = super::postgres().await {
+                if let Some(engine) = super::$engine().await {
                     super::$story(&engine).await;
                 }
             })*
@@ -55,7 +75,11 @@ macro_rules! on_every_engine {
     };
 }
 
-on_every_engine! {
+// What else SQLite must do is in its own contract: rows come to it as findings, not as those of another store.
+on! { sqlite: who_was_not_seen_for_long_goes }
+
+on! { postgres:
+    who_was_not_seen_for_long_goes
     what_is_sent_again_is_there_once
     an_older_row_does_not_come_back
     a_judgement_moves_the_counts
@@ -141,7 +165,7 @@ async fn hostile_text_is_kept(engine: &Engine) {
         let fields = [&mut hostile.method, &mut hostile.uri, &mut hostile.user_agent, &mut hostile.referer];
         fields.into_iter().for_each(|field| field.clone_from(&text));
         (hostile.file, hostile.reasoning, hostile.category) = (text.clone(), text.clone(), text.clone());
-        hostile.evidence = json!([{ "matched": text, text.as_str(): 1 }]);
+        hostile.evidence = json!([{ "matched": text, text.as_str(): 1 }]).into();
         hostile.rule_ids = vec![text.clone(), "a,b".into()];
         let mut ban = decision(&format!("d{n}{text}"), "203.0.113.0/24", Held);
         (ban.ground.reason, ban.note) = (text.clone(), text.clone());
@@ -239,6 +263,31 @@ async fn what_is_old_goes(engine: &Engine) {
     assert_eq!(engine.counts("all", ""), "3 3 2", "totals are kept longer, but not for ever");
 }
 
+async fn who_was_not_seen_for_long_goes(engine: &Engine) {
+    const HOUR: i64 = DAY / 24;
+    let seen =
+        |client: &str, ago: i64| FindingRow { time: Timestamp(NOW.0 - ago), ..row(&format!("{client} {ago}"), client) };
+    // To the hour, though Postgres looks for them by the day.
+    let findings = vec![
+        seen("203.0.113.1", 150 * DAY),
+        seen("203.0.113.2", 100 * DAY + HOUR),
+        seen("203.0.113.3", 100 * DAY - HOUR),
+        seen("203.0.113.5", 100 * DAY - 5 * HOUR),
+        seen("203.0.113.4", 150 * DAY),
+        seen("2001:db8:1:2::/64", 150 * DAY),
+    ];
+    engine.put(&of_findings(1, findings)).await;
+    engine.put(&of_findings(2, vec![seen("203.0.113.4", 99 * DAY)])).await;
+    engine.store.prune(NOW).await.unwrap();
+    let clients =
+        "SELECT replace(client || '', '/32', '') || ' ' || findings || ' ' || max_score FROM clients ORDER BY client";
+    assert_eq!(engine.ask(clients), "203.0.113.3 1 9\n203.0.113.4 2 9\n203.0.113.5 1 9");
+    let since = "SELECT count(*) || '' FROM clients WHERE first_seen < last_seen";
+    assert_eq!(engine.ask(since), "1", "when it was first seen is known as long as the client is");
+    engine.store.prune(Timestamp(NOW.0 + 2 * HOUR)).await.unwrap();
+    assert_eq!(engine.ask(clients), "203.0.113.4 2 9\n203.0.113.5 1 9");
+}
+
 async fn old_counts_become_days(engine: &Engine) {
     let hours = [1, 2, 24 * 3, 24 * 3 + 1, 24 * 5];
     let at =
@@ -312,7 +361,8 @@ async fn many_at_once_are_as_one_by_one(engine: &Engine) {
     let clients = ["203.0.113.7", "2001:db8:1:2::/64", "198.51.100.7"];
     let mut rows: Vec<_> = (0..1500).map(|n| row(&format!("{n:04}"), clients[n % 3])).collect();
     let odd = FindingRow { line_number: None, source_ip: None, client: None, rule_ids: vec![], ..row("", "192.0.2.1") };
-    rows[7] = FindingRow { id: "0007".into(), uri: "\0\u{1f4a9}".into(), evidence: json!({"\0": [1.5, null]}), ..odd };
+    rows[7] =
+        FindingRow { id: "0007".into(), uri: "\0\u{1f4a9}".into(), evidence: json!({"\0": [1.5, null]}).into(), ..odd };
     let all = "SELECT id || uri || status || time || recorded_at || coalesce(source_ip, '') || coalesce(client, '') \
                || rule_ids || evidence || score || generation || byte_offset || coalesce(line_number, 0) || version \
                || flagged || is_system_url || file || agent FROM findings ORDER BY id";

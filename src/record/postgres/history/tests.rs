@@ -77,6 +77,48 @@ async fn each_agent_is_asked_about_alone_or_with_all() {
     assert_eq!(tiers.iter().map(|spent| spent.calls).sum::<u64>(), 60);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn decisions_are_counted_as_they_come_change_and_go() {
+    const ROWS: &str = "SELECT agent, origin = '' AS is_own, date_trunc('hour', created_at, 'UTC') AS start, state, simulated, \
+         proposer = 'imported' AS imported, count(*) FROM palisade.decisions GROUP BY 1, 2, 3, 4, 5, 6";
+    const COUNTED: &str =
+        "SELECT agent, is_own, start, state, simulated, imported, decisions FROM palisade.decided WHERE decisions <> 0";
+    let Some(store) = open().await else { return };
+    let counted = async |decisions: i64| {
+        let sql = format!(
+            "WITH a AS ({ROWS}), b AS ({COUNTED}) SELECT (SELECT sum(count) FROM a)::bigint, \
+             (SELECT count(*) FROM ((TABLE a EXCEPT TABLE b) UNION ALL (TABLE b EXCEPT TABLE a)) AS differ)"
+        );
+        let ask = async |connection: &mut sqlx::PgConnection| {
+            Builder::new(sql).build().persistent(false).fetch_one(connection).await
+        };
+        let row = store.ask(ask).await.unwrap();
+        let found = (row.try_get::<Option<i64>, _>(0).unwrap().unwrap_or(0), row.try_get::<i64, _>(1).unwrap());
+        assert_eq!(found, (decisions, 0), "rows, and differences");
+    };
+    let mut rows = past();
+    let all = rows.decisions.len() as i64;
+    for agent in ["one", "two"] {
+        // Whose row is there already keeps it.
+        store.put(agent, &rows, NOW).await.unwrap();
+        counted(all).await;
+    }
+    rows.version += 1;
+    rows.decisions.iter_mut().for_each(|decision| decision.state = crate::event::DecisionState::Lifted);
+    store.put("one", &rows, NOW).await.unwrap();
+    counted(all).await;
+    let forgotten = rows.decisions.iter().filter(|one| one.target == rows.decisions[0].target).count() as i64;
+    store.forget(rows.decisions[0].target).await.unwrap();
+    assert!(forgotten > 0 && forgotten < all);
+    counted(all - forgotten).await;
+    store.prune(Timestamp(NOW.0 + 40_000 * 86_400_000)).await.unwrap();
+    counted(0).await;
+    let left = async |connection: &mut sqlx::PgConnection| {
+        Builder::new("SELECT count(*) FROM palisade.decided").build().persistent(false).fetch_one(connection).await
+    };
+    assert_eq!(store.ask(left).await.unwrap().try_get::<i64, _>(0).unwrap(), 0, "nothing of them is left");
+}
+
 /// As many rows as make one index better than another.
 async fn crowd(store: &Postgres) {
     const FINDINGS: &str = "INSERT INTO palisade.findings SELECT made.* FROM palisade.findings f, generate_series(1, 20000) n, \
@@ -137,7 +179,7 @@ async fn each_question_is_answered_by_its_index() {
     );
     no_scan(&plan(&store, |query| top(query, Some("one"), week, week, Dimension::Path, 10)).await, &["rollups_pkey"]);
     for agent in [None, Some("one")] {
-        let indexes = ["Index Only Scan using decisions_by_time", "Index Only Scan using decisions_by_target"];
+        let indexes = ["Index Only Scan using decisions_by_target", "decisions_live", "decided_pkey"];
         no_scan(&plan(&store, |query| effect(query, agent, week, NOW)).await, &indexes);
     }
     no_scan(&plan(&store, |query| tiers(query, None, week)).await, &["model_calls_pkey"]);

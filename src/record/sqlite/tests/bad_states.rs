@@ -93,7 +93,7 @@ async fn a_newer_database_is_refused_and_left_as_it_is() {
     store.close().await;
     let before = fs::read(dir.path().join("palisade.db")).unwrap();
     let error = open(dir.path()).await.unwrap_err();
-    assert!(matches!(error, StoreError::TooNew { version: 4711, known: 11, .. }), "{error:?}");
+    assert!(matches!(error, StoreError::TooNew { version: 4711, known: 12, .. }), "{error:?}");
     assert!(error.to_string().contains("palisade.db was written by a newer palisade"), "{error}");
     assert!(fs::read(dir.path().join("palisade.db")).unwrap() == before);
 }

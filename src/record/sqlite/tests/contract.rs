@@ -119,7 +119,7 @@ async fn hostile_text_comes_back_as_it_was(store: &Sqlite) {
             assert_eq!(field, text);
         }
         assert_eq!(
-            (row.rule_ids.first().map(String::as_str), row.evidence[0]["matched"].as_str()),
+            (row.rule_ids.first().map(String::as_str), row.evidence.value()[0]["matched"].as_str()),
             (Some(text), Some(text))
         );
         let found = store.decision(text).await.unwrap().unwrap();
