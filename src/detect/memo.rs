@@ -142,10 +142,11 @@ impl CleanMemo {
     }
 }
 
-/// A bounded set of texts that rules match, with their hits, known as in the [`CleanMemo`] that recalled them.
-pub struct FoundMemo {
+/// Texts that were looked at lately: those found clean, and those that rules match, with their hits.
+pub struct Memo {
+    clean: CleanMemo,
     /// Of each set, the latest first.
-    sets: Vec<[Found; WAYS]>,
+    found: Vec<[Found; WAYS]>,
 }
 
 /// Hits of a text that are remembered: with more it is looked at again.
@@ -159,32 +160,61 @@ struct Found {
     len: u8,
 }
 
-impl FoundMemo {
-    /// Room for `capacity` texts.
-    pub fn new(capacity: usize) -> FoundMemo {
-        FoundMemo { sets: vec![[Found::default(); WAYS]; capacity.div_ceil(WAYS).next_power_of_two()] }
+impl Memo {
+    /// Room for `clean` texts without hits and for `found` with some.
+    pub fn new(clean: usize, by: By, found: usize) -> Memo {
+        let found = vec![[Found::default(); WAYS]; found.div_ceil(WAYS).next_power_of_two()];
+        Memo { clean: CleanMemo::new(clean, by), found }
     }
 
-    /// The hits of the text, if they are known.
-    pub fn get(&self, text: Recalled) -> Option<&[Hit]> {
-        let set = &self.sets[place(text.hash, self.sets.len())];
+    /// As [`CleanMemo::recall`].
+    #[inline]
+    pub fn recall(&self, text: &[u8]) -> Recalled {
+        self.clean.recall(text)
+    }
+
+    /// As [`CleanMemo::recall_as`].
+    pub fn recall_as(&self, text: &[u8], way: u64) -> Recalled {
+        self.clean.recall_as(text, way)
+    }
+
+    /// The hits of a text that is not [`clean`](Recalled::clean) by `recalled`, and whether they are known of it to
+    /// the letter.
+    ///
+    /// # Errors
+    /// They are not known: what to [remember](Self::remember) the text by if digits matter.
+    pub fn hits(&self, text: &[u8], way: u64, recalled: Recalled) -> Result<(&[Hit], bool), Recalled> {
+        if let Some(hits) = self.found(recalled) {
+            return Ok((hits, false));
+        }
+        let exactly = self.clean.recall_to_the_letter(text, way, recalled);
+        let hits = if exactly.clean { Some(&[][..]) } else { self.found(exactly) };
+        hits.map(|hits| (hits, true)).ok_or(exactly)
+    }
+
+    fn found(&self, text: Recalled) -> Option<&[Hit]> {
+        let set = &self.found[place(text.hash, self.found.len())];
         let found = set.iter().find(|found| found.hash == text.hash)?;
         Some(&found.hits[..usize::from(found.len)])
     }
 
     /// Remembers the hits of the text, if they are few enough.
     pub fn remember(&mut self, text: Recalled, hits: &[Hit]) {
+        if hits.is_empty() {
+            return self.clean.remember(text);
+        }
         let mut found = Found { hash: text.hash, len: hits.len() as u8, ..Found::default() };
         let Some(room) = found.hits.get_mut(..hits.len()) else { return };
         room.copy_from_slice(hits);
-        let at = place(text.hash, self.sets.len());
-        self.sets[at].rotate_right(1);
-        self.sets[at][0] = found;
+        let at = place(text.hash, self.found.len());
+        self.found[at].rotate_right(1);
+        self.found[at][0] = found;
     }
 
     /// Forgets everything: for when the rules have changed.
     pub fn clear(&mut self) {
-        self.sets.fill([Found::default(); WAYS]);
+        self.clean.clear();
+        self.found.fill([Found::default(); WAYS]);
     }
 }
 

@@ -4,7 +4,7 @@
 use super::audit;
 use super::exclusion::{ExclusionConfig, Exclusions};
 use super::legacy;
-use super::memo::{By, CleanMemo, FoundMemo, Recalled};
+use super::memo::{By, Memo, Recalled};
 use super::prose;
 use super::record::{Detail, Record};
 use super::rules::{self, Loaded, Rule, RuleError, States, Target, Targets, Trust};
@@ -160,33 +160,25 @@ impl Ruleset {
             return;
         }
         let first = hits.len();
-        let Scratch { parts, clean, found, of_text, .. } = scratch;
+        let Scratch { parts, known, of_text, .. } = scratch;
         if odd_method {
             self.method.find(&self.rules, Target::Method, http.method, parts, of_text);
             add(of_text, http, &self.rules, first, hits);
         }
         let screens = [&self.uri, &self.user_agent, &self.referer];
-        for ((screen, (target, text)), ((recalled, clean), found)) in
-            screens.into_iter().zip(looked_at(http)).zip(recalled.into_iter().zip(clean).zip(found))
+        for ((screen, (target, text)), (recalled, known)) in
+            screens.into_iter().zip(looked_at(http)).zip(recalled.into_iter().zip(known))
         {
             if recalled.clean {
                 continue;
             }
-            let exactly = clean.recall_to_the_letter(text, 0, recalled);
-            if exactly.clean {
-                continue;
-            }
-            if let Some(known) = found.get(recalled).or_else(|| found.get(exactly)) {
-                add(known, http, &self.rules, first, hits);
-                continue;
-            }
-            let tells_digits = screen.find(&self.rules, target, text, parts, of_text);
-            let text = if tells_digits { exactly } else { recalled };
-            if of_text.is_empty() {
-                clean.remember(text);
-            } else {
-                found.remember(text, of_text);
-                add(of_text, http, &self.rules, first, hits);
+            match known.hits(text, 0, recalled) {
+                Ok((found, _)) => add(found, http, &self.rules, first, hits),
+                Err(exactly) => {
+                    let tells_digits = screen.find(&self.rules, target, text, parts, of_text);
+                    known.remember(if tells_digits { exactly } else { recalled }, of_text);
+                    add(of_text, http, &self.rules, first, hits);
+                }
             }
         }
     }
@@ -310,8 +302,7 @@ fn looked_at<'a>(http: &Http<'a>) -> [(Target, &'a [u8]); 3] {
 pub struct Scratch {
     parts: Parts,
     /// For each text of [`looked_at`].
-    clean: [CleanMemo; 3],
-    found: [FoundMemo; 3],
+    known: [Memo; 3],
     /// What was found in one text. Its memory is used again.
     of_text: Vec<Hit>,
     /// A message without its quotes and hexadecimal.
@@ -329,8 +320,7 @@ impl Default for Scratch {
     fn default() -> Scratch {
         Scratch {
             parts: Parts::default(),
-            clean: REMEMBERED.map(|(texts, by)| CleanMemo::new(texts, by)),
-            found: REMEMBERED.map(|_| FoundMemo::new(FOUND)),
+            known: REMEMBERED.map(|(texts, by)| Memo::new(texts, by, FOUND)),
             of_text: vec![],
             plain: vec![],
         }
@@ -346,16 +336,15 @@ impl Scratch {
     #[inline]
     fn recall(&self, http: &Http<'_>) -> [Recalled; 3] {
         let mut recall = <[Recalled; 3]>::default();
-        for ((recalled, clean), (_, text)) in recall.iter_mut().zip(&self.clean).zip(looked_at(http)) {
-            *recalled = clean.recall(text);
+        for ((recalled, known), (_, text)) in recall.iter_mut().zip(&self.known).zip(looked_at(http)) {
+            *recalled = known.recall(text);
         }
         recall
     }
 
     /// Forgets what was found clean by other rules.
     pub fn rules_changed(&mut self) {
-        self.clean.iter_mut().for_each(CleanMemo::clear);
-        self.found.iter_mut().for_each(FoundMemo::clear);
+        self.known.iter_mut().for_each(Memo::clear);
         self.parts.rules_changed();
     }
 }

@@ -3,7 +3,7 @@
 use super::base64;
 use super::decode::{Plus, is_encoded, is_foldable};
 use super::injection::Grammar;
-use super::memo::{By, CleanMemo, FoundMemo};
+use super::memo::{By, Memo};
 use super::normalize::leads_elsewhere;
 use super::prefilter::{Marks, Oddness, Prefilter};
 use super::prose::without_prose;
@@ -22,10 +22,7 @@ pub struct Screen {
 pub struct Parts {
     pub texts: Texts,
     marks: Marks,
-    /// Parts that no rule matches.
-    innocent: CleanMemo,
-    /// Parts that rules match.
-    found: FoundMemo,
+    known: Memo,
     /// What was found in one part, and a text without its prose. Their memory is used again.
     of_part: Vec<Hit>,
     bare: Vec<u8>,
@@ -43,8 +40,7 @@ impl Default for Parts {
         Parts {
             texts: Texts::default(),
             marks: Marks::default(),
-            innocent: CleanMemo::new(INNOCENT, By::Shape),
-            found: FoundMemo::new(FOUND),
+            known: Memo::new(INNOCENT, By::Shape, FOUND),
             of_part: vec![],
             bare: vec![],
             states: vec![],
@@ -55,8 +51,7 @@ impl Default for Parts {
 impl Parts {
     /// Forgets what other rules found.
     pub fn rules_changed(&mut self) {
-        self.innocent.clear();
-        self.found.clear();
+        self.known.clear();
         self.states.clear();
     }
 }
@@ -146,28 +141,22 @@ impl Screen {
     /// what matches the text is known. Appends a hit for each rule that matches any, whatever the request's method
     /// and status are, to `hits`. Returns whether any that was asked [tells digits](Rule::tells_digits).
     fn match_parts(&self, rules: &[Rule], parts: &mut Parts, hits: &mut Vec<Hit>) -> bool {
-        let Parts { texts, marks, innocent, found, of_part, states, .. } = parts;
+        let Parts { texts, marks, known, of_part, states, .. } = parts;
         let (first, mut tell_digits) = (hits.len(), false);
         for (target, views, text) in texts.all() {
             let way = views.iter().fold((target as u64) << 8, |way, &view| way | 1 << view as u64);
-            let known = innocent.recall_as(text, way);
-            if known.clean {
+            let recalled = known.recall_as(text, way);
+            if recalled.clean {
                 continue;
             }
-            if let Some(known) = found.get(known) {
-                add_new(known, first, hits);
-                continue;
-            }
-            let exactly = innocent.recall_to_the_letter(text, way, known);
-            if exactly.clean {
-                tell_digits = true;
-                continue;
-            }
-            if let Some(known) = found.get(exactly) {
-                tell_digits = true;
-                add_new(known, first, hits);
-                continue;
-            }
+            let exactly = match known.hits(text, way, recalled) {
+                Ok((found, to_the_letter)) => {
+                    tell_digits |= to_the_letter;
+                    add_new(found, first, hits);
+                    continue;
+                }
+                Err(exactly) => exactly,
+            };
             marks.rules.clear();
             self.mark(target, text, marks);
             marks.rules.sort_unstable();
@@ -186,13 +175,8 @@ impl Screen {
                 by_digits |= rule.tells_digits(text);
             }
             tell_digits |= by_digits;
-            let text = if by_digits { exactly } else { known };
-            if of_part.is_empty() {
-                innocent.remember(text);
-            } else {
-                found.remember(text, of_part);
-                add_new(of_part, first, hits);
-            }
+            known.remember(if by_digits { exactly } else { recalled }, of_part);
+            add_new(of_part, first, hits);
         }
         tell_digits
     }

@@ -49,10 +49,8 @@ pub struct Shadow {
     flagged: u64,
     in_doubt: u64,
     questions: HashSet<u64, foldhash::fast::RandomState>,
-    /// Lines and findings by minute, but for those of the minute that the last line was of.
+    /// Lines and findings by minute.
     minutes: HashMap<u32, (u64, u64), foldhash::fast::RandomState>,
-    minute: u32,
-    of_minute: (u64, u64),
     arena: Bump,
 }
 
@@ -125,12 +123,9 @@ pub struct Line<'a> {
 impl Shadow {
     /// Notes one line and what was settled of it.
     pub fn see(&mut self, record: &Record, line: &Line<'_>, settled: Option<&Settled>, thresholds: &Thresholds) {
-        if record.time_secs / 60 != self.minute {
-            self.end_minute();
-            self.minute = record.time_secs / 60;
-        }
-        self.of_minute.0 += 1;
-        self.of_minute.1 += u64::from(settled.is_some());
+        let minute = self.minutes.entry(record.time_secs / 60).or_default();
+        minute.0 += 1;
+        minute.1 += u64::from(settled.is_some());
         if let Some(settled) = settled {
             self.flagged += 1;
             let known = settled.counted.flagged || settled.counted.banned;
@@ -172,15 +167,8 @@ impl Shadow {
         }
     }
 
-    fn end_minute(&mut self) {
-        let minute = self.minutes.entry(self.minute).or_default();
-        let (lines, findings) = std::mem::take(&mut self.of_minute);
-        *minute = (minute.0 + lines, minute.1 + findings);
-    }
-
     /// What there is to say, of `lines` in all.
-    pub fn report(mut self, lines: u64, config: &Config) -> Report {
-        self.end_minute();
+    pub fn report(self, lines: u64, config: &Config) -> Report {
         let behaved = |tally: &Tally| tally.served > 0 || tally.logins > 0;
         let mut also_behaved: Vec<Behaved> = self
             .clients
