@@ -169,7 +169,7 @@ impl Screen {
                 if !wanted.contains(&target) || !views.contains(view) {
                     continue;
                 }
-                if rule.is_match(target, text, states_of(states, index)) {
+                if is_match(rule, index, target, text, states_of(states, index), known) {
                     of_part.push(Hit { rule: index, target, quoted: false });
                 }
                 by_digits |= rule.tells_digits(text);
@@ -209,6 +209,26 @@ pub fn states_of(states: &mut Vec<States>, rule: u16) -> &mut States {
         states.resize_with(rule + 1, States::default);
     }
     &mut states[rule]
+}
+
+/// Whether a rule matches a text. A grammar, which takes long to ask, is asked once about a text, even if the part that
+/// it was asked about is put out of memory.
+fn is_match(rule: &Rule, index: u16, target: Target, text: &[u8], states: &mut States, known: &mut Memo) -> bool {
+    if rule.spec.grammar.is_none() {
+        return rule.is_match(target, text, states);
+    }
+    let way = 1 << 32 | u64::from(index) << 8 | target as u64;
+    let recalled = known.recall_as(text, way);
+    let exactly = match known.hits(text, way, recalled) {
+        _ if recalled.clean => return false,
+        Ok((hits, _)) => return !hits.is_empty(),
+        Err(exactly) => exactly,
+    };
+    let matches = rule.is_match(target, text, states);
+    if !matches {
+        known.remember(if rule.tells_digits(text) { exactly } else { recalled }, &[]);
+    }
+    matches
 }
 
 /// Appends those hits whose rules are not among `hits` from `first` on.
