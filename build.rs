@@ -1,14 +1,17 @@
-//! What takes long and is the same in every run: which literals the patterns of the built-in rules
+//! What takes long and is the same in every run: the built-in rules' patterns, compiled, and which literals they
 //! cannot match without. And which migrations there are: sqlx's own macro for it needs sqlx compiled twice.
 
 use std::error::Error;
 use std::path::Path;
 use std::{env, fs};
 
-/// The modules that find literals, as in the crate.
+use detect::automaton::Program;
+
+/// The modules that take patterns apart, as in the crate.
 #[path = "src/detect"]
-#[allow(dead_code, reason = "only literals are asked for")]
+#[allow(dead_code, reason = "nothing is matched here")]
 mod detect {
+    pub mod automaton;
     mod decode;
     mod lanes;
     pub mod literals;
@@ -23,10 +26,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     for file in fs::read_dir("rules")? {
         let rules: toml::Table = toml::from_str(&fs::read_to_string(file?.path())?)?;
         let rules = rules.get("rule").and_then(toml::Value::as_array);
-        all.extend(rules.into_iter().flatten().filter_map(with_literals));
+        all.extend(rules.into_iter().flatten().filter_map(compiled));
     }
     all.sort();
-    write("literals.rs", &all)?;
+    write("patterns.rs", &all)?;
     write("sqlite.rs", &migrations("migrations/sqlite")?)?;
     write("postgres.rs", &migrations("migrations/postgres")?)
 }
@@ -52,11 +55,22 @@ fn migrations(directory: &str) -> Result<Vec<String>, Box<dyn Error>> {
     files.iter().map(|file| element(file).ok_or(format!("{file:?} is not NUMBER_NAME.sql").into())).collect()
 }
 
-/// The id of a rule with its literals, as an element of an array; none for a rule that is wrong,
-/// of which the crate says what is.
-fn with_literals(rule: &toml::Value) -> Option<String> {
+/// The pattern of a rule as an element of an array of `BuiltInPattern`; none for a rule that is wrong, of which the
+/// crate says what is.
+fn compiled(rule: &toml::Value) -> Option<String> {
     let text = |key| rule.get(key).and_then(toml::Value::as_str);
-    let literals = detect::literals::required(&detect::literals::parse(text("pattern")?).ok()?)?;
+    let hir = detect::literals::parse(text("pattern")?).ok()?;
+    let literals = detect::literals::required(&hir)?;
     let literals: Vec<String> = literals.iter().map(|literal| format!("b\"{}\"", literal.escape_ascii())).collect();
-    Some(format!("({:?}, &[{}]),\n", text("id")?, literals.join(", ")))
+    let Program { classes, bytes, sets, places, steps, also, start, looks } = Program::new(&hir, usize::MAX).ok()?;
+    Some(format!(
+        "BuiltInPattern {{ rule: {:?}, literals: &[{}], pattern: Pattern {{ tells_digits: {}, program: Program {{
+            classes: Cow::Borrowed(&{classes:?}), bytes: Cow::Borrowed(&{bytes:?}), sets: Cow::Borrowed(&{sets:?}),
+            places: Cow::Borrowed(&{places:?}), steps: Cow::Borrowed(&{steps:?}), also: Cow::Borrowed(&{also:?}),
+            start: Cow::Borrowed(&{start:?}), looks: {looks}
+        }} }} }},\n",
+        text("id")?,
+        literals.join(", "),
+        detect::literals::tells_digits(&hir),
+    ))
 }

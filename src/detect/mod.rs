@@ -2,6 +2,7 @@
 //! what clients did, in log time and bounded memory. Never reads a clock, a file or the network.
 
 mod audit;
+mod automaton;
 mod base64;
 mod campaign;
 mod config;

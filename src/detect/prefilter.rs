@@ -1,8 +1,8 @@
 //! Looks for the literals of many rules at once, in one pass over a text.
 //!
 //! A literal is known by four of its bytes, those that ordinary requests have least. A text is
-//! hashed four bytes at a time, each place independent of the one before, and a bitmap that fits
-//! the first cache tells almost everywhere that nothing of that hash is wanted. An automaton over
+//! hashed four bytes at a time, each place independent of the one before, and two bits of a bitmap that
+//! fits the first cache tell almost everywhere that nothing of that hash is wanted. An automaton over
 //! thousands of literals asks memory, and waits for the answer, at every byte.
 
 use super::injection;
@@ -12,12 +12,9 @@ use super::rules::{Rule, Target};
 
 /// Looks for all literals of the rules that look at some targets.
 pub struct Prefilter {
-    /// Literals of at least five bytes: wherever one begins, it covers four bytes at an even
-    /// place, so that every second place is enough.
-    long: Sieve<2048>,
-    /// Those of four bytes, which cover three.
-    short: Sieve<512>,
-    /// [Odd](is_odd) ones, by what is at one of their odd places: most texts have few.
+    /// Those by four bytes at any place.
+    any: Sieve<2048>,
+    /// [Odd](is_odd) ones by two or three bytes at one of their odd places: most texts have few.
     odd: Sieve<1024>,
 }
 
@@ -39,29 +36,19 @@ impl Default for Marks {
 impl Prefilter {
     /// Over the literals of those `rules` that look at one of `targets`.
     pub fn new(rules: &[Rule], targets: &[Target]) -> Prefilter {
-        let (mut long, mut short, mut odd) = (vec![], vec![], vec![]);
+        let (mut any, mut odd) = (vec![], vec![]);
         for (index, rule) in rules.iter().enumerate() {
             if !rule.spec.target.iter().any(|target| targets.contains(target)) {
                 continue;
             }
             for text in &rule.literals {
-                let by = |rarest: Rarest| Literal::new(text, index as u16, rarest.at, rarest.gram);
-                let at_any = || [0, 1].map(|parity| rarest::<4>(text, parity));
-                match rarest_odd(text) {
-                    Some(at_odd) if text.len() < 5 => odd.push(by(at_odd)),
-                    Some(at_odd) => match at_any() {
-                        // A word that ends in a space is known by its letters: many words end like it.
-                        [even, uneven] if even.commonness + uneven.commonness < at_odd.commonness => {
-                            long.extend([even, uneven].map(by));
-                        }
-                        _ => odd.push(by(at_odd)),
-                    },
-                    None if text.len() == 4 => short.extend([0, 1].map(|parity| by(rarest::<3>(text, parity)))),
-                    None => long.extend(at_any().map(by)),
-                }
+                let (at_any, at_odd) = (rarest(text), rarest_odd(text));
+                let (sieve, Rarest { at, gram, .. }) =
+                    if at_any.commonness < at_odd.commonness { (&mut any, at_any) } else { (&mut odd, at_odd) };
+                sieve.push(Literal::new(text, index as u16, at, gram));
             }
         }
-        Prefilter { long: Sieve::over(long), short: Sieve::over(short), odd: Sieve::over(odd) }
+        Prefilter { any: Sieve::over(any), odd: Sieve::over(odd) }
     }
 
     /// Adds the rules, one of whose literals is in `text`, to `marks`. Returns what is at the text's
@@ -76,9 +63,8 @@ impl Prefilter {
         let mut at = 1;
         while at < end {
             let eight = u64::from_le_bytes(*folded[at..].first_chunk().unwrap_or(&[0; 8]));
-            for (at, four) in [(at, eight as u32), (at + 2, (eight >> 16) as u32)] {
-                self.long.mark(folded, at, four, rules);
-                self.short.mark(folded, at, four & THREE, rules);
+            for more in 0..4 {
+                self.any.mark(folded, at + more, (eight >> (8 * more)) as u32, rules);
             }
             at += 4;
         }
@@ -126,9 +112,9 @@ impl Rarest {
     const NONE: Rarest = Rarest { at: 0, gram: 0, commonness: f32::INFINITY };
 }
 
-/// The rarest `N` bytes at an even or odd place of a literal.
-fn rarest<const N: usize>(literal: &[u8], parity: usize) -> Rarest {
-    let grams = literal.windows(N).enumerate().skip(parity).step_by(2).map(|(at, bytes)| Rarest {
+/// The rarest four bytes of a literal, if it has so many.
+fn rarest(literal: &[u8]) -> Rarest {
+    let grams = literal.windows(4).enumerate().map(|(at, bytes)| Rarest {
         at,
         gram: bytes.iter().rev().fold(0, |gram, &byte| gram << 8 | u32::from(byte)),
         commonness: commonness(bytes),
@@ -149,10 +135,10 @@ fn odd_grams(around: [u8; 4]) -> [u32; 4] {
 }
 
 /// The rarest bytes at an odd place of a literal, if it has any.
-fn rarest_odd(literal: &[u8]) -> Option<Rarest> {
+fn rarest_odd(literal: &[u8]) -> Rarest {
     let mut best = Rarest::NONE;
     let byte = |index: usize| literal.get(index).copied().unwrap_or(0);
-    let is_odd = odd_places(literal, |at| {
+    odd_places(literal, |at| {
         let grams = odd_grams([byte(at.wrapping_sub(1)), byte(at), byte(at + 1), byte(at + 2)]);
         for (gram, (before, len)) in grams.into_iter().zip(FORMS) {
             let Some(bytes) = at.checked_sub(before).and_then(|from| literal.get(from..from + len)) else { continue };
@@ -162,14 +148,14 @@ fn rarest_odd(literal: &[u8]) -> Option<Rarest> {
             }
         }
     });
-    is_odd.then_some(best)
+    best
 }
 
 /// Literals by a few of their bytes, their gram.
 struct Sieve<const WORDS: usize> {
-    /// A bit for each hash of a gram.
+    /// Two bits for each hash of a gram.
     wanted: Box<[u64; WORDS]>,
-    /// Where the literals of each byte of `wanted` begin.
+    /// Where the literals begin whose first bit is in each byte of `wanted`.
     starts: Vec<u32>,
     literals: Vec<Literal>,
 }
@@ -205,8 +191,8 @@ impl<const WORDS: usize> Sieve<WORDS> {
         // Sorted by counting: to compare them took a fifth of the time to load the rules.
         let mut starts = vec![0; 8 * WORDS + 1];
         for literal in &unsorted {
-            let (word, bit) = place::<WORDS>(literal.gram);
-            wanted[word] |= 1 << bit;
+            let (word, bits) = place::<WORDS>(literal.gram);
+            wanted[word] |= 1 << bits[0] | 1 << bits[1];
             starts[byte_of::<WORDS>(literal.gram) + 1] += 1;
         }
         for at in 1..starts.len() {
@@ -225,8 +211,8 @@ impl<const WORDS: usize> Sieve<WORDS> {
     /// follow the place where any may begin.
     #[inline]
     fn mark(&self, text: &[u8], at: usize, gram: u32, rules: &mut Vec<u16>) {
-        let (word, bit) = place::<WORDS>(gram);
-        if self.wanted[word] >> bit & 1 != 0 {
+        let (word, bits) = place::<WORDS>(gram);
+        if self.wanted[word] >> bits[0] & self.wanted[word] >> bits[1] & 1 != 0 {
             self.compare(text, at, gram, rules);
         }
     }
@@ -247,18 +233,18 @@ impl<const WORDS: usize> Sieve<WORDS> {
     }
 }
 
-/// The word, of so many, and the bit of a gram, by a multiplicative hash.
+/// The word, of so many, and the bits of a gram, by a multiplicative hash.
 #[inline]
-fn place<const WORDS: usize>(gram: u32) -> (usize, u32) {
-    let hash = gram.wrapping_mul(0x9e37_79b1);
-    (hash as usize >> (32 - WORDS.ilog2()), hash >> (26 - WORDS.ilog2()) & 63)
+fn place<const WORDS: usize>(gram: u32) -> (usize, [u32; 2]) {
+    let hash = u64::from(gram).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((hash >> (64 - WORDS.ilog2())) as usize, [47, 41].map(|shift| (hash >> shift) as u32 & 63))
 }
 
-/// The byte of a bitmap of so many words that has the bit of a gram.
+/// The byte of a bitmap of so many words that has the first bit of a gram.
 #[inline]
 fn byte_of<const WORDS: usize>(gram: u32) -> usize {
-    let (word, bit) = place::<WORDS>(gram);
-    8 * word + bit as usize / 8
+    let (word, bits) = place::<WORDS>(gram);
+    8 * word + bits[0] as usize / 8
 }
 
 #[cfg(test)]

@@ -36,6 +36,9 @@ pub fn without_prose(uri: &[u8], out: &mut Vec<u8>) -> bool {
 /// Whether the value of a parameter, both decoded, is prose, and neither leaves the place that it is put
 /// into nor comments out what follows. In a parameter for typing, few words are enough.
 fn is_prose(name: &[u8], value: &[u8]) -> bool {
+    if breaks_out(value) {
+        return false;
+    }
     let (mut pieces, mut ordinary, mut common) = (0, 0, false);
     let (mut leading, mut trailing, mut follows_code) = (0, 0, false);
     for piece in value.split(u8::is_ascii_whitespace).filter(|piece| !piece.is_empty()) {
@@ -58,7 +61,7 @@ fn is_prose(name: &[u8], value: &[u8]) -> bool {
     } else {
         common && ordinary > 3 && 2 * ordinary >= pieces
     };
-    is_enough && !breaks_out(value) && !ends_in_comment(value, leading > 1)
+    is_enough && !ends_in_comment(value, leading > 1)
 }
 
 /// What a piece of text between spaces is to a reader.

@@ -1,15 +1,14 @@
 //! Rule files: what is written in `rules/*.toml`, checked like code. The built-in ones are compiled
 //! into the binary.
 
+use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use regex_automata::hybrid::dfa::{Cache, DFA};
-use regex_automata::nfa::thompson::{self, WhichCaptures};
-use regex_automata::{Anchored, Input, MatchKind};
 use regex_syntax::hir::Hir;
 use serde::Deserialize;
 
+use super::automaton::{Program, States};
 use super::injection::Grammar;
 use super::literals;
 use super::window::{WindowRule, WindowSpec};
@@ -217,98 +216,50 @@ impl Example {
 pub struct Rule {
     pub id: Arc<str>,
     pub spec: RuleSpec,
-    /// Compiled when it is first needed: most rules of a day never are.
-    pattern: OnceLock<Option<Pattern>>,
-    /// Finds where a match begins, from its end: for people alone.
-    backward: OnceLock<Option<DFA>>,
+    /// Of a rule without a grammar.
+    pattern: Option<Pattern>,
     /// Lower-case literals, at least one of which every match contains; none where the rule has a grammar.
     pub literals: Vec<Vec<u8>>,
 }
 
-/// A compiled pattern: an automaton whose states are made when a text first asks for them.
+/// A compiled pattern.
+#[derive(Clone)]
 struct Pattern {
-    /// Finds where the first match ends.
-    forward: DFA,
+    program: Program,
     tells_digits: bool,
 }
 
-/// States of a rule's automata, of one thread.
-#[derive(Default)]
-pub struct States {
-    forward: Option<Cache>,
-    backward: Option<Cache>,
-}
-
-/// Bytes that the states of one automaton may take: beyond it they are forgotten and made anew.
-const STATES_BYTES: usize = 1 << 20;
-
 impl Pattern {
     fn compile(hir: &Hir) -> Result<Pattern, String> {
-        Ok(Pattern { forward: automaton(hir, false)?, tells_digits: literals::tells_digits(hir) })
+        Ok(Pattern { program: Program::new(hir, PATTERN_BUDGET_BYTES)?, tells_digits: literals::tells_digits(hir) })
     }
-
-    /// Where what it matches first in `text` ends; if it is to be the `earliest`, where it is known to match. Searches
-    /// fail for automata that give up, which these never do.
-    fn end(&self, text: &[u8], earliest: bool, states: &mut States) -> Option<usize> {
-        let cache = states.forward.get_or_insert_with(|| self.forward.create_cache());
-        Some(self.forward.try_search_fwd(cache, &Input::new(text).earliest(earliest)).ok()??.offset())
-    }
-}
-
-/// The automaton of a pattern within its budget, or that of the pattern read backwards.
-fn automaton(hir: &Hir, backward: bool) -> Result<DFA, String> {
-    let config = thompson::Config::new().utf8(false).which_captures(WhichCaptures::None);
-    let config = config.reverse(backward).nfa_size_limit(Some(PATTERN_BUDGET_BYTES));
-    let nfa = thompson::Compiler::new().configure(config).build_from_hir(hir);
-    let nfa = nfa.map_err(|error| why_unfit(&error, error.size_limit()))?;
-    let kind = if backward { MatchKind::All } else { MatchKind::LeftmostFirst };
-    let config = DFA::config().match_kind(kind).cache_capacity(STATES_BYTES).skip_cache_capacity_check(true);
-    DFA::builder().configure(config).build_from_nfa(nfa).map_err(|error| why_unfit(&error, None))
 }
 
 impl Rule {
     /// Whether `text`, about which it was asked, and one that differs from it in digits alone may differ in
     /// whether it matches.
     pub fn tells_digits(&self, text: &[u8]) -> bool {
-        match self.spec.grammar {
-            Some(_) => Grammar::tells_digits(text),
-            None => self.pattern.get().is_none_or(|pattern| pattern.as_ref().is_some_and(|it| it.tells_digits)),
-        }
+        self.pattern.as_ref().map_or_else(|| Grammar::tells_digits(text), |pattern| pattern.tells_digits)
     }
 
     /// Whether it matches `text`, which is a `target`. `states` are of this rule alone.
     pub fn is_match(&self, target: Target, text: &[u8], states: &mut States) -> bool {
-        match self.spec.grammar {
-            Some(grammar) => grammar.find(target, text).is_some(),
-            None => self.pattern().is_some_and(|pattern| pattern.end(text, true, states).is_some()),
+        match (&self.pattern, self.spec.grammar) {
+            (Some(pattern), _) => pattern.program.is_match(text, states),
+            (None, grammar) => grammar.is_some_and(|grammar| grammar.find(target, text).is_some()),
         }
     }
 
     /// What it matches in `text`, which is a `target`, for people.
-    pub fn matched(&self, target: Target, text: &[u8], states: &mut States) -> Option<Vec<u8>> {
-        match self.spec.grammar {
-            Some(grammar) => grammar.find(target, text).map(|found| match found.fingerprint.as_str() {
-                "" => found.piece.to_vec(),
-                tokens => [tokens.as_bytes(), b": ", found.piece].concat(),
-            }),
-            None => {
-                let end = self.pattern()?.end(text, false, states)?;
-                let backward = self.backward.get_or_init(|| automaton(&self.hir()?, true).ok()).as_ref()?;
-                let cache = states.backward.get_or_insert_with(|| backward.create_cache());
-                let before = Input::new(text).range(..end).anchored(Anchored::Yes);
-                Some(text[backward.try_search_rev(cache, &before).ok()??.offset()..end].to_vec())
-            }
+    pub fn matched(&self, target: Target, text: &[u8]) -> Option<Vec<u8>> {
+        if let Some(pattern) = &self.pattern {
+            return pattern.program.find(text).map(|at| text[at].to_vec());
         }
-    }
-
-    /// Its pattern, if it has one. That it compiles was checked when it was loaded, or by the tests for a
-    /// built-in rule.
-    fn pattern(&self) -> Option<&Pattern> {
-        self.pattern.get_or_init(|| Pattern::compile(&self.hir()?).ok()).as_ref()
-    }
-
-    fn hir(&self) -> Option<Hir> {
-        literals::parse(&self.spec.pattern).ok()
+        let found = self.spec.grammar?.find(target, text)?;
+        Some(match found.fingerprint.as_str() {
+            "" => found.piece.to_vec(),
+            tokens => [tokens.as_bytes(), b": ", found.piece].concat(),
+        })
     }
 }
 
@@ -402,30 +353,36 @@ pub fn without_examples(spec: RuleSpec, trust: Trust) -> Result<Rule, String> {
     }
     let id: Arc<str> = spec.id.as_str().into();
     match (&spec.grammar, spec.pattern.is_empty()) {
-        (Some(_), true) => {
-            return Ok(Rule { id, spec, pattern: OnceLock::new(), backward: OnceLock::new(), literals: vec![] });
-        }
+        (Some(_), true) => return Ok(Rule { id, spec, pattern: None, literals: vec![] }),
         (Some(_), false) => return Err("has a pattern and a grammar: one of them".into()),
         (None, _) => {}
     }
     if trust == Trust::BuiltIn
-        && let Ok(at) = LITERALS.binary_search_by_key(&spec.id.as_str(), |(id, _)| id)
+        && let Ok(at) = PATTERNS.binary_search_by_key(&spec.id.as_str(), |built_in| built_in.rule)
     {
-        let literals = LITERALS[at].1.iter().map(|literal| literal.to_vec()).collect();
-        return Ok(Rule { id, spec, pattern: OnceLock::new(), backward: OnceLock::new(), literals });
+        let BuiltInPattern { literals, pattern, .. } = &PATTERNS[at];
+        let literals = literals.iter().map(|literal| literal.to_vec()).collect();
+        return Ok(Rule { id, spec, pattern: Some(pattern.clone()), literals });
     }
     let hir = literals::parse(&spec.pattern)?;
     if hir.properties().minimum_len() == Some(0) {
         return Err("the pattern matches the empty text".into());
     }
-    let pattern = OnceLock::from(Some(Pattern::compile(&hir)?));
+    let pattern = Some(Pattern::compile(&hir)?);
     let literals = literals::required(&hir)
         .ok_or("no literal of at least four bytes must be in every match (fewer, with unusual signs), so it would run on every line")?;
-    Ok(Rule { id, spec, pattern, backward: OnceLock::new(), literals })
+    Ok(Rule { id, spec, pattern, literals })
 }
 
-/// The literals of the built-in rules, by id, found when this was built.
-const LITERALS: &[(&str, &[&[u8]])] = include!(concat!(env!("OUT_DIR"), "/literals.rs"));
+/// The pattern of a built-in rule and its literals, made when this was built.
+struct BuiltInPattern {
+    rule: &'static str,
+    literals: &'static [&'static [u8]],
+    pattern: Pattern,
+}
+
+/// In the order of the rules' ids.
+static PATTERNS: &[BuiltInPattern] = include!(concat!(env!("OUT_DIR"), "/patterns.rs"));
 
 #[cfg(test)]
 mod tests {

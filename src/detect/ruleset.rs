@@ -2,13 +2,14 @@
 //! run on any core.
 
 use super::audit;
+use super::automaton::States;
 use super::exclusion::{ExclusionConfig, Exclusions};
 use super::legacy;
 use super::memo::{By, Memo, Recalled};
 use super::prose;
 use super::record::{Detail, Record};
-use super::rules::{self, Loaded, Rule, RuleError, States, Target, Targets, Trust};
-use super::screen::{Parts, Screen, states_of};
+use super::rules::{self, Loaded, Rule, RuleError, Target, Targets, Trust};
+use super::screen::{Parts, Screen};
 use super::texts::Texts;
 use super::watched::Watched;
 use super::window::{Standing, WindowRule};
@@ -239,10 +240,8 @@ impl Ruleset {
             if parted.replace(hit.target) != Some(hit.target) {
                 split(event, hit.target, scratch);
             }
-            let Parts { texts, states, .. } = &mut scratch.parts;
-            let states = states_of(states, hit.rule);
-            let matched =
-                texts.of(hit.target, rule.spec.view).find_map(|text| rule.matched(hit.target, text, states))?;
+            let mut texts = scratch.parts.texts.of(hit.target, rule.spec.view);
+            let matched = texts.find_map(|text| rule.matched(hit.target, text))?;
             Some(Evidence {
                 rule_id: rule.id.clone(),
                 target: hit.target.as_str().into(),

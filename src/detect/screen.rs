@@ -1,5 +1,6 @@
 //! Of all rules those that may match a text, and of those the ones that do.
 
+use super::automaton::States;
 use super::base64;
 use super::decode::{Plus, is_encoded, is_foldable};
 use super::injection::Grammar;
@@ -7,7 +8,7 @@ use super::memo::{By, Memo};
 use super::normalize::leads_elsewhere;
 use super::prefilter::{Marks, Oddness, Prefilter};
 use super::prose::without_prose;
-use super::rules::{Rule, RuleSpec, States, Target, Targets};
+use super::rules::{Rule, RuleSpec, Target, Targets};
 use super::ruleset::Hit;
 use super::texts::Texts;
 
@@ -203,7 +204,7 @@ fn path_of(uri: &[u8]) -> &[u8] {
 }
 
 /// The states of a rule's automata.
-pub fn states_of(states: &mut Vec<States>, rule: u16) -> &mut States {
+fn states_of(states: &mut Vec<States>, rule: u16) -> &mut States {
     let rule = usize::from(rule);
     if states.len() <= rule {
         states.resize_with(rule + 1, States::default);

@@ -1,0 +1,546 @@
+//! Whether a pattern matches anywhere in a text: what rules ask of many short texts, each of a few rules.
+//!
+//! A pattern is a [`Program`], made when this is built for the rules that are built in. The states of its automaton are
+//! made when a text first leads there. It says yes or no and ends with the first match, so that its states are few and
+//! its tables small: an engine that tells where matches are took five times as long for texts that were new to it.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use regex_syntax::hir::{Class, Hir, HirKind, Look, LookSet, Repetition};
+use regex_syntax::utf8::Utf8Sequences;
+
+/// A compiled pattern: places, each a way in which a text may go on. Place 0 is where a match begins.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The class of each byte: bytes of one class lead to the same places from everywhere.
+    pub classes: Cow<'static, [u8]>,
+    /// A byte of each class.
+    pub bytes: Cow<'static, [u8]>,
+    /// Sets of classes, a bit for each class in as many words as it takes.
+    pub sets: Cow<'static, [u64]>,
+    /// Where the steps of each place begin, and where in `also` the places that one is at with it; one more for the end.
+    pub places: Cow<'static, [[u16; 2]]>,
+    /// The assertions that must hold, as a [`LookSet`]; the set, by a class of which it is taken, or [`END`]; the place
+    /// it leads to. A match that ends there whatever follows is a place's first step.
+    pub steps: Cow<'static, [[u16; 3]]>,
+    pub also: Cow<'static, [u16]>,
+    /// Places that one is at before every byte, for a match may begin anywhere.
+    pub start: Cow<'static, [u16]>,
+    /// All assertions in it.
+    pub looks: u16,
+}
+
+/// In place of a set: a match ends here.
+const END: u16 = u16::MAX;
+
+/// A pattern on the way from its syntax to a program, its end first.
+#[derive(Default)]
+struct Compiler {
+    nodes: Vec<Node>,
+    /// Sets of bytes, by number.
+    sets: HashMap<Bytes, u16, RandomState>,
+    budget: usize,
+    spent: usize,
+}
+
+enum Node {
+    Byte { by: u16, next: usize },
+    Look { look: Look, next: usize },
+    Any(Vec<usize>),
+    End,
+}
+
+/// A set of bytes, a bit for each.
+type Bytes = [u64; 4];
+
+impl Compiler {
+    fn add(&mut self, node: Node) -> Result<usize, String> {
+        self.spent += size_of::<Node>() + if let Node::Any(nodes) = &node { size_of_val(&nodes[..]) } else { 0 };
+        if self.spent > self.budget {
+            return Err(too_large(self.budget));
+        }
+        self.nodes.push(node);
+        Ok(self.nodes.len() - 1)
+    }
+
+    fn byte(&mut self, ranges: impl Iterator<Item = (u8, u8)>, next: usize) -> Result<usize, String> {
+        let mut set = [0; 4];
+        for byte in ranges.flat_map(|(from, to)| from..=to) {
+            set[usize::from(byte >> 6)] |= 1 << (byte & 63);
+        }
+        let new = self.sets.len() as u16;
+        let by = *self.sets.entry(set).or_insert(new);
+        self.add(Node::Byte { by, next })
+    }
+
+    /// What `hir` begins with if it goes on with `next`.
+    fn compile(&mut self, hir: &Hir, next: usize) -> Result<usize, String> {
+        match hir.kind() {
+            HirKind::Empty => Ok(next),
+            HirKind::Literal(literal) => {
+                literal.0.iter().rev().try_fold(next, |next, &byte| self.byte([(byte, byte)].into_iter(), next))
+            }
+            HirKind::Class(Class::Bytes(class)) => {
+                self.byte(class.iter().map(|range| (range.start(), range.end())), next)
+            }
+            // Alternatives of one character each are one, too.
+            HirKind::Class(Class::Unicode(class)) => {
+                let mut nodes = vec![];
+                for sequence in class.iter().flat_map(|range| Utf8Sequences::new(range.start(), range.end())) {
+                    let mut ranges = sequence.as_slice().iter().rev().map(|range| (range.start, range.end));
+                    nodes.push(ranges.try_fold(next, |next, range| self.byte([range].into_iter(), next))?);
+                }
+                self.add(Node::Any(nodes))
+            }
+            HirKind::Look(look) if LookSet::singleton(*look).contains_word_unicode() => {
+                Err("the pattern is broken: it asks for words of Unicode, and logs are bytes".into())
+            }
+            HirKind::Look(look) => self.add(Node::Look { look: *look, next }),
+            HirKind::Repetition(repetition) => self.repeat(repetition, next),
+            HirKind::Capture(capture) => self.compile(&capture.sub, next),
+            HirKind::Concat(parts) => parts.iter().rev().try_fold(next, |next, part| self.compile(part, next)),
+            HirKind::Alternation(parts) => {
+                let nodes = parts.iter().map(|part| self.compile(part, next)).collect::<Result<_, _>>()?;
+                self.add(Node::Any(nodes))
+            }
+        }
+    }
+
+    fn repeat(&mut self, Repetition { min, max, sub, .. }: &Repetition, next: usize) -> Result<usize, String> {
+        let (mut entry, mut times) = (next, *min);
+        if let Some(max) = max {
+            for _ in *min..*max {
+                let once_more = self.compile(sub, entry)?;
+                entry = self.add(Node::Any(vec![once_more, next]))?;
+            }
+        } else {
+            let again = self.add(Node::Any(vec![]))?;
+            let once = self.compile(sub, again)?;
+            self.nodes[again] = Node::Any(vec![once, next]);
+            entry = if times == 0 { again } else { once };
+            times = times.saturating_sub(1);
+        }
+        (0..times).try_fold(entry, |entry, _| self.compile(sub, entry))
+    }
+}
+
+fn too_large(budget: usize) -> String {
+    format!("the pattern compiles to more than {budget} bytes")
+}
+
+impl Program {
+    /// Compiles a pattern, on the way to which at most `budget` bytes are taken.
+    ///
+    /// # Errors
+    /// It takes more, or asks for Unicode.
+    pub fn new(hir: &Hir, budget: usize) -> Result<Program, String> {
+        let mut compiler = Compiler { budget, ..Compiler::default() };
+        let end = compiler.add(Node::End)?;
+        let first = compiler.compile(hir, end)?;
+        let (mut places, mut steps, mut also, mut looks) = (vec![], vec![], vec![], 0);
+        // A place is a node to which a byte or another place leads.
+        let mut found = vec![first];
+        let mut numbers = HashMap::from([(first, 0)]);
+        let mut number = |node: usize, found: &mut Vec<usize>| {
+            *numbers.entry(node).or_insert_with(|| {
+                found.push(node);
+                found.len() as u16 - 1
+            })
+        };
+        while let Some(&node) = found.get(places.len()) {
+            let first_step = steps.len();
+            places.push([first_step as u16, also.len() as u16]);
+            let (mut todo, mut seen) = (vec![(node, 0)], vec![]);
+            while let Some((at, required)) = todo.pop() {
+                if seen.contains(&(at, required)) {
+                    continue;
+                }
+                seen.push((at, required));
+                match &compiler.nodes[at] {
+                    Node::Byte { by, next } => steps.push([required, *by, number(*next, &mut found)]),
+                    Node::End => steps.insert(first_step, [required, END, 0]),
+                    Node::Look { look, next } => {
+                        looks |= look.as_repr() as u16;
+                        todo.push((*next, required | look.as_repr() as u16));
+                    }
+                    // Its alternatives are those of many places.
+                    Node::Any(_) if required == 0 && at != node => also.push(number(at, &mut found)),
+                    Node::Any(nodes) => todo.extend(nodes.iter().map(|&node| (node, required))),
+                }
+            }
+            // An end that nothing is required of comes first.
+            steps[first_step..].sort_by_key(|[required, by, _]| (*by != END, *required));
+            if steps.len().max(also.len()) > usize::from(u16::MAX) {
+                return Err(too_large(budget));
+            }
+        }
+        places.push([steps.len() as u16, also.len() as u16]);
+        let mut program = Program {
+            classes: Cow::default(),
+            bytes: Cow::default(),
+            sets: Cow::default(),
+            places: places.into(),
+            steps: steps.into(),
+            also: also.into(),
+            start: Cow::default(),
+            looks,
+        };
+        let mut start = vec![];
+        program.visit(0, &mut |place| {
+            let is_new = !start.contains(&place);
+            start.extend(is_new.then_some(place));
+            is_new
+        });
+        program.start = start.into();
+        program.classify(&compiler.sets);
+        Ok(program)
+    }
+
+    /// Puts bytes into classes by the sets that they are in, and writes the sets as those of classes.
+    fn classify(&mut self, sets: &HashMap<Bytes, u16, RandomState>) {
+        let mut kinds: HashMap<(u16, Vec<bool>), u8, RandomState> = HashMap::default();
+        let (mut classes, mut bytes) = (vec![], vec![]);
+        for byte in 0..=255u8 {
+            let is_in = sets.keys().map(|set| set[usize::from(byte >> 6)] >> (byte & 63) & 1 != 0).collect();
+            let class = *kinds.entry((self.kind(Some(byte)), is_in)).or_insert_with(|| {
+                bytes.push(byte);
+                bytes.len() as u8 - 1
+            });
+            classes.push(class);
+        }
+        let words = bytes.len().div_ceil(64);
+        let mut of_classes = vec![0; words * sets.len()];
+        for (class, byte) in bytes.iter().enumerate() {
+            for (set, &number) in sets {
+                let is_in = set[usize::from(byte >> 6)] >> (byte & 63) & 1;
+                of_classes[words * usize::from(number) + class / 64] |= is_in << (class % 64);
+            }
+        }
+        (self.classes, self.bytes, self.sets) = (classes.into(), bytes.into(), of_classes.into());
+    }
+
+    /// Whether the pattern matches anywhere in `text`.
+    pub fn is_match(&self, text: &[u8], states: &mut States) -> bool {
+        if states.sets.is_empty() {
+            states.begin(self);
+        }
+        let stride = self.stride();
+        let mut state = FIRST;
+        for byte in text {
+            let class = usize::from(self.classes[usize::from(*byte)]);
+            state = match states.next[usize::from(state) * stride + class] {
+                UNKNOWN => states.make(self, state, Some(class)),
+                known => known,
+            };
+            if state == MATCH {
+                return true;
+            }
+        }
+        let end = match states.next[(usize::from(state) + 1) * stride - 1] {
+            UNKNOWN => states.make(self, state, None),
+            known => known,
+        };
+        end == MATCH
+    }
+
+    /// Where the match is that ends first, as far as it goes on: for people.
+    pub fn find(&self, text: &[u8]) -> Option<Range<usize>> {
+        let mut found: Option<Range<usize>> = None;
+        // Where matches began, by the place that they have come to.
+        let mut begun = vec![usize::MAX; self.places.len()];
+        for at in 0..=text.len() {
+            match &found {
+                None => self.arrive(0, at, &mut begun),
+                Some(found) => begun.iter_mut().filter(|begin| **begin != found.start).for_each(|it| *it = usize::MAX),
+            }
+            let byte = text.get(at);
+            let class = byte.map(|byte| usize::from(self.classes[usize::from(*byte)]));
+            let holding = holding(at.checked_sub(1).map(|before| text[before]), byte.copied());
+            let mut next = vec![usize::MAX; self.places.len()];
+            for (place, &begin) in begun.iter().enumerate().filter(|(_, begin)| **begin != usize::MAX) {
+                for &[_, by, to] in self.steps_of(place as u16).iter().filter(|step| step[0] & !holding == 0) {
+                    if by == END {
+                        found = Some(found.map_or(begin, |found| found.start.min(begin))..at);
+                    } else if class.is_some_and(|class| self.has(by, class)) {
+                        self.arrive(to, begin, &mut next);
+                    }
+                }
+            }
+            begun = next;
+        }
+        found
+    }
+
+    /// Notes that a match which began at `begin` has come to `place`.
+    fn arrive(&self, place: u16, begin: usize, begun: &mut [usize]) {
+        self.visit(place, &mut |place| {
+            let known = &mut begun[usize::from(place)];
+            let is_earlier = begin < *known;
+            *known = begin.min(*known);
+            is_earlier
+        });
+    }
+
+    /// Calls `each` with `place` and the places that one is at with it, as long as it says that they are new.
+    fn visit(&self, place: u16, each: &mut impl FnMut(u16) -> bool) {
+        if each(place) {
+            let [[_, from], [_, to]] = [0, 1].map(|more| self.places[usize::from(place) + more]);
+            self.also[usize::from(from)..usize::from(to)].iter().for_each(|&also| self.visit(also, each));
+        }
+    }
+
+    fn steps_of(&self, place: u16) -> &[[u16; 3]] {
+        let [[from, _], [to, _]] = [0, 1].map(|more| self.places[usize::from(place) + more]);
+        &self.steps[usize::from(from)..usize::from(to)]
+    }
+
+    fn has(&self, set: u16, class: usize) -> bool {
+        let words = self.bytes.len().div_ceil(64);
+        self.sets[words * usize::from(set) + class / 64] >> (class % 64) & 1 != 0
+    }
+
+    /// Columns of the table of states: the classes, and the end of the text.
+    fn stride(&self) -> usize {
+        self.bytes.len() + 1
+    }
+
+    /// What the byte before is to the assertions of the pattern, as one of its kind; 256 is the beginning.
+    fn kind(&self, byte: Option<u8>) -> u16 {
+        let tells_lines = (LookSet { bits: self.looks.into() }).contains_anchor_line();
+        match byte {
+            _ if self.looks == 0 => 0,
+            None => 256,
+            Some(byte @ (b'\n' | b'\r')) if tells_lines => byte.into(),
+            Some(byte) if is_word(byte) => b'a'.into(),
+            Some(_) => 0,
+        }
+    }
+}
+
+/// The assertions that hold between two bytes, as a [`LookSet`].
+fn holding(before: Option<u8>, after: Option<u8>) -> u16 {
+    let (word_before, word_after) = (before.is_some_and(is_word), after.is_some_and(is_word));
+    let holds = [
+        (Look::Start, before.is_none()),
+        (Look::End, after.is_none()),
+        (Look::StartLF, matches!(before, None | Some(b'\n'))),
+        (Look::EndLF, matches!(after, None | Some(b'\n'))),
+        (Look::StartCRLF, matches!(before, None | Some(b'\n')) || before == Some(b'\r') && after != Some(b'\n')),
+        (Look::EndCRLF, matches!(after, None | Some(b'\r')) || after == Some(b'\n') && before != Some(b'\r')),
+        (Look::WordAscii, word_before != word_after),
+        (Look::WordAsciiNegate, word_before == word_after),
+        (Look::WordStartAscii, !word_before && word_after),
+        (Look::WordEndAscii, word_before && !word_after),
+        (Look::WordStartHalfAscii, !word_before),
+        (Look::WordEndHalfAscii, !word_after),
+    ];
+    holds.iter().filter(|(_, holds)| *holds).fold(0, |all, (look, _)| all | look.as_repr() as u16)
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+/// The states of a program that texts have led to, of one thread.
+#[derive(Default)]
+pub struct States {
+    /// Of each state where each class of bytes and, last, the end of the text lead.
+    next: Vec<u16>,
+    /// What each state is: the [kind](Program::kind) of the byte before, and the places, in order.
+    sets: Vec<Arc<[u16]>>,
+    numbers: HashMap<Arc<[u16]>, u16, RandomState>,
+    /// Reused memory: a state in the making, and whether each place was looked at.
+    made: Vec<u16>,
+    seen: Vec<bool>,
+}
+
+/// Nobody has been there yet.
+const UNKNOWN: u16 = 0;
+/// A match has ended.
+const MATCH: u16 = 1;
+/// The first state, at the beginning of a text.
+const FIRST: u16 = 2;
+
+/// Bytes that the states of one program may take, roughly: beyond it they are forgotten and made anew.
+const STATES_BYTES: usize = 1 << 20;
+
+impl States {
+    /// Where a class of bytes, or the end of the text, leads from `state`.
+    #[cold]
+    fn make(&mut self, program: &Program, state: u16, class: Option<usize>) -> u16 {
+        let set = self.sets[usize::from(state)].clone();
+        let byte = class.map(|class| program.bytes[class]);
+        let holding = if program.looks == 0 { 0 } else { holding(u8::try_from(set[0]).ok(), byte) };
+        let Self { made, seen, .. } = self;
+        made.clear();
+        made.push(program.kind(byte));
+        seen.clear();
+        seen.resize(program.places.len(), false);
+        // They are in every state.
+        program.start.iter().for_each(|&place| seen[usize::from(place)] = true);
+        let mut is_match = false;
+        for &place in set[1..].iter().chain(&*program.start) {
+            for &[_, by, to] in program.steps_of(place).iter().filter(|step| step[0] & !holding == 0) {
+                if by == END {
+                    is_match = true;
+                } else if class.is_some_and(|class| program.has(by, class)) {
+                    program.visit(to, &mut |place| {
+                        let is_new = !std::mem::replace(&mut seen[usize::from(place)], true);
+                        let steps = program.steps_of(place);
+                        is_match |= steps.first().is_some_and(|&[looks, by, _]| by == END && looks == 0);
+                        made.extend((is_new && !steps.is_empty()).then_some(place));
+                        is_new
+                    });
+                }
+            }
+        }
+        let next = match class {
+            _ if is_match => MATCH,
+            Some(_) => {
+                made[1..].sort_unstable();
+                let made = std::mem::take(made);
+                if self.bytes() > STATES_BYTES {
+                    *self = States::default();
+                    self.begin(program);
+                    return self.number(made, program);
+                }
+                self.number(made, program)
+            }
+            None => FIRST,
+        };
+        let stride = program.stride();
+        self.next[usize::from(state) * stride + class.unwrap_or(stride - 1)] = next;
+        next
+    }
+
+    fn begin(&mut self, program: &Program) {
+        // Those before the first are none.
+        self.sets.resize(FIRST.into(), Arc::from([]));
+        self.next.resize(self.sets.len() * program.stride(), UNKNOWN);
+        self.number(vec![program.kind(None)], program);
+    }
+
+    /// The number of the state that `made` is.
+    fn number(&mut self, made: Vec<u16>, program: &Program) -> u16 {
+        let number = match self.numbers.get(&made[..]) {
+            Some(&known) => known,
+            None => {
+                let new = self.sets.len() as u16;
+                let set: Arc<[u16]> = made[..].into();
+                self.sets.push(set.clone());
+                self.numbers.insert(set, new);
+                self.next.resize(self.sets.len() * program.stride(), UNKNOWN);
+                new
+            }
+        };
+        self.made = made;
+        number
+    }
+
+    fn bytes(&self) -> usize {
+        2 * self.next.len() + 128 * self.sets.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use regex_automata::meta::Regex;
+
+    use super::*;
+    use crate::detect::literals::parse;
+    use crate::detect::rules::{self, Trust};
+
+    fn program(pattern: &str) -> Program {
+        Program::new(&parse(pattern).unwrap(), usize::MAX).unwrap()
+    }
+
+    /// Another engine's word for it.
+    fn regex(pattern: &str) -> Regex {
+        let config = Regex::config().utf8_empty(false);
+        Regex::builder().configure(config).build_from_hir(&parse(pattern).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn it_matches_what_another_engine_matches() {
+        let loaded = rules::BUILT_IN.iter().map(|(name, text)| rules::load(name, text, Trust::BuiltIn).ok().unwrap());
+        let rules: Vec<_> = loaded.flat_map(|file| file.rules).filter(|rule| !rule.spec.pattern.is_empty()).collect();
+        let examples = rules.iter().flat_map(|rule| rule.spec.attack.iter().chain(&rule.spec.benign));
+        let texts: Vec<String> = examples
+            .step_by(2)
+            .map(rules::Example::request)
+            .filter_map(|request| request.uri.or(request.user_agent).or(request.message))
+            .map(|text| text.replace("%27", "'").replace("%3C", "<").replace("%20", " ").replace('+', " "))
+            .collect();
+        let mut matches = 0;
+        for rule in &rules {
+            let (program, regex) = (program(&rule.spec.pattern), regex(&rule.spec.pattern));
+            let mut states = States::default();
+            for text in &texts {
+                let expected = regex.is_match(text);
+                assert_eq!(program.is_match(text.as_bytes(), &mut states), expected, "{} in {text}", rule.id);
+                matches += usize::from(expected);
+            }
+        }
+        assert!(texts.len() > 500 && matches > 500, "{matches} in {}", texts.len());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_pattern_is_made_of_it_matches_what_another_engine_matches(
+            pattern in r"(\^|\\b|\\B|\(\?m:\^\)|)([ab-]|\[ab\]|\[\^a\]|\.|é|\\w|\(a\|b-\|\)|(\(a\?b\|-\\b\|é\)))([*+?]|\{2\}|\{1,3\}|\{0,2\}|\{2,\}|)([ab-]|\\b|\\B|\\n|)(\(-\|\\ba\)[*?]|)(\$|\(\?m:\$\)|\(\?Rm:\$\)|)",
+            texts in prop::collection::vec(r"[ab\n\ré-]{0,12}", 20),
+        ) {
+            let (program, regex) = (program(&pattern), regex(&pattern));
+            let mut states = States::default();
+            for text in &texts {
+                let found = regex.find(text);
+                // Rules refuse patterns that match nothing.
+                if found.is_some_and(|found| found.is_empty()) {
+                    continue;
+                }
+                prop_assert_eq!(program.is_match(text.as_bytes(), &mut states), found.is_some(), "{} in {:?}", pattern, text);
+                prop_assert_eq!(program.find(text.as_bytes()).is_some(), found.is_some(), "{} in {:?}", pattern, text);
+            }
+        }
+    }
+
+    #[test]
+    fn people_see_where_a_match_begins_and_how_far_it_goes() {
+        for (pattern, text, expected) in [
+            (r"<script[^>]*>", "a<b><script src=x>y>", "<script src=x>"),
+            (r"union\s+select", "union union  select 1", "union  select"),
+            (r"\bid\b.*", "sid id=1 id", "id=1 id"),
+            (r"abc|b", "xabcb", "b"),
+            (r"a+$", "aab aaa", "aaa"),
+        ] {
+            let found = program(pattern).find(text.as_bytes()).map(|at| &text[at]);
+            assert_eq!(found, Some(expected), "{pattern} in {text}");
+        }
+        assert_eq!(program("a+$").find(b"aab"), None);
+    }
+
+    #[test]
+    fn states_that_grow_too_many_are_forgotten_and_nothing_else() {
+        // Which of the last twenty bytes are an `a`: a million states.
+        let (program, regex) = (program("a[ab]{20}c"), regex("a[ab]{20}c"));
+        let mut states = States::default();
+        let mut most = 0;
+        let mut random = 1u32;
+        for _ in 0..60 {
+            let letters = (0..2000).map(|_| {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                if random >> 31 == 0 { b'a' } else { b'b' }
+            });
+            let text: Vec<u8> = letters.chain([b'c']).collect();
+            assert_eq!(program.is_match(&text, &mut states), regex.is_match(&text));
+            most = most.max(states.bytes());
+            assert!(most < STATES_BYTES + 1024, "{most}");
+        }
+        assert!(most > STATES_BYTES / 2 && states.bytes() < most, "they were forgotten: {most}");
+    }
+}
