@@ -22,7 +22,7 @@ pub struct Prefilter {
 pub struct Marks {
     /// Rules, one of whose literals was in them, possibly several times.
     pub rules: Vec<u16>,
-    /// Reused memory: the text, folded, between zeros.
+    /// Reused memory: the text, folded, between bytes that are [beyond](BEYOND) it.
     folded: Vec<u8>,
 }
 
@@ -56,10 +56,10 @@ impl Prefilter {
     pub fn mark(&self, text: &[u8], marks: &mut Marks) -> Oddness {
         let Marks { rules, folded } = marks;
         folded.clear();
-        folded.push(0);
+        folded.push(BEYOND);
         fold_into(text, folded);
         let end = folded.len();
-        folded.extend_from_slice(&[0; 2 * LANES]);
+        folded.extend_from_slice(&[BEYOND; 2 * LANES]);
         let mut at = 1;
         while at < end {
             let eight = u64::from_le_bytes(*folded[at..].first_chunk().unwrap_or(&[0; 8]));
@@ -96,6 +96,9 @@ impl Oddness {
         if injection::is_sign(byte) { Oddness::Signs } else { Oddness::Words }
     }
 }
+
+/// What surrounds a text: no folded one has it, so that no literal goes on there.
+const BEYOND: u8 = b'A';
 
 /// Of four bytes, the first three.
 const THREE: u32 = 0x00ff_ffff;
@@ -276,6 +279,18 @@ mod tests {
                     assert!(!found(&format!("{before}{without_end}{after}")), "{text}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn nothing_beyond_a_text_is_of_a_literal() {
+        let text = "[[rule]]\nid = 'x'\ncategory = 'other'\ndescription = 'd'\nreference = 'r'\ntarget = ['args']\nscore = 5\npattern = '(?:\\.png\\x00|\\x00/etc)'\nattack = ['/']\nbenign = ['/']";
+        let rules = load("x.toml", text, Trust::Foreign).unwrap().rules;
+        let prefilter = Prefilter::new(&rules, &[Target::Args]);
+        for (text, expected) in [("a.png", false), ("/etc", false), ("a.png\0", true), ("\0/etc", true)] {
+            let mut marks = Marks::default();
+            prefilter.mark(text.as_bytes(), &mut marks);
+            assert_eq!(!marks.rules.is_empty(), expected, "{text:?}");
         }
     }
 

@@ -66,8 +66,9 @@ impl Recorder {
 async fn each_target_is_one_call_with_what_the_placeholders_stand_for() {
     let recorder = Recorder::new();
     let mut responder = recorder.single();
-    let now = Timestamp::now();
     let permits = permits(&["203.0.113.7", "2001:db8:7::/64"], 600);
+    // Not before them: a part of a second counts as a whole one.
+    let now = Timestamp::now();
     responder.apply(&permits, now).await.unwrap();
     let calls = recorder.written("calls");
     let expected: String = permits
