@@ -162,7 +162,7 @@ impl Program {
                 seen.push((at, required));
                 match &compiler.nodes[at] {
                     Node::Byte { by, next } => steps.push([required, *by, number(*next, &mut found)]),
-                    Node::End => steps.insert(first_step, [required, END, 0]),
+                    Node::End => steps.push([required, END, 0]),
                     Node::Look { look, next } => {
                         looks |= look.as_repr() as u16;
                         todo.push((*next, required | look.as_repr() as u16));
