@@ -225,12 +225,18 @@ impl Program {
 
     /// Whether the pattern matches anywhere in `text`.
     pub fn is_match(&self, text: &[u8], states: &mut States) -> bool {
+        self.walk(text, states, |_, _, _| {})
+    }
+
+    /// [`is_match`](Self::is_match), telling `each` how many bytes were read and to which state they led.
+    #[inline]
+    fn walk(&self, text: &[u8], states: &mut States, mut each: impl FnMut(&States, usize, u16)) -> bool {
         if states.sets.is_empty() {
             states.begin(self);
         }
         let stride = self.stride();
         let mut state = FIRST;
-        for byte in text {
+        for (at, byte) in text.iter().enumerate() {
             let class = usize::from(self.classes[usize::from(*byte)]);
             state = match states.next[usize::from(state) * stride + class] {
                 UNKNOWN => states.make(self, state, Some(class)),
@@ -239,6 +245,7 @@ impl Program {
             if state == MATCH {
                 return true;
             }
+            each(states, at + 1, state);
         }
         let end = match states.next[(usize::from(state) + 1) * stride - 1] {
             UNKNOWN => states.make(self, state, None),
@@ -248,37 +255,51 @@ impl Program {
     }
 
     /// Where the match is that ends first, as far as it goes on: for people.
-    pub fn find(&self, text: &[u8]) -> Option<Range<usize>> {
-        let mut found: Option<Range<usize>> = None;
-        // Where matches began, by the place that they have come to.
-        let mut begun = vec![usize::MAX; self.places.len()];
-        for at in 0..=text.len() {
-            match &found {
-                None => self.arrive(0, at, &mut begun),
-                Some(found) => begun.iter_mut().filter(|begin| **begin != found.start).for_each(|it| *it = usize::MAX),
+    pub fn find(&self, text: &[u8], states: &mut States) -> Option<Range<usize>> {
+        // Where no match was under way, none had begun before.
+        let mut from = 0;
+        let note_idle = |states: &States, read, state: u16| {
+            if states.sets[usize::from(state)].len() == 1 {
+                from = read;
             }
-            let byte = text.get(at);
-            let class = byte.map(|byte| usize::from(self.classes[usize::from(*byte)]));
-            let holding = holding(at.checked_sub(1).map(|before| text[before]), byte.copied());
-            let mut next = vec![usize::MAX; self.places.len()];
-            for (place, &begin) in begun.iter().enumerate().filter(|(_, begin)| **begin != usize::MAX) {
-                for &[_, by, to] in self.steps_of(place as u16).iter().filter(|step| step[0] & !holding == 0) {
+        };
+        if !self.walk(text, states, note_idle) {
+            return None;
+        }
+        let mut found: Option<Range<usize>> = None;
+        // The places that matches have come to, and where each began.
+        let (mut places, mut begun) = (vec![], vec![usize::MAX; self.places.len()]);
+        for at in from..=text.len() {
+            let start = found.as_ref().map(|found| found.start);
+            if start.is_none() {
+                self.arrive(0, at, &mut places, &mut begun);
+            }
+            let byte = text.get(at).copied();
+            let class = byte.map(|byte| usize::from(self.classes[usize::from(byte)]));
+            let holding = holding(at.checked_sub(1).map(|before| text[before]), byte);
+            let take = |place: u16| (place, std::mem::replace(&mut begun[usize::from(place)], usize::MAX));
+            let under_way: Vec<_> = places.drain(..).map(take).collect();
+            for (place, begin) in under_way.into_iter().filter(|(_, begin)| start.is_none_or(|start| start == *begin)) {
+                for &[_, by, to] in self.steps_of(place).iter().filter(|step| step[0] & !holding == 0) {
                     if by == END {
                         found = Some(found.map_or(begin, |found| found.start.min(begin))..at);
                     } else if class.is_some_and(|class| self.has(by, class)) {
-                        self.arrive(to, begin, &mut next);
+                        self.arrive(to, begin, &mut places, &mut begun);
                     }
                 }
             }
-            begun = next;
+            if found.is_some() && places.is_empty() {
+                break;
+            }
         }
         found
     }
 
     /// Notes that a match which began at `begin` has come to `place`.
-    fn arrive(&self, place: u16, begin: usize, begun: &mut [usize]) {
+    fn arrive(&self, place: u16, begin: usize, places: &mut Vec<u16>, begun: &mut [usize]) {
         self.visit(place, &mut |place| {
             let known = &mut begun[usize::from(place)];
+            places.extend((*known == usize::MAX).then_some(place));
             let is_earlier = begin < *known;
             *known = begin.min(*known);
             is_earlier
@@ -380,8 +401,6 @@ impl States {
         made.push(program.kind(byte));
         seen.clear();
         seen.resize(program.places.len(), false);
-        // They are in every state.
-        program.start.iter().for_each(|&place| seen[usize::from(place)] = true);
         let mut is_match = false;
         for &place in set[1..].iter().chain(&*program.start) {
             for &[_, by, to] in program.steps_of(place).iter().filter(|step| step[0] & !holding == 0) {
@@ -447,100 +466,4 @@ impl States {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use regex_automata::meta::Regex;
-
-    use super::*;
-    use crate::detect::literals::parse;
-    use crate::detect::rules::{self, Trust};
-
-    fn program(pattern: &str) -> Program {
-        Program::new(&parse(pattern).unwrap(), usize::MAX).unwrap()
-    }
-
-    /// Another engine's word for it.
-    fn regex(pattern: &str) -> Regex {
-        let config = Regex::config().utf8_empty(false);
-        Regex::builder().configure(config).build_from_hir(&parse(pattern).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn it_matches_what_another_engine_matches() {
-        let loaded = rules::BUILT_IN.iter().map(|(name, text)| rules::load(name, text, Trust::BuiltIn).ok().unwrap());
-        let rules: Vec<_> = loaded.flat_map(|file| file.rules).filter(|rule| !rule.spec.pattern.is_empty()).collect();
-        let examples = rules.iter().flat_map(|rule| rule.spec.attack.iter().chain(&rule.spec.benign));
-        let texts: Vec<String> = examples
-            .step_by(2)
-            .map(rules::Example::request)
-            .filter_map(|request| request.uri.or(request.user_agent).or(request.message))
-            .map(|text| text.replace("%27", "'").replace("%3C", "<").replace("%20", " ").replace('+', " "))
-            .collect();
-        let mut matches = 0;
-        for rule in &rules {
-            let (program, regex) = (program(&rule.spec.pattern), regex(&rule.spec.pattern));
-            let mut states = States::default();
-            for text in &texts {
-                let expected = regex.is_match(text);
-                assert_eq!(program.is_match(text.as_bytes(), &mut states), expected, "{} in {text}", rule.id);
-                matches += usize::from(expected);
-            }
-        }
-        assert!(texts.len() > 500 && matches > 500, "{matches} in {}", texts.len());
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_a_pattern_is_made_of_it_matches_what_another_engine_matches(
-            pattern in r"(\^|\\b|\\B|\(\?m:\^\)|)([ab-]|\[ab\]|\[\^a\]|\.|é|\\w|\(a\|b-\|\)|(\(a\?b\|-\\b\|é\)))([*+?]|\{2\}|\{1,3\}|\{0,2\}|\{2,\}|)([ab-]|\\b|\\B|\\n|)(\(-\|\\ba\)[*?]|)(\$|\(\?m:\$\)|\(\?Rm:\$\)|)",
-            texts in prop::collection::vec(r"[ab\n\ré-]{0,12}", 20),
-        ) {
-            let (program, regex) = (program(&pattern), regex(&pattern));
-            let mut states = States::default();
-            for text in &texts {
-                let found = regex.find(text);
-                // Rules refuse patterns that match nothing.
-                if found.is_some_and(|found| found.is_empty()) {
-                    continue;
-                }
-                prop_assert_eq!(program.is_match(text.as_bytes(), &mut states), found.is_some(), "{} in {:?}", pattern, text);
-                prop_assert_eq!(program.find(text.as_bytes()).is_some(), found.is_some(), "{} in {:?}", pattern, text);
-            }
-        }
-    }
-
-    #[test]
-    fn people_see_where_a_match_begins_and_how_far_it_goes() {
-        for (pattern, text, expected) in [
-            (r"<script[^>]*>", "a<b><script src=x>y>", "<script src=x>"),
-            (r"union\s+select", "union union  select 1", "union  select"),
-            (r"\bid\b.*", "sid id=1 id", "id=1 id"),
-            (r"abc|b", "xabcb", "b"),
-            (r"a+$", "aab aaa", "aaa"),
-        ] {
-            let found = program(pattern).find(text.as_bytes()).map(|at| &text[at]);
-            assert_eq!(found, Some(expected), "{pattern} in {text}");
-        }
-        assert_eq!(program("a+$").find(b"aab"), None);
-    }
-
-    #[test]
-    fn states_that_grow_too_many_are_forgotten_and_nothing_else() {
-        // Which of the last twenty bytes are an `a`: a million states.
-        let (program, regex) = (program("a[ab]{20}c"), regex("a[ab]{20}c"));
-        let mut states = States::default();
-        let mut most = 0;
-        let mut random = 1u32;
-        for _ in 0..60 {
-            let letters = (0..2000).map(|_| {
-                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                if random >> 31 == 0 { b'a' } else { b'b' }
-            });
-            let text: Vec<u8> = letters.chain([b'c']).collect();
-            assert_eq!(program.is_match(&text, &mut states), regex.is_match(&text));
-            most = most.max(states.bytes());
-            assert!(most < STATES_BYTES + 1024, "{most}");
-        }
-        assert!(most > STATES_BYTES / 2 && states.bytes() < most, "they were forgotten: {most}");
-    }
-}
+mod tests;

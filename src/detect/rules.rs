@@ -250,10 +250,10 @@ impl Rule {
         }
     }
 
-    /// What it matches in `text`, which is a `target`, for people.
-    pub fn matched(&self, target: Target, text: &[u8]) -> Option<Vec<u8>> {
+    /// What it matches in `text`, which is a `target`, for people. `states` are of this rule alone.
+    pub fn matched(&self, target: Target, text: &[u8], states: &mut States) -> Option<Vec<u8>> {
         if let Some(pattern) = &self.pattern {
-            return pattern.program.find(text).map(|at| text[at].to_vec());
+            return pattern.program.find(text, states).map(|at| text[at].to_vec());
         }
         let found = self.spec.grammar?.find(target, text)?;
         Some(match found.fingerprint.as_str() {

@@ -9,7 +9,7 @@ use super::memo::{By, Memo, Recalled};
 use super::prose;
 use super::record::{Detail, Record};
 use super::rules::{self, Loaded, Rule, RuleError, Target, Targets, Trust};
-use super::screen::{Parts, Screen};
+use super::screen::{Parts, Screen, states_of};
 use super::texts::Texts;
 use super::watched::Watched;
 use super::window::{Standing, WindowRule};
@@ -240,8 +240,10 @@ impl Ruleset {
             if parted.replace(hit.target) != Some(hit.target) {
                 split(event, hit.target, scratch);
             }
-            let mut texts = scratch.parts.texts.of(hit.target, rule.spec.view);
-            let matched = texts.find_map(|text| rule.matched(hit.target, text))?;
+            let Parts { texts, states, .. } = &mut scratch.parts;
+            let states = states_of(states, hit.rule);
+            let mut texts = texts.of(hit.target, rule.spec.view);
+            let matched = texts.find_map(|text| rule.matched(hit.target, text, states))?;
             Some(Evidence {
                 rule_id: rule.id.clone(),
                 target: hit.target.as_str().into(),

@@ -204,7 +204,7 @@ fn path_of(uri: &[u8]) -> &[u8] {
 }
 
 /// The states of a rule's automata.
-fn states_of(states: &mut Vec<States>, rule: u16) -> &mut States {
+pub fn states_of(states: &mut Vec<States>, rule: u16) -> &mut States {
     let rule = usize::from(rule);
     if states.len() <= rule {
         states.resize_with(rule + 1, States::default);

@@ -117,6 +117,28 @@ pub struct Effect {
     pub returned: u64,
 }
 
+impl Effect {
+    /// Reads its figures, in order, by their columns.
+    ///
+    /// # Errors
+    /// That of a column.
+    pub fn of_columns(column: impl Fn(usize) -> Result<i64, sqlx::Error>) -> Result<Effect, sqlx::Error> {
+        let number = |at| column(at).map(i64::cast_unsigned);
+        Ok(Effect {
+            pending: number(0)?,
+            active: number(1)?,
+            expired: number(2)?,
+            lifted: number(3)?,
+            refused: number(4)?,
+            held: number(5)?,
+            simulated: number(6)?,
+            imported: number(7)?,
+            targets: number(8)?,
+            returned: number(9)?,
+        })
+    }
+}
+
 /// Which findings; the newest first.
 #[derive(Clone, Debug, Default)]
 pub struct FindingFilter {

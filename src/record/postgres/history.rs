@@ -56,21 +56,7 @@ impl History for Postgres {
         Box::pin(async move {
             let mut query = Builder::new("");
             effect(&mut query, agent, period, now);
-            let effect = |row: &PgRow| {
-                let number = |column: usize| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
-                Ok(Effect {
-                    pending: number(0)?,
-                    active: number(1)?,
-                    expired: number(2)?,
-                    lifted: number(3)?,
-                    refused: number(4)?,
-                    held: number(5)?,
-                    simulated: number(6)?,
-                    imported: number(7)?,
-                    targets: number(8)?,
-                    returned: number(9)?,
-                })
-            };
+            let effect = |row: &PgRow| Effect::of_columns(|column| row.try_get(column));
             Ok(self.rows(query, effect).await?.pop().unwrap_or_default())
         })
     }

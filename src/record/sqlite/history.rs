@@ -62,7 +62,7 @@ impl History for Sqlite {
         Box::pin(async move {
             let mut query = Builder::new("");
             effect(&mut query, period, now);
-            let rows = self.read(query, decode_effect).await?;
+            let rows = self.read(query, |row| Effect::of_columns(|column| row.try_get(column))).await?;
             Ok(rows.into_iter().next().unwrap_or_default())
         })
     }
@@ -353,22 +353,6 @@ fn one_of(query: &mut Builder, column: &str, texts: &[String]) {
 fn counts(row: &SqliteRow, first: usize) -> Result<Counts, sqlx::Error> {
     let (findings, blocks, analysed) = (row.try_get(first)?, row.try_get(first + 1)?, row.try_get(first + 2)?);
     Ok(Counts { findings, blocks, analysed })
-}
-
-fn decode_effect(row: SqliteRow) -> Result<Effect, sqlx::Error> {
-    let number = |column: usize| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
-    Ok(Effect {
-        pending: number(0)?,
-        active: number(1)?,
-        expired: number(2)?,
-        lifted: number(3)?,
-        refused: number(4)?,
-        held: number(5)?,
-        simulated: number(6)?,
-        imported: number(7)?,
-        targets: number(8)?,
-        returned: number(9)?,
-    })
 }
 
 #[cfg(test)]
