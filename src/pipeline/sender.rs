@@ -143,6 +143,8 @@ impl Sender {
                     continue;
                 }
                 if let Some(next) = next {
+                    // To free many rows takes a while, too.
+                    tokio::task::spawn_blocking(|| drop(unsent));
                     ahead = next.await.ok().transpose()?;
                 }
                 beat_at = Instant::now() + HEARTBEAT;

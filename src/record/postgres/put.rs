@@ -6,6 +6,8 @@ use std::sync::PoisonError;
 
 use foldhash::quality::RandomState;
 use ipnet::IpNet;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
 use sqlx::{PgConnection, Row};
 
 use super::copy::copy_findings;
@@ -116,6 +118,8 @@ const AGENT: &str = "INSERT INTO palisade.agents AS old (agent, version, first_s
 
 /// Findings from which on they are copied.
 const MANY: usize = 500;
+/// Findings that are counted at a stretch.
+const PART: usize = 1000;
 
 impl Postgres {
     pub(super) async fn put_rows(&self, agent: &str, rows: &Rows, now: Timestamp) -> Result<u64, StoreError> {
@@ -178,22 +182,42 @@ async fn put_findings(
     version: i64,
     rows: &[&FindingRow],
 ) -> Result<u64, sqlx::Error> {
-    // While the server is at it.
-    let count = async { Tally::of(rows.iter().copied()) };
+    // Most times all are new: then what counts them is ready when the server is.
+    let all_new: Vec<Change> = rows.iter().map(|row| (None, *row)).collect();
     let insert = insert_findings(&mut *connection, agent, version, rows);
-    let (inserted, mut tally) = tokio::join!(biased; insert, count);
+    let (inserted, mut counting) = tokio::join!(biased; insert, counting(agent, &all_new));
     let (new, there) = inserted?;
-    there.iter().for_each(|row| tally.take(row));
-    let changed = change_findings(connection, version, &there).await?;
-    let mut seen: Vec<(&FindingRow, i64)> = new.iter().map(|row| (*row, i64::from(row.flagged))).collect();
-    for (old, row) in &changed {
-        tally.take(old);
-        tally.add(row);
-        seen.push((row, i64::from(row.flagged) - i64::from(old.flagged)));
+    if !there.is_empty() {
+        let changed = change_findings(connection, version, &there).await?;
+        let changed = changed.iter().map(|(old, row)| (Some(old), *row));
+        let changes: Vec<Change> = new.iter().map(|row| (None, *row)).chain(changed).collect();
+        counting = self::counting(agent, &changes).await;
     }
-    put_counts(connection, agent, tally).await?;
-    put_clients(connection, agent, &seen).await?;
+    for query in counting.into_iter().flatten() {
+        query.execute(&mut *connection).await?;
+    }
     Ok(new.len() as u64)
+}
+
+/// A finding as it counted before, if it did, and as it is now.
+type Change<'a> = (Option<&'a FindingRow>, &'a FindingRow);
+
+/// A statement with its values.
+type Statement = Query<'static, sqlx::Postgres, PgArguments>;
+
+/// What counts these changes: of hours, and of clients. Lets others work in between.
+async fn counting(agent: &str, changes: &[Change<'_>]) -> [Option<Statement>; 2] {
+    let mut tally = Tally::default();
+    for part in changes.chunks(PART) {
+        for (old, row) in part {
+            old.iter().for_each(|old| tally.take(old));
+            tally.add(row);
+        }
+        tokio::task::yield_now().await;
+    }
+    let hours = count_hours(agent, tally);
+    tokio::task::yield_now().await;
+    [hours, count_clients(agent, changes)]
 }
 
 /// Gives those that are new, and those that were there, which are as they were.
@@ -271,7 +295,7 @@ async fn change_findings<'a>(
     Ok(changed)
 }
 
-async fn put_counts(connection: &mut PgConnection, agent: &str, tally: Tally<'_>) -> Result<(), sqlx::Error> {
+fn count_hours(agent: &str, tally: Tally<'_>) -> Option<Statement> {
     let cleaned = |key| match key {
         Cow::Borrowed(text) => clean(text),
         Cow::Owned(text) => clean(&text).into_owned().into(),
@@ -290,27 +314,22 @@ async fn put_counts(connection: &mut PgConnection, agent: &str, tally: Tally<'_>
         is_same
     });
     if rows.is_empty() {
-        return Ok(());
+        return None;
     }
     let rows: Vec<_> = rows.iter().collect();
-    let insert = query(ROLLUPS).bind(agent).bind(all(&rows, |row| row.0)).bind(all(&rows, |row| row.1));
-    let insert = insert.bind(all(&rows, |row| &*row.2)).bind(all(&rows, |row| row.3.findings));
-    let insert = insert.bind(all(&rows, |row| row.3.blocks)).bind(all(&rows, |row| row.3.analysed));
-    insert.execute(connection).await?;
-    Ok(())
+    let insert = query(ROLLUPS).bind(agent.to_owned()).bind(all(&rows, |row| row.0));
+    let insert = insert.bind(all(&rows, |row| row.1)).bind(all(&rows, |row| &*row.2));
+    let insert = insert.bind(all(&rows, |row| row.3.findings)).bind(all(&rows, |row| row.3.blocks));
+    Some(insert.bind(all(&rows, |row| row.3.analysed)))
 }
 
-/// Each with how many findings it adds.
-async fn put_clients(
-    connection: &mut PgConnection,
-    agent: &str,
-    rows: &[(&FindingRow, i64)],
-) -> Result<(), sqlx::Error> {
+fn count_clients(agent: &str, changes: &[Change<'_>]) -> Option<Statement> {
     // First and last time, findings, highest score.
     let mut seen: HashMap<&str, (i64, i64, i64, i16), RandomState> = HashMap::default();
-    for (row, findings) in rows.iter().filter(|(row, findings)| row.flagged || *findings != 0) {
-        let (Some(client), time) = (&row.client, millis(row.time)) else { continue };
-        let score = if row.flagged { i16::from(row.score) } else { 0 };
+    for (old, row) in changes {
+        let findings = i64::from(row.flagged) - old.map_or(0, |old| i64::from(old.flagged));
+        let Some(client) = row.client.as_ref().filter(|_| row.flagged || findings != 0) else { continue };
+        let (time, score) = (millis(row.time), if row.flagged { i16::from(row.score) } else { 0 });
         let entry = seen.entry(client).or_insert((time, time, 0, 0));
         *entry = (entry.0.min(time), entry.1.max(time), entry.2 + findings, entry.3.max(score));
     }
@@ -322,13 +341,12 @@ async fn put_clients(
         *entry = (entry.0.min(first), entry.1.max(last), entry.2 + findings, entry.3.max(score));
     }
     if clients.is_empty() {
-        return Ok(());
+        return None;
     }
     let values: Vec<_> = clients.values().collect();
-    let insert = query(CLIENTS).bind(agent).bind(clients.keys().map(IpNet::to_string).collect::<Vec<_>>());
+    let insert = query(CLIENTS).bind(agent.to_owned()).bind(clients.keys().map(IpNet::to_string).collect::<Vec<_>>());
     let insert = insert.bind(all(&values, |value| value.0)).bind(all(&values, |value| value.1));
-    insert.bind(all(&values, |value| value.2)).bind(all(&values, |value| value.3)).execute(connection).await?;
-    Ok(())
+    Some(insert.bind(all(&values, |value| value.2)).bind(all(&values, |value| value.3)))
 }
 
 async fn put_decisions(
