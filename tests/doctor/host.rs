@@ -14,7 +14,7 @@ fn inside(line: &str) -> Home {
 }
 
 #[test]
-fn a_disk_that_is_full_or_read_only_is_told() {
+fn a_disk_that_is_full_or_nearly_or_read_only_is_told() {
     if !namespaces_or_skip("full disks") {
         return;
     }
@@ -22,6 +22,11 @@ fn a_disk_that_is_full_or_read_only_is_told() {
     follow(&full, &visits(100), "");
     let found = finds(&full, "error", "disk_full", "are free of", "free some");
     assert!(found["subject"].as_str().unwrap().starts_with("state_dir"), "{found}");
+    let files =
+        "mkdir -p state && mount -t tmpfs -o size=2g,nr_inodes=4000 tmpfs state && seq -f state/%g 3850 | xargs touch";
+    let low = inside(files);
+    follow(&low, &visits(100), "");
+    finds(&low, "warning", "disk_low", "more files fit of 4000", "free some");
     let closed = inside("mkdir -p state && mount -t tmpfs -o ro tmpfs state");
     follow(&closed, &visits(100), "");
     finds(&closed, "error", "disk_read_only", "mounted read-only", "another state_dir");

@@ -1,8 +1,11 @@
 //! Services that the configuration names, played by stand-ins, or by nobody.
 
-use super::{examine, finds, finds_no, home};
+use super::{examine, finds, finds_no, follow, home, visits};
 use crate::memory::server::{Server, redis_or_skip};
+use crate::support::daemon::Home;
+use crate::support::postgres::{self, postgres_or_skip};
 use crate::support::standin::{Answer, Manner, Standin, bodies};
+use crate::support::{Namespace, namespaces_or_skip};
 
 fn tier(provider: &str, url: &str) -> String {
     format!("[[tier]]\nname = \"t\"\nprovider = \"{provider}\"\nurl = \"{url}\"\nmodel = \"phi3.5:3.8b\"\n")
@@ -24,6 +27,31 @@ fn models_that_are_not_there_are_told() {
     finds(&home(&tier("ollama", &standin.url())), "error", "service_unusable", "no answer within 6 s", "firewall");
     let far = tier("openai", "https://models.example.com/v1") + "[triage]\nprivacy = \"local_only\"";
     finds(&home(&far), "note", "service_hint", "triage.privacy", "nothing needs to be done");
+}
+
+#[test]
+fn a_database_that_lacks_rights_or_migrations_and_an_unsafe_way_there_are_told() {
+    let what = "rights on Postgres";
+    if !namespaces_or_skip(what) || !postgres_or_skip(what) {
+        return;
+    }
+    let namespace = Namespace::new();
+    namespace.run("ip addr add 192.0.2.10/32 dev lo");
+    let server = postgres::Server::start_in(&namespace.command(&[]), "192.0.2.10", "");
+    server.sql("postgres", "CREATE ROLE weak LOGIN PASSWORD 'weak'");
+    server.sql("postgres", "CREATE DATABASE d");
+    let home = Home::inside(&namespace);
+    let url = server.url_for("weak", "weak", "d");
+    follow(&home, &visits(100), &format!("[store]\ndatabase_url = \"{url}?sslmode=disable\""));
+    let grant = "GRANT CREATE ON DATABASE \"d\" TO \"weak\"";
+    finds(&home, "error", "database_rights", "cannot make the schema", grant);
+    finds(&home, "note", "database_hint", "sslmode=disable", "whoever is on the way");
+    finds(&home, "note", "migrations_pending", "migrations are pending", "palisade migrate");
+    server.sql("postgres", "GRANT CREATE ON DATABASE d TO weak");
+    finds_no(&home, "database_rights");
+    let applied = home.palisade(&["migrate"]);
+    assert_eq!(applied.code, 0, "{}", applied.stderr);
+    finds_no(&home, "migrations_pending");
 }
 
 #[test]
