@@ -2,6 +2,8 @@
 //! clients; it adds nothing to anybody's score, since what many unrelated clients ask for alike may as
 //! well be a mistake of a rule.
 
+use bytemuck::Zeroable;
+
 use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
@@ -17,7 +19,7 @@ const TOLD_FROM: u32 = 10;
 const LASTS_SECS: u32 = 3600;
 
 /// One suspicious request, by the rules that match and the shape of its path.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Zeroable)]
 pub struct Campaign {
     pub since_secs: u32,
     /// Different clients; beyond [`NAMED`] told apart by a class out of 256, so rather too few.

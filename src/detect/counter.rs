@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use bytemuck::Zeroable;
 use ipnet::IpNet;
 use serde::Serialize;
 
@@ -39,7 +40,7 @@ pub struct Counted {
 }
 
 /// What is kept of one client: with its key and time, one cache line.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Zeroable)]
 pub struct Client {
     /// Scores of its suspicious lines, decaying.
     pub(super) points: f32,

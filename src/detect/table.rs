@@ -1,12 +1,13 @@
 //! A bounded map in which the old give way to the new, but what has more evidence gives way later.
 
+use bytemuck::Zeroable;
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 
 const WAYS: usize = 8;
 
 /// What a [`Table`] keeps.
-pub trait Kept: Clone + Default {
+pub trait Kept: Clone + Default + Zeroable {
     /// How much of an offender would be lost sight of, if it was last used `age_secs` ago: never is an
     /// entry put out while one with less is there. So who would be forgotten must bring forth, in the
     /// same set, eight that look worse than he does.
@@ -22,7 +23,7 @@ pub struct Table<V> {
     hasher: FixedState,
 }
 
-#[derive(Clone, Default)]
+#[derive(Default, Zeroable)]
 #[repr(align(64))]
 struct Slot<V> {
     key: u128,
@@ -37,7 +38,8 @@ impl<V: Kept> Table<V> {
         let sets = capacity.div_ceil(WAYS).next_power_of_two();
         Table {
             tags: vec![[0; WAYS]; sets],
-            slots: vec![Slot::default(); sets * WAYS],
+            // Not written before its first entry: memory of what is never kept is never taken.
+            slots: bytemuck::zeroed_vec(sets * WAYS),
             hasher: FixedState::with_seed(seed),
         }
     }
@@ -150,7 +152,7 @@ fn zeros(bytes: u64) -> u64 {
 mod tests {
     use super::*;
 
-    #[derive(Clone, Default)]
+    #[derive(Clone, Default, Zeroable)]
     struct Seen {
         guilt: u8,
     }

@@ -1,6 +1,7 @@
 //! Windows: leaky buckets over many lines, in log time. A window's definition is data
 //! (`[[window]]` in a rule file); its state is a [`Bucket`] for each of whatever it groups by.
 
+use bytemuck::Zeroable;
 use serde::Deserialize;
 
 use super::network::network_of;
@@ -325,7 +326,7 @@ impl WindowRule {
 const MAX_SHARED_SCORE: u8 = 6;
 
 /// The state of one group in one window.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Zeroable)]
 pub struct Bucket {
     pub level: f32,
     pub last_secs: u32,
@@ -333,7 +334,7 @@ pub struct Bucket {
 }
 
 /// Which of 256 classes of values were seen; a collision counts too little, never too much.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Zeroable)]
 pub struct Seen(pub [u64; 4]);
 
 impl Seen {
