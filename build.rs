@@ -6,6 +6,7 @@ use std::path::Path;
 use std::{env, fs};
 
 use detect::automaton::Program;
+use detect::gram::Gram;
 
 /// The modules that take patterns apart, as in the crate.
 #[path = "src/detect"]
@@ -13,6 +14,7 @@ use detect::automaton::Program;
 mod detect {
     pub mod automaton;
     mod decode;
+    pub mod gram;
     mod lanes;
     pub mod literals;
     mod ordinary;
@@ -61,7 +63,9 @@ fn compiled(rule: &toml::Value) -> Option<String> {
     let text = |key| rule.get(key).and_then(toml::Value::as_str);
     let hir = detect::literals::parse(text("pattern")?).ok()?;
     let literals = detect::literals::required(&hir)?;
-    let literals: Vec<String> = literals.iter().map(|literal| format!("b\"{}\"", literal.escape_ascii())).collect();
+    let with_gram =
+        |literal: &Vec<u8>| format!("(Cow::Borrowed(b\"{}\"), {:?})", literal.escape_ascii(), Gram::of(literal));
+    let literals: Vec<String> = literals.iter().map(with_gram).collect();
     let Program { classes, bytes, sets, places, steps, also, start, looks } = Program::new(&hir, usize::MAX).ok()?;
     Some(format!(
         "BuiltInPattern {{ rule: {:?}, literals: &[{}], pattern: Pattern {{ tells_digits: {}, program: Program {{

@@ -2,6 +2,7 @@ use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{capability, load_rules, own_log, stdout};
@@ -11,6 +12,7 @@ use crate::config::{
 use crate::event::Timestamp;
 use crate::pipeline::discover::ServerLogs;
 use crate::pipeline::live;
+use crate::pipeline::replay::Ruleset;
 use crate::pipeline::supervisor::Supervisor;
 
 #[derive(clap::Args)]
@@ -26,7 +28,6 @@ const SAMPLE: &str = include_str!("../../config/sample-access.log");
 
 pub fn run(arguments: &Arguments, loaded: Loaded, place: &Place) -> anyhow::Result<ExitCode> {
     let Loaded { config, warnings, .. } = loaded;
-    let rules = load_rules(&config)?;
     let demo_log = LogConfig { level: LogLevel::Warn, format: LogFormat::Human, ..LogConfig::default() };
     // Before there are threads: each has capabilities of its own.
     let passed_on = capability::pass_on();
@@ -38,6 +39,9 @@ pub fn run(arguments: &Arguments, loaded: Loaded, place: &Place) -> anyhow::Resu
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let of = config.clone();
+    let loading = runtime.spawn_blocking(move || load_rules(&of));
+    let rules = async { loading.await? };
     if arguments.demo {
         return demo(config, rules, &runtime);
     }
@@ -76,7 +80,7 @@ fn introduce(config: &Config, servers: &ServerLogs) {
 /// Follows a file to which the sample's lines are written, and reports.
 fn demo(
     config: Config,
-    rules: std::sync::Arc<crate::pipeline::replay::Ruleset>,
+    rules: impl Future<Output = anyhow::Result<Arc<Ruleset>>>,
     runtime: &tokio::runtime::Runtime,
 ) -> anyhow::Result<ExitCode> {
     let directory = std::env::temp_dir().join(format!("palisade-demo-{}", std::process::id()));
@@ -90,7 +94,7 @@ fn demo(
 fn demo_in(
     directory: &Path,
     config: Config,
-    rules: std::sync::Arc<crate::pipeline::replay::Ruleset>,
+    rules: impl Future<Output = anyhow::Result<Arc<Ruleset>>>,
     runtime: &tokio::runtime::Runtime,
 ) -> anyhow::Result<ExitCode> {
     let log = directory.join("access.log");

@@ -9,6 +9,7 @@ mod config;
 mod counter;
 mod decode;
 mod exclusion;
+mod gram;
 mod injection;
 mod lanes;
 mod legacy;

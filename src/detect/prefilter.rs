@@ -1,13 +1,14 @@
 //! Looks for the literals of many rules at once, in one pass over a text.
 //!
-//! A literal is known by four of its bytes, those that ordinary requests have least. A text is
+//! A literal is known by four of its bytes: see [`gram`](super::gram). A text is
 //! hashed four bytes at a time, each place independent of the one before, and two bits of a bitmap that
 //! fits the first cache tell almost everywhere that nothing of that hash is wanted. An automaton over
 //! thousands of literals asks memory, and waits for the answer, at every byte.
 
+use super::gram::{FORMS, odd_grams};
 use super::injection;
 use super::lanes::LANES;
-use super::ordinary::{commonness, fold_into, odd_places};
+use super::ordinary::{fold_into, odd_places};
 use super::rules::{Rule, Target};
 
 /// Looks for all literals of the rules that look at some targets.
@@ -41,19 +42,16 @@ impl Prefilter {
             if !rule.spec.target.iter().any(|target| targets.contains(target)) {
                 continue;
             }
-            for text in &rule.literals {
-                let (at_any, at_odd) = (rarest(text), rarest_odd(text));
-                let (sieve, Rarest { at, gram, .. }) =
-                    if at_any.commonness < at_odd.commonness { (&mut any, at_any) } else { (&mut odd, at_odd) };
-                sieve.push(Literal::new(text, index as u16, at, gram));
+            for (text, gram) in &*rule.literals {
+                let sieve = if gram.is_odd { &mut odd } else { &mut any };
+                sieve.push(Literal::new(text, index as u16, gram.at, gram.bytes));
             }
         }
         Prefilter { any: Sieve::over(any), odd: Sieve::over(odd) }
     }
 
-    /// Adds the rules, one of whose literals is in `text`, to `marks`. Returns what is at the text's
-    /// [odd places](odd_places).
-    pub fn mark(&self, text: &[u8], marks: &mut Marks) -> Oddness {
+    /// Adds the rules, one of whose literals is in `text`, of this `oddness`, to `marks`.
+    pub fn mark(&self, text: &[u8], oddness: Oddness, marks: &mut Marks) {
         let Marks { rules, folded } = marks;
         folded.clear();
         folded.push(BEYOND);
@@ -68,15 +66,15 @@ impl Prefilter {
             }
             at += 4;
         }
-        let mut oddness = Oddness::None;
+        if oddness == Oddness::None {
+            return;
+        }
         odd_places(&folded[1..end], |before| {
-            oddness = oddness.max(Oddness::of(folded[before + 1]));
             let grams = odd_grams(*folded[before..].first_chunk().unwrap_or(&[0; 4]));
             for (gram, (less, _)) in grams.into_iter().zip(FORMS) {
                 self.odd.mark(folded, before + 1 - less, gram, rules);
             }
         });
-        oddness
     }
 }
 
@@ -92,67 +90,17 @@ pub enum Oddness {
 
 impl Oddness {
     #[inline]
-    fn of(byte: u8) -> Oddness {
-        if injection::is_sign(byte) { Oddness::Signs } else { Oddness::Words }
+    pub fn of(text: &[u8]) -> Oddness {
+        let mut oddness = Oddness::None;
+        odd_places(text, |at| {
+            oddness = oddness.max(if injection::is_sign(text[at]) { Oddness::Signs } else { Oddness::Words });
+        });
+        oddness
     }
 }
 
 /// What surrounds a text: no folded one has it, so that no literal goes on there.
 const BEYOND: u8 = b'A';
-
-/// Of four bytes, the first three.
-const THREE: u32 = 0x00ff_ffff;
-
-/// Bytes of a literal that it is known by: where they are, and how common.
-#[derive(Clone, Copy)]
-struct Rarest {
-    at: usize,
-    gram: u32,
-    commonness: f32,
-}
-
-impl Rarest {
-    const NONE: Rarest = Rarest { at: 0, gram: 0, commonness: f32::INFINITY };
-}
-
-/// The rarest four bytes of a literal, if it has so many.
-fn rarest(literal: &[u8]) -> Rarest {
-    let grams = literal.windows(4).enumerate().map(|(at, bytes)| Rarest {
-        at,
-        gram: bytes.iter().rev().fold(0, |gram, &byte| gram << 8 | u32::from(byte)),
-        commonness: commonness(bytes),
-    });
-    grams.min_by(|one, other| one.commonness.total_cmp(&other.commonness)).unwrap_or(Rarest::NONE)
-}
-
-/// Which bytes at an odd place literals may be known by: so many before it, so many in all. A
-/// literal may begin or end there.
-const FORMS: [(usize, usize); 4] = [(1, 3), (0, 3), (1, 2), (0, 2)];
-
-/// The gram of each of [`FORMS`] at an odd place, given the byte before it, its own and the next two: its
-/// bytes, and which it is.
-#[inline]
-fn odd_grams(around: [u8; 4]) -> [u32; 4] {
-    let four = u32::from_le_bytes(around);
-    [four & THREE, four >> 8 | 1 << 24, four & 0xffff | 2 << 24, four >> 8 & 0xffff | 3 << 24]
-}
-
-/// The rarest bytes at an odd place of a literal, if it has any.
-fn rarest_odd(literal: &[u8]) -> Rarest {
-    let mut best = Rarest::NONE;
-    let byte = |index: usize| literal.get(index).copied().unwrap_or(0);
-    odd_places(literal, |at| {
-        let grams = odd_grams([byte(at.wrapping_sub(1)), byte(at), byte(at + 1), byte(at + 2)]);
-        for (gram, (before, len)) in grams.into_iter().zip(FORMS) {
-            let Some(bytes) = at.checked_sub(before).and_then(|from| literal.get(from..from + len)) else { continue };
-            let commonness = commonness(bytes);
-            if commonness < best.commonness {
-                best = Rarest { at: at - before, gram, commonness };
-            }
-        }
-    });
-    best
-}
 
 /// Literals by a few of their bytes, their gram.
 struct Sieve<const WORDS: usize> {
@@ -266,7 +214,7 @@ mod tests {
             let prefilter = Prefilter::new(&rules, &[Target::Args]);
             let found = |text: &str| {
                 let mut marks = Marks::default();
-                prefilter.mark(text.as_bytes(), &mut marks);
+                prefilter.mark(text.as_bytes(), Oddness::of(text.as_bytes()), &mut marks);
                 !marks.rules.is_empty()
             };
             for before in 0..20 {
@@ -289,7 +237,7 @@ mod tests {
         let prefilter = Prefilter::new(&rules, &[Target::Args]);
         for (text, expected) in [("a.png", false), ("/etc", false), ("a.png\0", true), ("\0/etc", true)] {
             let mut marks = Marks::default();
-            prefilter.mark(text.as_bytes(), &mut marks);
+            prefilter.mark(text.as_bytes(), Oddness::of(text.as_bytes()), &mut marks);
             assert_eq!(!marks.rules.is_empty(), expected, "{text:?}");
         }
     }

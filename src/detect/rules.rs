@@ -9,6 +9,7 @@ use regex_syntax::hir::Hir;
 use serde::Deserialize;
 
 use super::automaton::{Program, States};
+use super::gram::Gram;
 use super::injection::Grammar;
 use super::literals;
 use super::window::{WindowRule, WindowSpec};
@@ -132,7 +133,7 @@ pub enum Target {
 }
 
 /// Some targets.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default, PartialEq)]
 pub struct Targets(u8);
 
 impl Targets {
@@ -216,10 +217,13 @@ impl Example {
 pub struct Rule {
     pub id: Arc<str>,
     pub spec: RuleSpec,
+    /// What a match counts at least, whatever else the request is.
+    pub certain: u8,
     /// Of a rule without a grammar.
     pattern: Option<Pattern>,
-    /// Lower-case literals, at least one of which every match contains; none where the rule has a grammar.
-    pub literals: Vec<Vec<u8>>,
+    /// Lower-case literals, at least one of which every match contains, and what each is known by; none where the
+    /// rule has a grammar.
+    pub literals: Cow<'static, [(Cow<'static, [u8]>, Gram)]>,
 }
 
 /// A compiled pattern.
@@ -352,8 +356,9 @@ pub fn without_examples(spec: RuleSpec, trust: Trust) -> Result<Rule, String> {
         return Err("target is empty".into());
     }
     let id: Arc<str> = spec.id.as_str().into();
+    let certain = if spec.is_unconditional() { spec.score } else { 0 };
     match (&spec.grammar, spec.pattern.is_empty()) {
-        (Some(_), true) => return Ok(Rule { id, spec, pattern: None, literals: vec![] }),
+        (Some(_), true) => return Ok(Rule { id, certain, spec, pattern: None, literals: Cow::default() }),
         (Some(_), false) => return Err("has a pattern and a grammar: one of them".into()),
         (None, _) => {}
     }
@@ -361,8 +366,7 @@ pub fn without_examples(spec: RuleSpec, trust: Trust) -> Result<Rule, String> {
         && let Ok(at) = PATTERNS.binary_search_by_key(&spec.id.as_str(), |built_in| built_in.rule)
     {
         let BuiltInPattern { literals, pattern, .. } = &PATTERNS[at];
-        let literals = literals.iter().map(|literal| literal.to_vec()).collect();
-        return Ok(Rule { id, spec, pattern: Some(pattern.clone()), literals });
+        return Ok(Rule { id, certain, spec, pattern: Some(pattern.clone()), literals: Cow::Borrowed(literals) });
     }
     let hir = literals::parse(&spec.pattern)?;
     if hir.properties().minimum_len() == Some(0) {
@@ -371,13 +375,17 @@ pub fn without_examples(spec: RuleSpec, trust: Trust) -> Result<Rule, String> {
     let pattern = Some(Pattern::compile(&hir)?);
     let literals = literals::required(&hir)
         .ok_or("no literal of at least four bytes must be in every match (fewer, with unusual signs), so it would run on every line")?;
-    Ok(Rule { id, spec, pattern, literals })
+    let literals = literals.into_iter().map(|literal| {
+        let gram = Gram::of(&literal);
+        (literal.into(), gram)
+    });
+    Ok(Rule { id, certain, spec, pattern, literals: literals.collect() })
 }
 
 /// The pattern of a built-in rule and its literals, made when this was built.
 struct BuiltInPattern {
     rule: &'static str,
-    literals: &'static [&'static [u8]],
+    literals: &'static [(Cow<'static, [u8]>, Gram)],
     pattern: Pattern,
 }
 

@@ -9,7 +9,7 @@ use super::memo::{By, Memo, Recalled};
 use super::prose;
 use super::record::{Detail, Record};
 use super::rules::{self, Loaded, Rule, RuleError, Target, Targets, Trust};
-use super::screen::{Parts, Screen, states_of};
+use super::screen::{self, Parts, Screen, states_of};
 use super::texts::Texts;
 use super::watched::Watched;
 use super::window::{Standing, WindowRule};
@@ -112,6 +112,11 @@ impl Ruleset {
     /// Everything that is wrong with any of them.
     pub fn excluding(mut self, exclusions: &[ExclusionConfig]) -> Result<Ruleset, Vec<RuleError>> {
         self.exclusions = Exclusions::new(exclusions, &self.rules, &self.windows)?;
+        for (index, rule) in self.rules.iter_mut().enumerate() {
+            if self.exclusions.of_rule(index as u16) != 0 {
+                rule.certain = 0;
+            }
+        }
         Ok(self)
     }
 
@@ -232,6 +237,19 @@ impl Ruleset {
         self.watched.has(line)
     }
 
+    /// The hits of `event`, of which [`examine`](Ruleset::examine) gave `hits`, with those that it left out because the
+    /// score was full without them: whoever excludes what disturbed him has to know all of it.
+    pub fn all_hits(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &[Hit]) -> Vec<Hit> {
+        let mut all = vec![];
+        if screen::is_full(&self.rules, hits) {
+            let thorough = scratch.thorough.get_or_insert_with(|| Box::new(Scratch::thorough()));
+            self.examine(event, thorough, &mut all);
+        } else {
+            all.extend(hits);
+        }
+        all
+    }
+
     /// What matched, where, for people: one piece of evidence a rule.
     pub fn evidence(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &[Hit]) -> Vec<Evidence> {
         let mut parted = None;
@@ -308,6 +326,8 @@ pub struct Scratch {
     of_text: Vec<Hit>,
     /// A message without its quotes and hexadecimal.
     plain: Vec<u8>,
+    /// To look once more at what is told, once that is asked for.
+    thorough: Option<Box<Scratch>>,
 }
 
 /// Texts of each kind of which a thread remembers that they are clean: 8 bytes each, together less
@@ -324,6 +344,7 @@ impl Default for Scratch {
             known: REMEMBERED.map(|(texts, by)| Memo::new(texts, by, FOUND)),
             of_text: vec![],
             plain: vec![],
+            thorough: None,
         }
     }
 }
@@ -331,6 +352,13 @@ impl Default for Scratch {
 impl Scratch {
     pub fn new() -> Scratch {
         Scratch::default()
+    }
+
+    /// One by which each rule that matches is found, also where the score is full without it.
+    pub fn thorough() -> Scratch {
+        let mut scratch = Scratch::default();
+        scratch.parts.is_thorough = true;
+        scratch
     }
 
     /// What is known of the texts that prefilters look at.
@@ -347,6 +375,7 @@ impl Scratch {
     pub fn rules_changed(&mut self) {
         self.known.iter_mut().for_each(Memo::clear);
         self.parts.rules_changed();
+        self.thorough = None;
     }
 }
 

@@ -1,10 +1,12 @@
 //! Of all rules those that may match a text, and of those the ones that do.
 
+use std::cmp::Reverse;
+
 use super::automaton::States;
 use super::base64;
 use super::decode::{Plus, is_encoded, is_foldable};
 use super::injection::Grammar;
-use super::memo::{By, Memo};
+use super::memo::{By, Memo, Recalled};
 use super::normalize::leads_elsewhere;
 use super::prefilter::{Marks, Oddness, Prefilter};
 use super::prose::without_prose;
@@ -12,9 +14,18 @@ use super::rules::{Rule, RuleSpec, Target, Targets};
 use super::ruleset::Hit;
 use super::texts::Texts;
 
-/// Finds the rules that may match a text: those with a literal in it, and those with a grammar that
-/// has signs in it.
+/// Finds the rules that match a text.
 pub struct Screen {
+    all: Candidates,
+    /// Of those rules the ones that look at a URI or a query as a whole.
+    whole: Candidates,
+    /// Of each rule its place in the order in which rules are asked: those first that tell most, a grammar, which
+    /// takes long, last.
+    places: Vec<u16>,
+}
+
+/// Rules that may match a text: those with a literal in it, and those with a grammar that has signs in it.
+struct Candidates {
     prefilter: Prefilter,
     grammars: Vec<(u16, Grammar)>,
 }
@@ -29,6 +40,8 @@ pub struct Parts {
     bare: Vec<u8>,
     /// Of each rule's automata.
     pub states: Vec<States>,
+    /// Whether rules are looked for that cannot make the score fuller.
+    pub is_thorough: bool,
 }
 
 /// Parts of texts of which is remembered what matches them: names and values of parameters come again in other
@@ -45,6 +58,7 @@ impl Default for Parts {
             of_part: vec![],
             bare: vec![],
             states: vec![],
+            is_thorough: false,
         }
     }
 }
@@ -60,18 +74,20 @@ impl Parts {
 impl Screen {
     /// Over those `rules` that look at one of `targets`.
     pub fn new(rules: &[Rule], targets: &[Target]) -> Screen {
-        let here = |rule: &Rule| rule.spec.target.iter().any(|target| targets.contains(target));
-        let with_grammar =
-            |(index, rule): (usize, &Rule)| Some((index as u16, rule.spec.grammar.filter(|_| here(rule))?));
-        Screen {
-            prefilter: Prefilter::new(rules, targets),
-            grammars: rules.iter().enumerate().filter_map(with_grammar).collect(),
-        }
+        let whole: Vec<Target> = targets.iter().copied().filter(|target| is_whole(*target)).collect();
+        let mut order: Vec<u16> = (0..rules.len() as u16).collect();
+        order.sort_by_key(|&index| {
+            let spec = &rules[usize::from(index)].spec;
+            (spec.grammar.is_some(), Reverse(spec.score))
+        });
+        let mut places = vec![0; order.len()];
+        (0..).zip(order).for_each(|(place, index)| places[usize::from(index)] = place);
+        Screen { all: Candidates::new(rules, targets), whole: Candidates::new(rules, &whole), places }
     }
 
     /// Finds what matches `text`, which is the URI or the text of `target`, whatever the request's method and status
-    /// are: a hit for each rule. Returns whether that holds for this text to the letter alone, and not for every one
-    /// that differs from it in digits alone.
+    /// are: a hit for each rule, until the hits [are full](is_full). Returns whether that holds for this text to the
+    /// letter alone, and not for every one that differs from it in digits alone.
     pub fn find(&self, rules: &[Rule], target: Target, text: &[u8], parts: &mut Parts, hits: &mut Vec<Hit>) -> bool {
         hits.clear();
         let mut tells_digits = self.match_text(rules, target, text, parts, hits);
@@ -83,9 +99,11 @@ impl Screen {
         if without_prose(text, &mut bare) {
             let mut outside = vec![];
             tells_digits |= self.match_text(rules, target, &bare, parts, &mut outside);
-            for hit in hits {
+            for hit in &mut *hits {
                 hit.quoted = !outside.iter().any(|other| other.rule == hit.rule);
             }
+            // What is in prose may have counted enough before this was looked at.
+            add_new(&outside, 0, hits);
         }
         parts.bare = bare;
         tells_digits
@@ -95,13 +113,10 @@ impl Screen {
     fn match_text(&self, rules: &[Rule], target: Target, text: &[u8], parts: &mut Parts, hits: &mut Vec<Hit>) -> bool {
         // Digits of base64 spell other bytes.
         let holds_base64 = target == Target::Uri && base64::may_be_in(text);
-        if !self.may_match(text, target, holds_base64, parts) {
+        let wanted = self.wanted(rules, text, target, holds_base64, parts);
+        if wanted == Targets::default() {
             return holds_base64;
         }
-        // No part has a literal that the whole has not: only what these rules look at matters.
-        let here = |wanted: &&Target| **wanted == target || target == Target::Uri && Targets::URI.has(**wanted);
-        let targets = parts.marks.rules.iter().flat_map(|&index| &rules[usize::from(index)].spec.target);
-        let wanted = targets.filter(here).copied().collect();
         if target == Target::Uri {
             parts.texts.split_uri(text, wanted);
         } else {
@@ -110,15 +125,20 @@ impl Screen {
         self.match_parts(rules, parts, hits) || holds_base64
     }
 
-    /// Finds the rules that may match any view of `raw` for `parts.marks`. Returns whether there are any.
-    fn may_match(&self, raw: &[u8], target: Target, holds_base64: bool, parts: &mut Parts) -> bool {
+    /// The parts of `raw` that rules may match in any view.
+    fn wanted(&self, rules: &[Rule], raw: &[u8], target: Target, holds_base64: bool, parts: &mut Parts) -> Targets {
         let Parts { texts, marks, .. } = parts;
         marks.rules.clear();
         let plus = if target == Target::Uri { Plus::SpaceInQuery } else { Plus::Literal };
         let whole = if is_encoded(raw) { texts.decoded(raw, plus) } else { raw };
+        let oddness = Oddness::of(whole);
+        if target == Target::Uri && oddness == Oddness::Signs {
+            // An attack as like as not, whose parts may be known.
+            return Targets::URI;
+        }
+        self.all.mark(target, whole, oddness, marks);
         // Whatever folding changes is odd.
-        let is_odd = self.mark(target, whole, marks) != Oddness::None;
-        if is_odd && is_foldable(whole) || target == Target::Uri && leads_elsewhere(path_of(whole)) {
+        if oddness != Oddness::None && is_foldable(whole) || target == Target::Uri && leads_elsewhere(path_of(whole)) {
             // Folding joins text within a part, never across parts: look at each by itself.
             if target == Target::Uri {
                 texts.split_uri(raw, Targets::URI);
@@ -126,41 +146,56 @@ impl Screen {
                 texts.split_text(raw, target);
             }
             for text in texts.changed() {
-                self.mark(target, text, marks);
+                self.all.mark(target, text, Oddness::of(text), marks);
             }
         }
         if holds_base64 && base64::may_be_text_in(raw) {
             texts.split_uri(raw, Targets::from_iter([Target::Args]));
             for (target, _, text) in texts.all() {
-                self.mark(target, text, marks);
+                self.all.mark(target, text, Oddness::of(text), marks);
             }
         }
-        !marks.rules.is_empty()
+        // No part has a literal that the whole has not: only what these rules look at matters.
+        let here = |wanted: &&Target| **wanted == target || target == Target::Uri && Targets::URI.has(**wanted);
+        let targets = marks.rules.iter().flat_map(|&index| &rules[usize::from(index)].spec.target);
+        targets.filter(here).copied().collect()
     }
 
     /// Runs the pattern of each rule on each text that it looks at and one of its literals is in, unless
-    /// what matches the text is known. Appends a hit for each rule that matches any, whatever the request's method
-    /// and status are, to `hits`. Returns whether any that was asked [tells digits](Rule::tells_digits).
+    /// what matches the text is known, until the hits [are full](is_full). Appends a hit for each rule that matches
+    /// any, whatever the request's method and status are, to `hits`. Returns whether any that was asked
+    /// [tells digits](Rule::tells_digits).
     fn match_parts(&self, rules: &[Rule], parts: &mut Parts, hits: &mut Vec<Hit>) -> bool {
-        let Parts { texts, marks, known, of_part, states, .. } = parts;
+        let Parts { texts, marks, known, of_part, states, is_thorough, .. } = parts;
         let (first, mut tell_digits) = (hits.len(), false);
-        for (target, views, text) in texts.all() {
-            let way = views.iter().fold((target as u64) << 8, |way, &view| way | 1 << view as u64);
-            let recalled = known.recall_as(text, way);
-            if recalled.clean {
-                continue;
+        let is_full = |hits: &[Hit]| !*is_thorough && is_full(rules, hits);
+        // What is known from other company comes first.
+        let of = |whole: bool| texts.all().filter(move |(target, ..)| is_whole(*target) == whole);
+        for (target, views, text) in of(false).chain(of(true)) {
+            if is_full(&hits[first..]) {
+                break;
             }
-            let exactly = match known.hits(text, way, recalled) {
-                Ok((found, to_the_letter)) => {
-                    tell_digits |= to_the_letter;
-                    add_new(found, first, hits);
+            let way = views.iter().fold((target as u64) << 8, |way, &view| way | 1 << view as u64);
+            // What is whole does not come again in other company.
+            let recalled = (!is_whole(target)).then(|| known.recall_as(text, way));
+            let mut exactly = Recalled::default();
+            if let Some(recalled) = recalled {
+                if recalled.clean {
                     continue;
                 }
-                Err(exactly) => exactly,
-            };
+                exactly = match known.hits(text, way, recalled) {
+                    Ok((found, to_the_letter)) => {
+                        tell_digits |= to_the_letter;
+                        add_new(found, first, hits);
+                        continue;
+                    }
+                    Err(exactly) => exactly,
+                };
+            }
             marks.rules.clear();
-            self.mark(target, text, marks);
-            marks.rules.sort_unstable();
+            let candidates = if is_whole(target) { &self.whole } else { &self.all };
+            candidates.mark(target, text, Oddness::of(text), marks);
+            marks.rules.sort_unstable_by_key(|&index| self.places[usize::from(index)]);
             marks.rules.dedup();
             of_part.clear();
             let mut by_digits = false;
@@ -174,19 +209,36 @@ impl Screen {
                     of_part.push(Hit { rule: index, target, quoted: false });
                 }
                 by_digits |= rule.tells_digits(text);
+                if is_full(of_part) {
+                    break;
+                }
             }
             tell_digits |= by_digits;
-            known.remember(if by_digits { exactly } else { recalled }, of_part);
+            if let Some(recalled) = recalled {
+                known.remember(if by_digits { exactly } else { recalled }, of_part);
+            }
             add_new(of_part, first, hits);
         }
         tell_digits
     }
+}
 
-    /// Adds the rules that may match `text`, which is `target` or a part of it, to `marks`. Returns
-    /// what its odd places are.
+impl Candidates {
+    /// Of those `rules` that look at one of `targets`.
+    fn new(rules: &[Rule], targets: &[Target]) -> Candidates {
+        let here = |rule: &Rule| rule.spec.target.iter().any(|target| targets.contains(target));
+        let with_grammar =
+            |(index, rule): (usize, &Rule)| Some((index as u16, rule.spec.grammar.filter(|_| here(rule))?));
+        Candidates {
+            prefilter: Prefilter::new(rules, targets),
+            grammars: rules.iter().enumerate().filter_map(with_grammar).collect(),
+        }
+    }
+
+    /// Adds those for `text`, which is `target` or a part of it and has this `oddness`, to `marks`.
     #[inline]
-    fn mark(&self, target: Target, text: &[u8], marks: &mut Marks) -> Oddness {
-        let oddness = self.prefilter.mark(text, marks);
+    fn mark(&self, target: Target, text: &[u8], oddness: Oddness, marks: &mut Marks) {
+        self.prefilter.mark(text, oddness, marks);
         if oddness == Oddness::Signs {
             for (index, grammar) in &self.grammars {
                 if grammar.may_match(target, text) {
@@ -194,8 +246,17 @@ impl Screen {
                 }
             }
         }
-        oddness
     }
+}
+
+/// Whether hits in one text count 10 together, whatever else the request is.
+pub fn is_full(rules: &[Rule], hits: &[Hit]) -> bool {
+    hits.iter().map(|hit| u32::from(rules[usize::from(hit.rule)].certain)).sum::<u32>() >= 10
+}
+
+/// Whether parts of a URI are parts of this one.
+fn is_whole(target: Target) -> bool {
+    matches!(target, Target::Uri | Target::Query)
 }
 
 /// The path of a decoded URI, and no less: an encoded `?` does not end it.

@@ -32,6 +32,15 @@ struct Part {
     decoded: (usize, usize),
     folded: (usize, usize),
     normalized: (usize, usize),
+    /// The value of a parameter.
+    is_value: bool,
+}
+
+impl Part {
+    /// A text of `target` of which the decoded view is known.
+    fn of(target: Target, decoded: (usize, usize)) -> Part {
+        Part { target, decoded, folded: decoded, normalized: decoded, is_value: false }
+    }
 }
 
 impl Texts {
@@ -49,26 +58,34 @@ impl Texts {
     /// parameter.
     pub fn split_uri(&mut self, uri: &[u8], wanted: Targets) {
         self.clear();
-        let (path, query) = split_once(uri, b'?').unwrap_or((uri, b""));
-        let whole = [
-            (Target::Uri, uri, Plus::SpaceInQuery),
-            (Target::Path, path, Plus::Literal),
-            (Target::Query, query, Plus::Space),
-        ];
-        for (target, text, plus) in whole {
-            if wanted.has(target) {
-                self.add(text, plus, target);
-            }
+        for target in [Target::Uri, Target::Path, Target::Query] {
+            self.parts.push(Part::of(target, (0, 0)));
         }
-        let mut rest = wanted.has(Target::Args).then_some(query);
+        let (path, query) = split_once(uri, b'?').map_or((uri, None), |(path, query)| (path, Some(query)));
+        let path_end = self.decode(path, Plus::Literal).1;
+        self.arena.extend(query.map(|_| b'?'));
+        let query_start = self.arena.len();
+        let mut rest = query;
         while let Some(pairs) = rest {
             let (pair, after) = split_once(pairs, b'&').map_or((pairs, None), |(pair, after)| (pair, Some(after)));
-            let (name, value) = split_once(pair, b'=').unwrap_or((pair, b""));
-            self.add(name, Plus::Space, Target::Args);
-            self.add(value, Plus::Space, Target::Args);
-            self.add_base64(value);
+            let (name, value) = split_once(pair, b'=').map_or((pair, None), |(name, value)| (name, Some(value)));
+            let name = self.decode(name, Plus::Space);
+            self.parts.push(Part::of(Target::Args, name));
+            if let Some(value) = value {
+                self.arena.push(b'=');
+                let value = self.decode(value, Plus::Space);
+                self.parts.push(Part { is_value: true, ..Part::of(Target::Args, value) });
+            }
+            self.arena.extend(after.map(|_| b'&'));
             rest = after;
         }
+        // No encoded byte has a sign that separates: what is whole is decoded as its parts are.
+        let end = self.arena.len();
+        for (part, range) in self.parts.iter_mut().zip([(0, end), (0, path_end), (query_start, end)]) {
+            *part = Part::of(part.target, range);
+        }
+        self.parts.retain(|part| wanted.has(part.target) && part.decoded.0 < part.decoded.1);
+        self.add_views(0);
     }
 
     /// Takes `text` as the one text of `target`.
@@ -125,43 +142,54 @@ impl Texts {
     }
 
     fn add(&mut self, raw: &[u8], plus: Plus, target: Target) {
-        if raw.is_empty() {
-            return;
+        if !raw.is_empty() {
+            let (first, decoded) = (self.parts.len(), self.decode(raw, plus));
+            self.parts.push(Part::of(target, decoded));
+            self.add_views(first);
         }
+    }
+
+    /// Appends `raw`, decoded, to the arena; where it is there.
+    fn decode(&mut self, raw: &[u8], plus: Plus) -> (usize, usize) {
         let from = self.arena.len();
         decode(raw, plus, &mut self.arena);
-        self.push(from, target);
+        (from, self.arena.len())
     }
 
-    /// Adds the text that the value `raw`, which was added last, is in base64.
-    fn add_base64(&mut self, raw: &[u8]) {
-        let Some(value) = self.parts.last().filter(|_| !raw.is_empty()).map(|part| part.decoded) else { return };
-        self.spare.clear();
-        if base64::decode(&self.arena[value.0..value.1], &mut self.spare) {
-            let from = self.arena.len();
-            self.arena.extend_from_slice(&self.spare);
-            self.push(from, Target::Args);
+    /// Adds to each text from `first` on its other views, and what values are in base64.
+    fn add_views(&mut self, first: usize) {
+        let fold_it = |text: &[u8], out: &mut Vec<u8>| {
+            let is_foldable = is_foldable(text);
+            if is_foldable {
+                fold(text, out);
+            }
+            is_foldable
+        };
+        let mut at = first;
+        while let Some(&Part { target, decoded, is_value, .. }) = self.parts.get(at) {
+            let folded = self.add_view(decoded, fold_it).unwrap_or(decoded);
+            let is_path = target == Target::Path;
+            let normalized = is_path.then(|| self.add_view(folded, normalize)).flatten().unwrap_or(folded);
+            self.parts[at] = Part { folded, normalized, ..self.parts[at] };
+            let hidden = is_value.then(|| self.add_view(decoded, base64::decode)).flatten();
+            self.parts.extend(hidden.map(|range| Part::of(Target::Args, range)));
+            at += 1;
         }
     }
 
-    /// What the arena has from `from` on becomes a text of `target`.
-    fn push(&mut self, from: usize, target: Target) {
-        let decoded = (from, self.arena.len());
-        let mut folded = decoded;
-        if is_foldable(self.text(decoded)) {
-            self.spare.clear();
-            fold(&self.arena[decoded.0..decoded.1], &mut self.spare);
-            self.arena.extend_from_slice(&self.spare);
-            folded = (decoded.1, self.arena.len());
-        }
-        let mut normalized = folded;
+    /// Appends to the arena what `view` makes of a text there, if it says that it makes anything; where it is.
+    fn add_view(
+        &mut self,
+        (from, to): (usize, usize),
+        view: impl Fn(&[u8], &mut Vec<u8>) -> bool,
+    ) -> Option<(usize, usize)> {
         self.spare.clear();
-        if target == Target::Path && normalize(&self.arena[folded.0..folded.1], &mut self.spare) {
-            let from = self.arena.len();
-            self.arena.extend_from_slice(&self.spare);
-            normalized = (from, self.arena.len());
+        if !view(&self.arena[from..to], &mut self.spare) {
+            return None;
         }
-        self.parts.push(Part { target, decoded, folded, normalized });
+        let from = self.arena.len();
+        self.arena.extend_from_slice(&self.spare);
+        Some((from, self.arena.len()))
     }
 }
 

@@ -44,7 +44,7 @@ impl TrialKind {
 
 /// Tries every rule's and window's examples and the ordinary requests.
 pub fn trials(rules: &Ruleset) -> Vec<Trial> {
-    let mut scratch = Scratch::new();
+    let mut scratch = Scratch::thorough();
     let mut all = Vec::new();
     for (index, rule) in rules.rules.iter().enumerate() {
         let mut run = |kind, example: &Example| {
@@ -84,7 +84,7 @@ pub fn trials(rules: &Ruleset) -> Vec<Trial> {
 /// The rules that catch nothing that no other catches: without them each attack of the rules' own
 /// examples, and each of `more`, would be a finding still, or they match none.
 pub fn redundant<'a>(rules: &'a Ruleset, more: &[ExampleRequest]) -> Vec<&'a str> {
-    let mut scratch = Scratch::new();
+    let mut scratch = Scratch::thorough();
     let mut needed = vec![false; rules.rules.len()];
     let own = rules.rules.iter().flat_map(|rule| &rule.spec.attack).map(Example::request);
     for request in own.chain(more.iter().cloned()) {
@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn the_prefilter_misses_nothing() {
         let rules = Ruleset::new(&[], &[]).unwrap();
-        let mut scratch = Scratch::new();
+        let mut scratch = Scratch::thorough();
         let examples = rules.rules.iter().flat_map(|rule| rule.spec.attack.iter().chain(&rule.spec.benign));
         for request in examples.map(Example::request).chain(ordinary()) {
             let (_, mut hits) = examine(&rules, &request, &mut scratch);
@@ -291,6 +291,23 @@ mod tests {
             let missed: Vec<_> = all.iter().filter(|id| !found.contains(id)).collect();
             assert!(missed.is_empty(), "{request:?} matches {missed:?}");
         }
+    }
+
+    #[test]
+    fn where_the_score_is_full_rules_are_left_out_and_the_score_is_the_same() {
+        let rules = Ruleset::new(&[], &[]).unwrap();
+        let (mut scratch, mut thorough) = (Scratch::new(), Scratch::thorough());
+        let examples = rules.rules.iter().flat_map(|rule| rule.spec.attack.iter().chain(&rule.spec.benign));
+        let (mut found, mut all) = (0, 0);
+        for request in examples.map(Example::request).chain(ordinary()) {
+            let ((score, hits), (expected, every)) =
+                (examine(&rules, &request, &mut scratch), examine(&rules, &request, &mut thorough));
+            assert_eq!(score, expected, "{request:?}");
+            let is_among = |hit: &Hit| every.iter().any(|other| other.rule == hit.rule);
+            assert!(hits.iter().all(is_among) && (score == 10 || hits.len() == every.len()), "{request:?}");
+            (found, all) = (found + hits.len(), all + every.len());
+        }
+        assert!(found * 10 < all * 9 && found > 1000, "{found} of {all}");
     }
 
     #[test]

@@ -104,8 +104,9 @@ pub fn explain(config: &Config, rules: &Arc<Ruleset>, format: &str, line: &[u8])
         return Ok(Explanation { source_ip, steps, decision: "none", because: "the line was not understood".into() });
     };
     let hits = batch.hits_of(record);
-    let evidence = rules.evidence(&event, &mut scratch, hits);
-    let is_quoted = |id: &str| hits.iter().any(|hit| hit.quoted && &*rules.rules[usize::from(hit.rule)].id == id);
+    let all = rules.all_hits(&event, &mut scratch, hits);
+    let evidence = rules.evidence(&event, &mut scratch, &all);
+    let is_quoted = |id: &str| all.iter().any(|hit| hit.quoted && &*rules.rules[usize::from(hit.rule)].id == id);
     let details = evidence.iter().map(|piece| {
         let quoted = if is_quoted(&piece.rule_id) { ", quoted in prose" } else { "" };
         format!("{} +{}: {} has {:?}{quoted}", piece.rule_id, piece.score, piece.target, piece.matched)

@@ -290,7 +290,8 @@ impl Judge {
         let (line, extent) = self.reading.extent(line, origin.tail_cut);
         let arena = Bump::new();
         let event = formats.parse(line, &self.reading.context(extent, origin.read_at, &arena)).ok()?;
-        let mut evidence = self.rules.evidence(&event, scratch, hits);
+        let hits = self.rules.all_hits(&event, scratch, hits);
+        let mut evidence = self.rules.evidence(&event, scratch, &hits);
         evidence.sort_by_key(|piece| std::cmp::Reverse(piece.score));
         let Counted { from_history, from_network, campaign, .. } = &settled.counted;
         let windows = settled.counted.overflowed.iter().map(|&index| &self.rules.windows[index].spec);

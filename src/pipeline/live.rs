@@ -94,14 +94,15 @@ fn auth_logs() -> Vec<&'static str> {
     if files.is_empty() && has_journal { AUTH_JOURNALS.into() } else { files }
 }
 
-/// Runs until SIGTERM, SIGINT or `stop`, or until nothing more can come. `servers` are those of `config`,
-/// which is read again from `place` after SIGHUP and when its files change; `supervisor` hears how it goes.
+/// Runs until SIGTERM, SIGINT or `stop`, or until nothing more can come. `rules` are loaded while the database is
+/// opened. `servers` are those of `config`, which is read again from `place` after SIGHUP and when its files change;
+/// `supervisor` hears how it goes.
 ///
 /// # Errors
-/// It cannot start: the state directory, the database, the socket or a source is unusable.
+/// It cannot start: the rules, the state directory, the database, the socket or a source is unusable.
 pub async fn run(
     config: Config,
-    rules: Arc<Ruleset>,
+    rules: impl Future<Output = anyhow::Result<Arc<Ruleset>>>,
     servers: ServerLogs,
     place: Option<Place>,
     stop: impl Future<Output = ()>,
@@ -111,12 +112,13 @@ pub async fn run(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let hangup = signal(SignalKind::hangup())?;
-    let kept = Kept::new(place, config, rules);
+    let (rules, store) = tokio::join!(rules, Sqlite::open(&config.state_dir, &config.store));
+    let kept = Kept::new(place, config, rules?);
     let (config, rules) = (kept.config().clone(), kept.rules().clone());
     let settings = Arc::new(Mutex::new(surroundings::Settings::of(&config)?));
     let names = Names::of(&config, Arc::new(SystemResolver)).watch();
     let (mut names, newer_names) = names.context("cannot start the names thread")?;
-    let store = Arc::new(Sqlite::open(&config.state_dir, &config.store).await?);
+    let store = Arc::new(store?);
     recovery::recover(&store, &config).await?;
     let sources = sources(&config, &servers);
     let limits = Limits { max_line_bytes: config.detect.max_line_bytes as usize, ..Limits::default() };
