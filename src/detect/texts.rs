@@ -209,3 +209,27 @@ pub fn views(uri: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     }
     views
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PIECES: &[&str] = &[
+        "a", "/", "?", "&", "=", "+", "%", "2", "5", "f", "%25", "%3f", "%26", "%3D", "%u00", "%c0", "%af", "\\",
+        "\\\\", "\\x2", "\\u003d", "\\u0026", "\\u003f", "u003d", "\\ud83d", "é",
+    ];
+
+    proptest! {
+        #[test]
+        fn what_is_whole_is_decoded_as_its_parts_are(pieces in prop::collection::vec(prop::sample::select(PIECES), 0..12)) {
+            let uri = pieces.concat();
+            let (mut texts, mut expected) = (Texts::default(), vec![]);
+            texts.split_uri(uri.as_bytes(), Targets::URI);
+            decode(uri.as_bytes(), Plus::SpaceInQuery, &mut expected);
+            let whole = texts.of(Target::Uri, View::Decoded).next().unwrap_or_default();
+            prop_assert_eq!(whole, &expected[..], "{}", uri);
+        }
+    }
+}
