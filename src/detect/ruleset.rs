@@ -240,13 +240,16 @@ impl Ruleset {
     /// The hits of `event`, of which [`examine`](Ruleset::examine) gave `hits`, with those that it left out because the
     /// score was full without them: whoever excludes what disturbed him has to know all of it.
     pub fn all_hits(&self, event: &Event<'_>, scratch: &mut Scratch, hits: &[Hit]) -> Vec<Hit> {
-        let mut all = vec![];
-        if screen::is_full(&self.rules, hits) {
-            let thorough = scratch.thorough.get_or_insert_with(|| Box::new(Scratch::thorough()));
-            self.examine(event, thorough, &mut all);
-        } else {
-            all.extend(hits);
+        if !screen::is_full(&self.rules, hits) {
+            return hits.to_vec();
         }
+        let mut all = vec![];
+        let mut thorough = scratch.thorough.take().unwrap_or_else(|| Box::new(Scratch::thorough()));
+        // What patterns' automata have learnt is the same.
+        std::mem::swap(&mut scratch.parts.states, &mut thorough.parts.states);
+        self.examine(event, &mut thorough, &mut all);
+        std::mem::swap(&mut scratch.parts.states, &mut thorough.parts.states);
+        scratch.thorough = Some(thorough);
         all
     }
 
