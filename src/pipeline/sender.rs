@@ -17,7 +17,7 @@ pub const NAME: &str = "postgres";
 /// Changes that are sent at once: as many as go in [`BRISK`], within these bounds.
 const FEWEST: u32 = 100;
 const FIRST: u32 = 1000;
-const MOST: u32 = 20_000;
+const MOST: u32 = 30_000;
 const BRISK: Duration = Duration::from_secs(2);
 /// Rows refused one after the other that are passed over.
 const MAX_REFUSED: u32 = 20;
