@@ -177,23 +177,22 @@ impl Screen {
             }
             let way = views.iter().fold((target as u64) << 8, |way, &view| way | 1 << view as u64);
             // What is whole does not come again in other company.
-            let recalled = (!is_whole(target)).then(|| known.recall_as(text, way));
-            let mut exactly = Recalled::default();
-            if let Some(recalled) = recalled {
-                if recalled.clean {
+            let is_whole = is_whole(target);
+            let recalled = if is_whole { Recalled::default() } else { known.recall_as(text, way) };
+            if recalled.clean {
+                continue;
+            }
+            let looked_up = if is_whole { Err(recalled) } else { known.hits(text, way, recalled) };
+            let exactly = match looked_up {
+                Ok((found, to_the_letter)) => {
+                    tell_digits |= to_the_letter;
+                    add_new(found, first, hits);
                     continue;
                 }
-                exactly = match known.hits(text, way, recalled) {
-                    Ok((found, to_the_letter)) => {
-                        tell_digits |= to_the_letter;
-                        add_new(found, first, hits);
-                        continue;
-                    }
-                    Err(exactly) => exactly,
-                };
-            }
+                Err(exactly) => exactly,
+            };
             marks.rules.clear();
-            let candidates = if is_whole(target) { &self.whole } else { &self.all };
+            let candidates = if is_whole { &self.whole } else { &self.all };
             candidates.mark(target, text, Oddness::of(text), marks);
             marks.rules.sort_unstable_by_key(|&index| self.places[usize::from(index)]);
             marks.rules.dedup();
@@ -214,7 +213,7 @@ impl Screen {
                 }
             }
             tell_digits |= by_digits;
-            if let Some(recalled) = recalled {
+            if !is_whole {
                 known.remember(if by_digits { exactly } else { recalled }, of_part);
             }
             add_new(of_part, first, hits);

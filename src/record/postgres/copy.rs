@@ -17,8 +17,8 @@ const COLUMNS: i16 = 28;
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// 2000-01-01.
 const EPOCH_MILLIS: i64 = 946_684_800_000;
-/// Findings of one part.
-const PART: usize = 1000;
+/// Findings of one part: so many are made, or counted, at a stretch.
+pub(super) const PART: usize = 1000;
 /// The type `text`, of which an array says that it is made.
 const TEXT: i32 = 25;
 

@@ -82,7 +82,10 @@ impl Store for Postgres {
     }
 }
 
+/// A statement with its values.
+type Statement = Query<'static, sqlx::Postgres, PgArguments>;
+
 /// A statement that has no name on the server.
-fn query(sql: &'static str) -> Query<'static, sqlx::Postgres, PgArguments> {
+fn query(sql: &'static str) -> Statement {
     sqlx::query(sql).persistent(false)
 }

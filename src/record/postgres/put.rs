@@ -6,13 +6,11 @@ use std::sync::PoisonError;
 
 use foldhash::quality::RandomState;
 use ipnet::IpNet;
-use sqlx::postgres::PgArguments;
-use sqlx::query::Query;
 use sqlx::{PgConnection, Row};
 
-use super::copy::copy_findings;
+use super::copy::{PART, copy_findings};
 use super::text::{address, clean, clean_json, day, joined, millis, network};
-use super::{LOCKS, PATIENCE, Postgres, query};
+use super::{LOCKS, PATIENCE, Postgres, Statement, query};
 use crate::event::Timestamp;
 use crate::record::rollup::{Counts, Tally};
 use crate::record::{FindingRow, Rows, StoreError};
@@ -118,8 +116,6 @@ const AGENT: &str = "INSERT INTO palisade.agents AS old (agent, version, first_s
 
 /// Findings from which on they are copied.
 const MANY: usize = 500;
-/// Findings that are counted at a stretch.
-const PART: usize = 1000;
 
 impl Postgres {
     pub(super) async fn put_rows(&self, agent: &str, rows: &Rows, now: Timestamp) -> Result<u64, StoreError> {
@@ -201,9 +197,6 @@ async fn put_findings(
 
 /// A finding as it counted before, if it did, and as it is now.
 type Change<'a> = (Option<&'a FindingRow>, &'a FindingRow);
-
-/// A statement with its values.
-type Statement = Query<'static, sqlx::Postgres, PgArguments>;
 
 /// What counts these changes: of hours, and of clients. Lets others work in between.
 async fn counting(agent: &str, changes: &[Change<'_>]) -> [Option<Statement>; 2] {
