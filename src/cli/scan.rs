@@ -92,10 +92,12 @@ pub fn run(
     let mut each = |found: &Found<'_>| -> anyhow::Result<()> {
         clients.insert(found.record.client);
         // Building the finding costs more than finding it: only for those who look at it.
-        if output == Output::Json && found.settled.ban_secs.is_none() {
-            return Ok(());
-        }
-        let Some(finding) = found.finding(&mut scratch) else { return Ok(()) };
+        let finding = match output {
+            Output::Json if found.settled.ban_secs.is_none() => return Ok(()),
+            Output::Json => found.outline(),
+            _ => found.finding(&mut scratch),
+        };
+        let Some(finding) = finding else { return Ok(()) };
         if let (Some(client), Some(duration_secs)) = (finding.client, found.settled.ban_secs) {
             would_block.push(WouldBlock {
                 source_ip: finding.source_ip.map(|address| address.to_string()).unwrap_or_default(),

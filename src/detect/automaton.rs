@@ -230,36 +230,72 @@ impl Program {
 
     /// [`is_match`](Self::is_match), telling `each` how many bytes were read and to which state they led.
     #[inline]
-    fn walk(&self, text: &[u8], states: &mut States, mut each: impl FnMut(&States, usize, u16)) -> bool {
+    fn walk(&self, text: &[u8], states: &mut States, mut each: impl FnMut(&States, usize, u32)) -> bool {
         if states.sets.is_empty() {
             states.begin(self);
         }
-        let stride = self.stride();
-        let mut state = FIRST;
+        let mut state = self.first();
         for (at, byte) in text.iter().enumerate() {
-            let class = usize::from(self.classes[usize::from(*byte)]);
-            state = match states.next[usize::from(state) * stride + class] {
-                UNKNOWN => states.make(self, state, Some(class)),
-                known => known,
-            };
+            state = states.step(self, state, Some(*byte));
             if state == MATCH {
                 return true;
             }
             each(states, at + 1, state);
         }
-        let end = match states.next[(usize::from(state) + 1) * stride - 1] {
-            UNKNOWN => states.make(self, state, None),
-            known => known,
-        };
-        end == MATCH
+        states.step(self, state, None) == MATCH
+    }
+
+    /// Whether each of several patterns matches anywhere in `text`. A core that waits for where one leads goes on with
+    /// the others meanwhile: four take little longer than one.
+    pub fn match_together<const N: usize>(programs: [&Program; N], text: &[u8], states: [&mut States; N]) -> [bool; N] {
+        const ELSEWHERE: u32 = 2;
+        const NOWHERE: ([u8; 256], [u32; 3]) = ([0; 256], [ELSEWHERE; 3]);
+        let (mut states, mut matches) = (states, [false; N]);
+        let mut rows = std::array::from_fn(|one| {
+            if states[one].sets.is_empty() {
+                states[one].begin(programs[one]);
+            }
+            programs[one].first()
+        });
+        let mut read = 0;
+        loop {
+            // Those that are done go round in a circle.
+            let ways: [(&[u8; 256], &[u32]); N] =
+                std::array::from_fn(|one| match programs[one].classes.first_chunk() {
+                    Some(classes) if !matches[one] => (classes, &*states[one].next),
+                    _ => (&NOWHERE.0, &NOWHERE.1[..]),
+                });
+            while let Some(&byte) = text.get(read) {
+                let to: [u32; N] = std::array::from_fn(|one| {
+                    ways[one].1[rows[one] as usize + usize::from(ways[one].0[usize::from(byte)])]
+                });
+                if to.iter().any(|row| *row <= MATCH) {
+                    break;
+                }
+                (rows, read) = (to, read + 1);
+            }
+            let byte = text.get(read);
+            for one in 0..N {
+                if !matches[one] {
+                    rows[one] = states[one].step(programs[one], rows[one], byte.copied());
+                    if rows[one] == MATCH {
+                        (rows[one], matches[one]) = (ELSEWHERE, true);
+                    }
+                }
+            }
+            if byte.is_none() || matches == [true; N] {
+                return matches;
+            }
+            read += 1;
+        }
     }
 
     /// Where the match is that ends first, as far as it goes on: for people.
     pub fn find(&self, text: &[u8], states: &mut States) -> Option<Range<usize>> {
         // Where no match was under way, none had begun before.
         let mut from = 0;
-        let note_idle = |states: &States, read, state: u16| {
-            if states.sets[usize::from(state)].len() == 1 {
+        let note_idle = |states: &States, read, state: u32| {
+            if states.sets[state as usize / self.stride()].len() == 1 {
                 from = read;
             }
         };
@@ -329,6 +365,11 @@ impl Program {
         self.bytes.len() + 1
     }
 
+    /// The first state, at the beginning of a text. Row 0 is of none.
+    fn first(&self) -> u32 {
+        self.stride() as u32
+    }
+
     /// What the byte before is to the assertions of the pattern, as one of its kind; 256 is the beginning.
     fn kind(&self, byte: Option<u8>) -> u16 {
         let tells_lines = (LookSet { bits: self.looks.into() }).contains_anchor_line();
@@ -369,31 +410,41 @@ fn is_word(byte: u8) -> bool {
 /// The states of a program that texts have led to, of one thread.
 #[derive(Default)]
 pub struct States {
-    /// Of each state where each class of bytes and, last, the end of the text lead.
-    next: Vec<u16>,
+    /// Of each state a row: to whose row each class of bytes and, last, the end of the text lead. A state is known by
+    /// where its row begins, so that to go on takes no multiplication.
+    next: Vec<u32>,
     /// What each state is: the [kind](Program::kind) of the byte before, and the places, in order.
     sets: Vec<Arc<[u16]>>,
-    numbers: HashMap<Arc<[u16]>, u16, RandomState>,
+    rows: HashMap<Arc<[u16]>, u32, RandomState>,
     /// Reused memory: a state in the making, and whether each place was looked at.
     made: Vec<u16>,
     seen: Vec<bool>,
 }
 
 /// Nobody has been there yet.
-const UNKNOWN: u16 = 0;
+const UNKNOWN: u32 = 0;
 /// A match has ended.
-const MATCH: u16 = 1;
-/// The first state, at the beginning of a text.
-const FIRST: u16 = 2;
+const MATCH: u32 = 1;
 
 /// Bytes that the states of one program may take, roughly: beyond it they are forgotten and made anew.
 const STATES_BYTES: usize = 1 << 20;
 
 impl States {
-    /// Where a class of bytes, or the end of the text, leads from `state`.
+    /// Where a byte, or the end of the text, leads from `state`.
+    #[inline]
+    fn step(&mut self, program: &Program, state: u32, byte: Option<u8>) -> u32 {
+        let class = byte.map(|byte| usize::from(program.classes[usize::from(byte)]));
+        match self.next[state as usize + class.unwrap_or(program.stride() - 1)] {
+            UNKNOWN => self.make(program, state, class),
+            known => known,
+        }
+    }
+
+    /// [`step`](Self::step) of a class of bytes to where nobody was yet.
     #[cold]
-    fn make(&mut self, program: &Program, state: u16, class: Option<usize>) -> u16 {
-        let set = self.sets[usize::from(state)].clone();
+    fn make(&mut self, program: &Program, state: u32, class: Option<usize>) -> u32 {
+        let stride = program.stride();
+        let set = self.sets[state as usize / stride].clone();
         let byte = class.map(|class| program.bytes[class]);
         let holding = if program.looks == 0 { 0 } else { holding(u8::try_from(set[0]).ok(), byte) };
         let Self { made, seen, .. } = self;
@@ -425,43 +476,41 @@ impl States {
                 if self.bytes() > STATES_BYTES {
                     *self = States::default();
                     self.begin(program);
-                    return self.number(made, program);
+                    return self.row(made, program);
                 }
-                self.number(made, program)
+                self.row(made, program)
             }
-            None => FIRST,
+            None => program.first(),
         };
-        let stride = program.stride();
-        self.next[usize::from(state) * stride + class.unwrap_or(stride - 1)] = next;
+        self.next[state as usize + class.unwrap_or(stride - 1)] = next;
         next
     }
 
     fn begin(&mut self, program: &Program) {
-        // Those before the first are none.
-        self.sets.resize(FIRST.into(), Arc::from([]));
-        self.next.resize(self.sets.len() * program.stride(), UNKNOWN);
-        self.number(vec![program.kind(None)], program);
+        self.sets.push(Arc::from([]));
+        self.next.resize(program.stride(), UNKNOWN);
+        self.row(vec![program.kind(None)], program);
     }
 
-    /// The number of the state that `made` is.
-    fn number(&mut self, made: Vec<u16>, program: &Program) -> u16 {
-        let number = match self.numbers.get(&made[..]) {
+    /// Where the row of the state begins that `made` is.
+    fn row(&mut self, made: Vec<u16>, program: &Program) -> u32 {
+        let row = match self.rows.get(&made[..]) {
             Some(&known) => known,
             None => {
-                let new = self.sets.len() as u16;
+                let new = self.next.len() as u32;
                 let set: Arc<[u16]> = made[..].into();
                 self.sets.push(set.clone());
-                self.numbers.insert(set, new);
-                self.next.resize(self.sets.len() * program.stride(), UNKNOWN);
+                self.rows.insert(set, new);
+                self.next.resize(self.next.len() + program.stride(), UNKNOWN);
                 new
             }
         };
         self.made = made;
-        number
+        row
     }
 
     fn bytes(&self) -> usize {
-        2 * self.next.len() + 128 * self.sets.len()
+        4 * self.next.len() + 128 * self.sets.len()
     }
 }
 

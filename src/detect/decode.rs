@@ -53,9 +53,11 @@ fn first_pass(raw: &[u8], plus: Plus, out: &mut Vec<u8>) -> bool {
     let mut more = false;
     let mut at = 0;
     out.reserve(raw.len());
-    while at < raw.len() {
-        at += copy_run(&raw[at..], out);
-        let Some(&byte) = raw.get(at) else { break };
+    while let Some(&byte) = raw.get(at) {
+        if !is_special(byte) {
+            at += copy_run(&raw[at..], out);
+            continue;
+        }
         let rest = &raw[at + 1..];
         let (decoded, used) = match byte {
             b'\\' => log_escape(rest, out),
@@ -80,7 +82,13 @@ fn first_pass(raw: &[u8], plus: Plus, out: &mut Vec<u8>) -> bool {
     more
 }
 
-/// Appends what `raw` begins with, up to a byte that the first pass has to look at; returns how
+/// Whether the first pass has to look at a byte.
+#[inline]
+fn is_special(byte: u8) -> bool {
+    matches!(byte, b'\\' | b'%' | b'+' | b'?')
+}
+
+/// Appends what `raw` begins with, up to a byte that [is special](is_special); returns how
 /// many bytes that is.
 #[inline]
 fn copy_run(raw: &[u8], out: &mut Vec<u8>) -> usize {
@@ -97,8 +105,7 @@ fn copy_run(raw: &[u8], out: &mut Vec<u8>) -> usize {
             return run;
         }
     }
-    let run = rest.iter().take_while(|byte| !matches!(byte, b'\\' | b'%' | b'+' | b'?'));
-    out.extend(run);
+    out.extend(rest.iter().take_while(|byte| !is_special(**byte)));
     out.len() - start
 }
 
@@ -205,8 +212,24 @@ pub fn split_once(raw: &[u8], sign: u8) -> Option<(&[u8], &[u8])> {
 /// The number in the first `digits` hexadecimal digits.
 #[inline]
 fn hex(text: &[u8], digits: usize) -> Option<u32> {
-    text.get(..digits)?.iter().try_fold(0, |value, &byte| Some(value << 4 | (byte as char).to_digit(16)?))
+    text.get(..digits)?.iter().try_fold(0, |value, &byte| match HEX[usize::from(byte)] {
+        NO_HEX => None,
+        digit => Some(value << 4 | u32::from(digit)),
+    })
 }
+
+/// What each byte is as a hexadecimal digit.
+const HEX: [u8; 256] = {
+    let (mut digits, mut byte) = ([NO_HEX; 256], 0);
+    while byte < 256 {
+        if let Some(digit) = (byte as u8 as char).to_digit(16) {
+            digits[byte] = digit as u8;
+        }
+        byte += 1;
+    }
+    digits
+};
+const NO_HEX: u8 = 0xff;
 
 /// Two-byte forms of ASCII characters, which decoders of old accepted: `%c0%af` for `/`, and those that some
 /// make of signs that they do not check (`%c0%2f`, `%c1%1c`) or of their code page (`%c1%af`).
@@ -283,6 +306,12 @@ pub fn fold(decoded: &[u8], out: &mut Vec<u8>) {
     let mut at = 0;
     while at < decoded.len() {
         let rest = &decoded[at..];
+        let run = rest.iter().take_while(|byte| STAYS[usize::from(**byte)]).count();
+        if run > 0 {
+            out.extend_from_slice(&rest[..run]);
+            at += run;
+            continue;
+        }
         let (byte, used) = match rest[0] {
             0 => (None, 1),
             b'/' if rest.starts_with(b"/*") => (Some(b' '), comment(rest)),
@@ -301,6 +330,16 @@ pub fn fold(decoded: &[u8], out: &mut Vec<u8>) {
         }
     }
 }
+
+/// Bytes that [`fold`] leaves as they are, whatever is around them.
+const STAYS: [bool; 256] = {
+    let (mut stays, mut byte) = ([true; 256], 0);
+    while byte < 256 {
+        stays[byte] = !matches!(byte as u8, 0 | b'\t'..=b'\r' | b' ' | b'/' | b'*' | b'&' | b'\\' | 0xca..);
+        byte += 1;
+    }
+    stays
+};
 
 /// The ASCII character that databases and servers take a Unicode one for, where the character set
 /// that they speak has no other (best fit): of full-width forms, of primes and of overlong forms.
@@ -379,6 +418,7 @@ fn single_reference(rest: &[u8]) -> Option<(u8, usize)> {
         (b"quest;", b'?'),
         (b"plus;", b'+'),
     ];
+    memchr::memchr(b';', &rest[..rest.len().min(1 + LONGEST_NAME)])?;
     NAMED.iter().find_map(|(name, byte)| {
         let text = rest.get(1..=name.len())?;
         text.eq_ignore_ascii_case(name).then_some((*byte, 1 + name.len()))

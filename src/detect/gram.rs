@@ -20,6 +20,11 @@ impl Gram {
         let Rarest { at, bytes, .. } = if is_odd { odd } else { any };
         Gram { is_odd, at, bytes }
     }
+
+    /// Where in the literal the odd place is by which it is known.
+    pub fn odd_place(&self) -> Option<usize> {
+        self.is_odd.then(|| self.at + FORMS[(self.bytes >> 24) as usize].0)
+    }
 }
 
 /// Of four bytes, the first three.

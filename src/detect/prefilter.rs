@@ -17,6 +17,8 @@ pub struct Prefilter {
     any: Sieve<2048>,
     /// [Odd](is_odd) ones by two or three bytes at one of their odd places: most texts have few.
     odd: Sieve<1024>,
+    /// Bytes that are at such a place of any of them.
+    odd_bytes: [bool; 256],
 }
 
 /// What was found in texts.
@@ -37,17 +39,20 @@ impl Default for Marks {
 impl Prefilter {
     /// Over the literals of those `rules` that look at one of `targets`.
     pub fn new(rules: &[Rule], targets: &[Target]) -> Prefilter {
-        let (mut any, mut odd) = (vec![], vec![]);
+        let (mut any, mut odd, mut odd_bytes) = (vec![], vec![], [false; 256]);
         for (index, rule) in rules.iter().enumerate() {
             if !rule.spec.target.iter().any(|target| targets.contains(target)) {
                 continue;
             }
             for (text, gram) in &*rule.literals {
                 let sieve = if gram.is_odd { &mut odd } else { &mut any };
+                if let Some(place) = gram.odd_place() {
+                    odd_bytes[usize::from(text[place])] = true;
+                }
                 sieve.push(Literal::new(text, index as u16, gram.at, gram.bytes));
             }
         }
-        Prefilter { any: Sieve::over(any), odd: Sieve::over(odd) }
+        Prefilter { any: Sieve::over(any), odd: Sieve::over(odd), odd_bytes }
     }
 
     /// Adds the rules, one of whose literals is in `text`, of this `oddness`, to `marks`.
@@ -70,6 +75,9 @@ impl Prefilter {
             return;
         }
         odd_places(&folded[1..end], |before| {
+            if !self.odd_bytes[usize::from(folded[before + 1])] {
+                return;
+            }
             let grams = odd_grams(*folded[before..].first_chunk().unwrap_or(&[0; 4]));
             for (gram, (less, _)) in grams.into_iter().zip(FORMS) {
                 self.odd.mark(folded, before + 1 - less, gram, rules);

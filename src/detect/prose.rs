@@ -21,9 +21,12 @@ pub fn without_prose(uri: &[u8], out: &mut Vec<u8>) -> bool {
         let (name, value) = split_once(pair, b'=').unwrap_or((pair, b""));
         text.clear();
         decode(name, Plus::Space, &mut text);
-        let name_len = text.len();
-        decode(value, Plus::Space, &mut text);
-        let is_quoting = is_prose(&text[..name_len], &text[name_len..]);
+        let is_typed = is_typed(&text);
+        let is_quoting = (is_typed || may_be_sentence(value)) && {
+            text.clear();
+            decode(value, Plus::Space, &mut text);
+            is_prose(is_typed, &text)
+        };
         is_changed |= is_quoting;
         let (kept, end) = (pair.len() - if is_quoting { value.len() } else { 0 }, after.map_or(0, <[u8]>::len));
         out.extend_from_slice(&pairs[..kept]);
@@ -33,9 +36,14 @@ pub fn without_prose(uri: &[u8], out: &mut Vec<u8>) -> bool {
     is_changed
 }
 
-/// Whether the value of a parameter, both decoded, is prose, and neither leaves the place that it is put
-/// into nor comments out what follows. In a parameter for typing, few words are enough.
-fn is_prose(name: &[u8], value: &[u8]) -> bool {
+/// Whether a value, as logged, has as many signs as a sentence has spaces, which may stand for some.
+fn may_be_sentence(value: &[u8]) -> bool {
+    value.iter().filter(|byte| matches!(byte, b'+' | b'%' | b'\\' | b' ' | b'\t'..=b'\r')).nth(2).is_some()
+}
+
+/// Whether the decoded value of a parameter is prose, and neither leaves the place that it is put into nor comments
+/// out what follows. In one into which people type, few words are enough.
+fn is_prose(is_typed: bool, value: &[u8]) -> bool {
     if breaks_out(value) {
         return false;
     }
@@ -56,7 +64,7 @@ fn is_prose(name: &[u8], value: &[u8]) -> bool {
             leading = pieces;
         }
     }
-    let is_enough = if is_typed(name) {
+    let is_enough = if is_typed {
         common && ordinary > 1 || leading > 1 || trailing > 0
     } else {
         common && ordinary > 3 && 2 * ordinary >= pieces
@@ -181,18 +189,38 @@ fn is_typed(name: &[u8]) -> bool {
     name.split(|byte| !byte.is_ascii_alphanumeric()).any(|part| is_in(TYPED, part))
 }
 
-/// Whether a list that is in order has a word, in small letters or large. No listed word is longer than 16 bytes.
-fn is_in(list: &[&str], word: &[u8]) -> bool {
-    let mut lower = [0; 16];
-    let Some(lower) = lower.get_mut(..word.len()) else { return false };
-    lower.copy_from_slice(word);
-    lower.make_ascii_lowercase();
-    list.binary_search_by_key(&&*lower, |word| word.as_bytes()).is_ok()
+/// Whether a list that is in order has a word, in small letters or large.
+fn is_in(list: &[u128], word: &[u8]) -> bool {
+    word.len() <= LONGEST_WORD && list.binary_search(&packed(word)).is_ok()
+}
+
+/// No listed word is longer.
+const LONGEST_WORD: usize = 16;
+
+/// A word as a number that is compared at once, in the order of words.
+const fn packed(word: &[u8]) -> u128 {
+    let (mut packed, mut at) = (0, 0);
+    while at < LONGEST_WORD {
+        packed = packed << 8 | if at < word.len() { word[at].to_ascii_lowercase() as u128 } else { 0 };
+        at += 1;
+    }
+    packed
+}
+
+/// Words in their order, packed.
+const fn list<const N: usize>(words: [&str; N]) -> [u128; N] {
+    let (mut list, mut at) = ([0; N], 0);
+    while at < N {
+        list[at] = packed(words[at].as_bytes());
+        assert!(words[at].len() <= LONGEST_WORD && (at == 0 || list[at - 1] < list[at]));
+        at += 1;
+    }
+    list
 }
 
 /// Names of parameters for searches and messages, in several languages.
 #[rustfmt::skip]
-const TYPED: &[&str] = &[
+const TYPED: &[u128] = &list([
     "about", "ask", "asunto", "begriff", "bericht", "betreff", "body", "busca", "buscador", "buscar", "busqueda",
     "caption", "cerca", "comentario", "comment", "commentaire", "comments", "content", "desc", "description",
     "domanda", "feedback", "find", "frage", "fraza", "haku", "headline", "k", "keyword", "keywords", "kommentar",
@@ -202,12 +230,12 @@ const TYPED: &[&str] = &[
     "searchstring", "searchterm", "searchtext", "searchword", "sok", "stichwort", "subject", "suchbegriff", "suche",
     "suchen", "suchwort", "sujet", "szukaj", "term", "terms", "testo", "text", "texte", "texto", "title", "titolo",
     "titulo", "topic", "txt", "vraag", "w", "wd", "word", "words", "zoek", "zoeken", "zoekterm",
-];
+]);
 
 /// Words that hold sentences together: English, German, French, Spanish, Italian, Portuguese, Dutch, Polish,
 /// Scandinavian languages, Turkish. No word that code has, too.
 #[rustfmt::skip]
-const COMMON: &[&str] = &[
+const COMMON: &[u128] = &list([
     "about", "al", "am", "are", "att", "au", "auch", "auf", "aus", "aux", "avec", "because", "bedeutet", "been",
     "bei", "being", "bir", "bu", "c'est", "can", "ce", "cela", "ces", "cette", "che", "chi", "co", "comment",
     "como", "cosa", "could", "cuando", "cuál", "czy", "cómo", "da", "dans", "das", "dein", "del", "della", "delle",
@@ -228,11 +256,11 @@ const COMMON: &[&str] = &[
     "warum", "was", "wat", "we", "welche", "welcher", "welches", "wenn", "wer", "werden", "were", "what", "which",
     "who", "whom", "whose", "why", "wie", "wij", "will", "wir", "wird", "with", "wo", "would", "wurde", "you",
     "your", "yours", "zijn", "zu", "zum", "zur", "är",
-];
+]);
 
 /// Words of SQL and of shells that are words of English, too, or stand among them.
 #[rustfmt::skip]
-const CODE: &[&str] = &[
+const CODE: &[u128] = &list([
     "all", "alter", "analyse", "and", "as", "bash", "benchmark", "by", "case", "cast", "cat", "chmod",
     "convert", "create", "curl", "declare", "delay", "delete", "distinct", "div", "do", "done", "drop", "echo",
     "elif", "else", "end", "eval", "exec", "execute", "false", "fi", "for", "from", "function", "group", "having",
@@ -240,7 +268,7 @@ const CODE: &[&str] = &[
     "or", "order", "outfile", "ping", "print", "procedure", "regexp", "return", "rlike", "rm", "select", "set",
     "sh", "sleep", "sudo", "system", "table", "then", "true", "union", "update", "values", "var", "waitfor", "wget",
     "when", "where", "while", "xor",
-];
+]);
 
 #[cfg(test)]
 mod tests;

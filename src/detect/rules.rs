@@ -254,6 +254,11 @@ impl Rule {
         }
     }
 
+    /// What its pattern is compiled to, if it has one.
+    pub fn program(&self) -> Option<&Program> {
+        self.pattern.as_ref().map(|pattern| &pattern.program)
+    }
+
     /// What it matches in `text`, which is a `target`, for people. `states` are of this rule alone.
     pub fn matched(&self, target: Target, text: &[u8], states: &mut States) -> Option<Vec<u8>> {
         if let Some(pattern) = &self.pattern {

@@ -338,7 +338,7 @@ pub struct Scratch {
 const REMEMBERED: [(usize, By); 3] = [(16_384, By::Shape), (4096, By::Letter), (4096, By::Shape)];
 
 /// Texts of each kind of which a thread remembers what was found in them.
-const FOUND: usize = 1024;
+const FOUND: usize = 4096;
 
 impl Default for Scratch {
     fn default() -> Scratch {

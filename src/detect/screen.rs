@@ -2,9 +2,9 @@
 
 use std::cmp::Reverse;
 
-use super::automaton::States;
+use super::automaton::{Program, States};
 use super::base64;
-use super::decode::{Plus, is_encoded, is_foldable};
+use super::decode::{is_encoded, is_foldable};
 use super::injection::Grammar;
 use super::memo::{By, Memo, Recalled};
 use super::normalize::leads_elsewhere;
@@ -19,8 +19,9 @@ pub struct Screen {
     all: Candidates,
     /// Of those rules the ones that look at a URI or a query as a whole.
     whole: Candidates,
-    /// Of each rule its place in the order in which rules are asked: those first that tell most, a grammar, which
-    /// takes long, last.
+    /// The rules as they are asked: those first that tell most, a grammar, which takes long, last. And of each rule its
+    /// place among them.
+    order: Vec<u16>,
     places: Vec<u16>,
 }
 
@@ -34,6 +35,8 @@ struct Candidates {
 pub struct Parts {
     pub texts: Texts,
     marks: Marks,
+    /// A bit for each rule, in the order in which they are asked. Its memory is used again.
+    places: Vec<u64>,
     known: Memo,
     /// What was found in one part, and a text without its prose. Their memory is used again.
     of_part: Vec<Hit>,
@@ -47,13 +50,14 @@ pub struct Parts {
 /// Parts of texts of which is remembered what matches them: names and values of parameters come again in other
 /// company, and attackers try one payload on every parameter of every site.
 const INNOCENT: usize = 2048;
-const FOUND: usize = 1024;
+const FOUND: usize = 4096;
 
 impl Default for Parts {
     fn default() -> Parts {
         Parts {
             texts: Texts::default(),
             marks: Marks::default(),
+            places: Vec::with_capacity(64),
             known: Memo::new(INNOCENT, By::Shape, FOUND),
             of_part: vec![],
             bare: vec![],
@@ -81,8 +85,24 @@ impl Screen {
             (spec.grammar.is_some(), Reverse(spec.score))
         });
         let mut places = vec![0; order.len()];
-        (0..).zip(order).for_each(|(place, index)| places[usize::from(index)] = place);
-        Screen { all: Candidates::new(rules, targets), whole: Candidates::new(rules, &whole), places }
+        (0..).zip(&order).for_each(|(place, index)| places[usize::from(*index)] = place);
+        Screen { all: Candidates::new(rules, targets), whole: Candidates::new(rules, &whole), order, places }
+    }
+
+    /// Each rule that is marked, once, as they are asked.
+    fn put_in_order(&self, marked: &mut Vec<u16>, places: &mut Vec<u64>) {
+        places.clear();
+        places.resize(self.order.len().div_ceil(64), 0);
+        for index in marked.drain(..) {
+            let place = self.places[usize::from(index)];
+            places[usize::from(place / 64)] |= 1 << (place % 64);
+        }
+        for (at, word) in places.iter_mut().enumerate() {
+            while *word != 0 {
+                marked.push(self.order[64 * at + word.trailing_zeros() as usize]);
+                *word &= *word - 1;
+            }
+        }
     }
 
     /// Finds what matches `text`, which is the URI or the text of `target`, whatever the request's method and status
@@ -113,52 +133,69 @@ impl Screen {
     fn match_text(&self, rules: &[Rule], target: Target, text: &[u8], parts: &mut Parts, hits: &mut Vec<Hit>) -> bool {
         // Digits of base64 spell other bytes.
         let holds_base64 = target == Target::Uri && base64::may_be_in(text);
-        let wanted = self.wanted(rules, text, target, holds_base64, parts);
+        let (wanted, is_apart) = self.wanted(rules, text, target, holds_base64, parts);
         if wanted == Targets::default() {
             return holds_base64;
         }
-        if target == Target::Uri {
-            parts.texts.split_uri(text, wanted);
-        } else {
-            parts.texts.split_text(text, target);
+        match target {
+            Target::Uri if is_apart => parts.texts.look_at(wanted),
+            Target::Uri => parts.texts.split_uri(text, wanted),
+            _ => parts.texts.split_text(text, target),
         }
         self.match_parts(rules, parts, hits) || holds_base64
     }
 
-    /// The parts of `raw` that rules may match in any view.
-    fn wanted(&self, rules: &[Rule], raw: &[u8], target: Target, holds_base64: bool, parts: &mut Parts) -> Targets {
+    /// The parts of `raw` that rules may match in any view, and whether they are taken apart.
+    fn wanted(
+        &self,
+        rules: &[Rule],
+        raw: &[u8],
+        target: Target,
+        holds_base64: bool,
+        parts: &mut Parts,
+    ) -> (Targets, bool) {
         let Parts { texts, marks, .. } = parts;
         marks.rules.clear();
-        let plus = if target == Target::Uri { Plus::SpaceInQuery } else { Plus::Literal };
-        let whole = if is_encoded(raw) { texts.decoded(raw, plus) } else { raw };
+        let is_uri = target == Target::Uri;
+        let mut is_apart = is_uri && is_encoded(raw);
+        let whole = match is_encoded(raw) {
+            true if is_uri => {
+                texts.take_apart(raw);
+                texts.whole()
+            }
+            true => texts.decoded(raw),
+            false => raw,
+        };
         let oddness = Oddness::of(whole);
-        if target == Target::Uri && oddness == Oddness::Signs {
+        if is_uri && oddness == Oddness::Signs {
             // An attack as like as not, whose parts may be known.
-            return Targets::URI;
+            return (Targets::URI, is_apart);
         }
         self.all.mark(target, whole, oddness, marks);
         // Whatever folding changes is odd.
-        if oddness != Oddness::None && is_foldable(whole) || target == Target::Uri && leads_elsewhere(path_of(whole)) {
+        if oddness != Oddness::None && is_foldable(whole) || is_uri && leads_elsewhere(path_of(whole)) {
             // Folding joins text within a part, never across parts: look at each by itself.
-            if target == Target::Uri {
+            if is_uri {
                 texts.split_uri(raw, Targets::URI);
             } else {
                 texts.split_text(raw, target);
             }
+            is_apart = is_uri;
             for text in texts.changed() {
                 self.all.mark(target, text, Oddness::of(text), marks);
             }
         }
         if holds_base64 && base64::may_be_text_in(raw) {
-            texts.split_uri(raw, Targets::from_iter([Target::Args]));
-            for (target, _, text) in texts.all() {
+            texts.split_uri(raw, Targets::URI);
+            is_apart = true;
+            for (target, _, text) in texts.all().filter(|(target, ..)| *target == Target::Args) {
                 self.all.mark(target, text, Oddness::of(text), marks);
             }
         }
         // No part has a literal that the whole has not: only what these rules look at matters.
-        let here = |wanted: &&Target| **wanted == target || target == Target::Uri && Targets::URI.has(**wanted);
+        let here = |wanted: &&Target| **wanted == target || is_uri && Targets::URI.has(**wanted);
         let targets = marks.rules.iter().flat_map(|&index| &rules[usize::from(index)].spec.target);
-        targets.filter(here).copied().collect()
+        (targets.filter(here).copied().collect(), is_apart)
     }
 
     /// Runs the pattern of each rule on each text that it looks at and one of its literals is in, unless
@@ -166,7 +203,7 @@ impl Screen {
     /// any, whatever the request's method and status are, to `hits`. Returns whether any that was asked
     /// [tells digits](Rule::tells_digits).
     fn match_parts(&self, rules: &[Rule], parts: &mut Parts, hits: &mut Vec<Hit>) -> bool {
-        let Parts { texts, marks, known, of_part, states, is_thorough, .. } = parts;
+        let Parts { texts, marks, places, known, of_part, states, is_thorough, .. } = parts;
         let (first, mut tell_digits) = (hits.len(), false);
         let is_full = |hits: &[Hit]| !*is_thorough && is_full(rules, hits);
         // What is known from other company comes first.
@@ -194,23 +231,27 @@ impl Screen {
             marks.rules.clear();
             let candidates = if is_whole { &self.whole } else { &self.all };
             candidates.mark(target, text, Oddness::of(text), marks);
-            marks.rules.sort_unstable_by_key(|&index| self.places[usize::from(index)]);
-            marks.rules.dedup();
+            self.put_in_order(&mut marks.rules, places);
+            marks.rules.retain(|&index| {
+                let RuleSpec { target: wanted, view, .. } = &rules[usize::from(index)].spec;
+                wanted.contains(&target) && views.contains(view)
+            });
             of_part.clear();
             let mut by_digits = false;
-            for &index in &marks.rules {
-                let rule = &rules[usize::from(index)];
-                let RuleSpec { target: wanted, view, .. } = &rule.spec;
-                if !wanted.contains(&target) || !views.contains(view) {
-                    continue;
+            let mut left = &marks.rules[..];
+            while let Some(&next) = left.first().filter(|_| !is_full(of_part)) {
+                let rule = &rules[usize::from(next)];
+                let (asked, matches) = match match_together(rules, left, text, states) {
+                    Some(matches) => (TOGETHER, matches),
+                    None => (1, [is_match(rule, next, target, text, states_of(states, next), known); TOGETHER]),
+                };
+                for (&index, is_match) in left[..asked].iter().zip(matches) {
+                    by_digits |= rules[usize::from(index)].tells_digits(text);
+                    if is_match && !is_full(of_part) {
+                        of_part.push(Hit { rule: index, target, quoted: false });
+                    }
                 }
-                if is_match(rule, index, target, text, states_of(states, index), known) {
-                    of_part.push(Hit { rule: index, target, quoted: false });
-                }
-                by_digits |= rule.tells_digits(text);
-                if is_full(of_part) {
-                    break;
-                }
+                left = &left[asked..];
             }
             tell_digits |= by_digits;
             if !is_whole {
@@ -270,6 +311,20 @@ pub fn states_of(states: &mut Vec<States>, rule: u16) -> &mut States {
         states.resize_with(rule + 1, States::default);
     }
     &mut states[rule]
+}
+
+/// Patterns that are walked together.
+const TOGETHER: usize = 4;
+
+/// Whether each of the first few `asked` matches a text; none where these are fewer, or one has a grammar.
+fn match_together(rules: &[Rule], asked: &[u16], text: &[u8], states: &mut Vec<States>) -> Option<[bool; TOGETHER]> {
+    let asked: [u16; TOGETHER] = *asked.first_chunk()?;
+    let [Some(a), Some(b), Some(c), Some(d)] = asked.map(|index| rules[usize::from(index)].program()) else {
+        return None;
+    };
+    states_of(states, asked.into_iter().max()?);
+    let states = states.get_disjoint_mut(asked.map(usize::from)).ok()?;
+    Some(Program::match_together([a, b, c, d], text, states))
 }
 
 /// Whether a rule matches a text. A grammar, which takes long to ask, is asked once about a text, even if the part that

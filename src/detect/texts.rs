@@ -12,6 +12,8 @@ pub struct Texts {
     parts: Vec<Part>,
     /// A copy of what cannot be borrowed while the arena grows.
     spare: Vec<u8>,
+    /// Whether the texts have other views than the decoded one.
+    have_views: bool,
 }
 
 /// Bytes and texts of nearly all requests: memory grows for others alone.
@@ -21,7 +23,7 @@ const TEXTS: usize = 128;
 impl Default for Texts {
     fn default() -> Texts {
         let (arena, spare) = (Vec::with_capacity(BYTES), Vec::with_capacity(BYTES));
-        Texts { arena, parts: Vec::with_capacity(TEXTS), spare }
+        Texts { arena, parts: Vec::with_capacity(TEXTS), spare, have_views: false }
     }
 }
 
@@ -54,9 +56,15 @@ impl Texts {
         }
     }
 
-    /// Takes a URI apart. Splits before it decodes, as servers do: an encoded `&` does not end a
-    /// parameter.
+    /// Takes a URI apart for what looks at `wanted`.
     pub fn split_uri(&mut self, uri: &[u8], wanted: Targets) {
+        self.take_apart(uri);
+        self.look_at(wanted);
+    }
+
+    /// Takes a URI apart, decoded alone. Splits before it decodes, as servers do: an encoded `&` does not end a
+    /// parameter.
+    pub fn take_apart(&mut self, uri: &[u8]) {
         self.clear();
         for target in [Target::Uri, Target::Path, Target::Query] {
             self.parts.push(Part::of(target, (0, 0)));
@@ -84,8 +92,20 @@ impl Texts {
         for (part, range) in self.parts.iter_mut().zip([(0, end), (0, path_end), (query_start, end)]) {
             *part = Part::of(part.target, range);
         }
-        self.parts.retain(|part| wanted.has(part.target) && part.decoded.0 < part.decoded.1);
-        self.add_views(0);
+        self.parts.retain(|part| part.decoded.0 < part.decoded.1);
+    }
+
+    /// Keeps those parts of a URI taken apart that are `wanted`, in all views.
+    pub fn look_at(&mut self, wanted: Targets) {
+        self.parts.retain(|part| wanted.has(part.target));
+        if !std::mem::replace(&mut self.have_views, true) {
+            self.add_views(0);
+        }
+    }
+
+    /// The decoded URI that was taken apart.
+    pub fn whole(&self) -> &[u8] {
+        self.parts.first().map_or(&[], |whole| self.text(whole.decoded))
     }
 
     /// Takes `text` as the one text of `target`.
@@ -95,9 +115,9 @@ impl Texts {
     }
 
     /// `raw` decoded, as no text of any request.
-    pub fn decoded(&mut self, raw: &[u8], plus: Plus) -> &[u8] {
+    pub fn decoded(&mut self, raw: &[u8]) -> &[u8] {
         self.clear();
-        decode(raw, plus, &mut self.arena);
+        decode(raw, Plus::Literal, &mut self.arena);
         &self.arena
     }
 
@@ -139,6 +159,7 @@ impl Texts {
     fn clear(&mut self) {
         self.arena.clear();
         self.parts.clear();
+        self.have_views = false;
     }
 
     fn add(&mut self, raw: &[u8], plus: Plus, target: Target) {

@@ -290,19 +290,12 @@ impl Judge {
         let (line, extent) = self.reading.extent(line, origin.tail_cut);
         let arena = Bump::new();
         let event = formats.parse(line, &self.reading.context(extent, origin.read_at, &arena)).ok()?;
+        let category = self.category(hits, &settled.counted)?;
         let hits = self.rules.all_hits(&event, scratch, hits);
         let mut evidence = self.rules.evidence(&event, scratch, &hits);
         evidence.sort_by_key(|piece| std::cmp::Reverse(piece.score));
         let Counted { from_history, from_network, campaign, .. } = &settled.counted;
         let windows = settled.counted.overflowed.iter().map(|&index| &self.rules.windows[index].spec);
-        let strongest_window = windows.clone().max_by_key(|window| window.score);
-        let strongest_rule =
-            hits.iter().map(|hit| &self.rules.rules[usize::from(hit.rule)].spec).max_by_key(|rule| rule.score);
-        let category = match (strongest_rule, strongest_window) {
-            (Some(rule), Some(window)) if window.score > rule.score => window.category,
-            (Some(rule), _) => rule.category,
-            (None, window) => window?.category,
-        };
         let mut sum: Vec<String> = evidence.iter().map(|piece| format!("{} +{}", piece.rule_id, piece.score)).collect();
         sum.extend(windows.clone().map(|window| format!("{} +{}", window.id, window.score)));
         if *from_history > 0 {
@@ -326,6 +319,36 @@ impl Judge {
             evidence,
             ..self.unjudged(origin, &event)
         })
+    }
+
+    /// What the strongest rule that hit a line, or the strongest window that it overflowed, is about.
+    fn category(&self, hits: &[Hit], counted: &Counted) -> Option<Category> {
+        let windows = counted.overflowed.iter().map(|&index| &self.rules.windows[index].spec);
+        let strongest_window = windows.max_by_key(|window| window.score);
+        let strongest_rule =
+            hits.iter().map(|hit| &self.rules.rules[usize::from(hit.rule)].spec).max_by_key(|rule| rule.score);
+        Some(match (strongest_rule, strongest_window) {
+            (Some(rule), Some(window)) if window.score > rule.score => window.category,
+            (Some(rule), _) => rule.category,
+            (None, window) => window?.category,
+        })
+    }
+
+    /// [`finding`](Self::finding) without what led to it.
+    pub fn outline(
+        &self,
+        origin: &Origin<'_>,
+        formats: &Formats,
+        line: &[u8],
+        hits: &[Hit],
+        settled: &Settled,
+    ) -> Option<Finding> {
+        let (line, extent) = self.reading.extent(line, origin.tail_cut);
+        let arena = Bump::new();
+        let event = formats.parse(line, &self.reading.context(extent, origin.read_at, &arena)).ok()?;
+        let category = self.category(hits, &settled.counted)?;
+        let Settled { counted, action, .. } = settled;
+        Some(Finding { category, score: counted.score, action: *action, ..self.unjudged(origin, &event) })
     }
 
     /// A line that rules hit and that is no finding, with all that is known of it.

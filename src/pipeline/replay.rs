@@ -58,6 +58,12 @@ impl Found<'_> {
         let hits = self.batch.hits_of(self.record);
         self.judge.finding(&self.origin, self.formats, self.line, hits, self.settled, scratch)
     }
+
+    /// The finding without what led to it.
+    pub fn outline(&self) -> Option<Finding> {
+        let hits = self.batch.hits_of(self.record);
+        self.judge.outline(&self.origin, self.formats, self.line, hits, self.settled)
+    }
 }
 
 /// Reads `files` (`-` is standard input) through the daemon's own road, several files merged by

@@ -41,6 +41,22 @@ fn it_matches_what_another_engine_matches() {
     assert!(texts.len() > 500 && matches > 500, "{matches} in {}", texts.len());
 }
 
+#[test]
+fn several_patterns_walk_together_as_each_does_alone() {
+    let programs = [r"a.*b", r"\bcat\b", r"x$", r"^(?:ab)+c"].map(program);
+    let texts = ["", "a", "acatb", "a cat", "ababcx", "xcatx cat", "abac a b x", "ababc a b cat x", "catx"];
+    let mut alone = [(); 4].map(|()| States::default());
+    let mut together = [(); 4].map(|()| States::default());
+    let mut seen = std::collections::HashSet::new();
+    for text in texts.iter().cycle().take(2 * texts.len()).map(|text| text.as_bytes()) {
+        let mut each = programs.iter().zip(&mut alone);
+        let expected = [(); 4].map(|()| each.next().is_some_and(|(program, states)| program.is_match(text, states)));
+        assert_eq!(Program::match_together(programs.each_ref(), text, together.each_mut()), expected, "{text:?}");
+        seen.insert(expected);
+    }
+    assert!(seen.len() > 6, "{seen:?}");
+}
+
 proptest! {
     #[test]
     fn whatever_a_pattern_is_made_of_it_matches_what_another_engine_matches(
