@@ -113,11 +113,10 @@ fn copy_run(raw: &[u8], out: &mut Vec<u8>) -> usize {
 fn percent_pass(out: &mut Vec<u8>, start: usize) -> bool {
     let (mut read, mut write, mut more) = (start, start, false);
     let mut wide = Vec::new();
-    while read < out.len() {
-        let (decoded, used) = match out[read] {
-            b'%' => percent(&out[read + 1..], &mut wide),
-            byte => (Some(byte), 0),
-        };
+    while let Some(run) = memchr::memchr(b'%', &out[read..]) {
+        out.copy_within(read..read + run, write);
+        (read, write) = (read + run, write + run);
+        let (decoded, used) = percent(&out[read + 1..], &mut wide);
         read += 1 + used;
         for byte in decoded.into_iter().chain(wide.drain(..)) {
             more |= byte == b'%';
@@ -125,14 +124,17 @@ fn percent_pass(out: &mut Vec<u8>, start: usize) -> bool {
             write += 1;
         }
     }
-    out.truncate(write);
+    out.copy_within(read.., write);
+    out.truncate(out.len() - (read - write));
     more
 }
 
 /// After a `%`: `HH`, or `uHHHH` (IIS), whose UTF-8 goes to `wide`. Anything else stays a `%`.
 fn percent(rest: &[u8], wide: &mut Vec<u8>) -> (Option<u8>, usize) {
-    if let Some(byte) = hex(rest, 2) {
-        return (Some(byte as u8), 2);
+    if let Some([high, low]) = rest.first_chunk().map(|digits| digits.map(|digit| HEX[usize::from(digit)]))
+        && high | low != NO_HEX
+    {
+        return (Some(high << 4 | low), 2);
     }
     if matches!(rest.first(), Some(b'u' | b'U'))
         && let Some(code) = hex(&rest[1..], 4)

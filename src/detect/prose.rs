@@ -1,39 +1,42 @@
 //! Attacks that are quoted in prose: what people type into search and message fields about attacks. A rule
 //! that matches nowhere but in such a text tells little, unless the text leaves the place that it is put into.
 
-use super::decode::{Plus, decode, split_once};
+use super::decode::{Plus, decode, is_encoded, split_once};
 
 /// What all rules count together that match in prose alone: enough for a finding, never for a block.
 pub const QUOTED: u8 = 5;
 /// The same in a referrer: browsers repeat with each picture of a page what was asked for once.
 pub const REPEATED: u8 = 2;
 
-/// Appends `uri` to `out` without the values of parameters that are prose; whether there are any.
+/// Appends `uri` to `out` without the values of parameters that are prose, if there are any; whether there are.
 pub fn without_prose(uri: &[u8], out: &mut Vec<u8>) -> bool {
-    let Some((_, query)) = split_once(uri, b'?') else {
-        out.extend_from_slice(uri);
-        return false;
-    };
-    out.extend_from_slice(&uri[..uri.len() - query.len()]);
-    let (mut is_changed, mut rest, mut text) = (false, Some(query), vec![]);
+    let Some((_, query)) = split_once(uri, b'?') else { return false };
+    let (mut kept_to, mut rest, mut text) = (0, Some(query), vec![]);
     while let Some(pairs) = rest {
         let (pair, after) = split_once(pairs, b'&').map_or((pairs, None), |(pair, after)| (pair, Some(after)));
         let (name, value) = split_once(pair, b'=').unwrap_or((pair, b""));
-        text.clear();
-        decode(name, Plus::Space, &mut text);
-        let is_typed = is_typed(&text);
-        let is_quoting = (is_typed || may_be_sentence(value)) && {
-            text.clear();
-            decode(value, Plus::Space, &mut text);
-            is_prose(is_typed, &text)
-        };
-        is_changed |= is_quoting;
-        let (kept, end) = (pair.len() - if is_quoting { value.len() } else { 0 }, after.map_or(0, <[u8]>::len));
-        out.extend_from_slice(&pairs[..kept]);
-        out.extend_from_slice(&pairs[pair.len()..pairs.len() - end]);
+        let is_typed = is_typed(decoded(name, &mut text));
+        if (is_typed || may_be_sentence(value)) && is_prose(is_typed, decoded(value, &mut text)) {
+            let end = uri.len() - pairs.len() + pair.len();
+            out.extend_from_slice(&uri[kept_to..end - value.len()]);
+            kept_to = end;
+        }
         rest = after;
     }
-    is_changed
+    if kept_to > 0 {
+        out.extend_from_slice(&uri[kept_to..]);
+    }
+    kept_to > 0
+}
+
+/// `raw`, a part of a query, decoded, if need be into `text`.
+fn decoded<'a>(raw: &'a [u8], text: &'a mut Vec<u8>) -> &'a [u8] {
+    if !is_encoded(raw) {
+        return raw;
+    }
+    text.clear();
+    decode(raw, Plus::Space, text);
+    text
 }
 
 /// Whether a value, as logged, has as many signs as a sentence has spaces, which may stand for some.
