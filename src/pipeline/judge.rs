@@ -287,10 +287,9 @@ impl Judge {
         settled: &Settled,
         scratch: &mut Scratch,
     ) -> Option<Finding> {
-        let (line, extent) = self.reading.extent(line, origin.tail_cut);
         let arena = Bump::new();
-        let event = formats.parse(line, &self.reading.context(extent, origin.read_at, &arena)).ok()?;
-        let category = self.category(hits, &settled.counted)?;
+        let event = self.event(origin, formats, line, &arena)?;
+        let outlined = self.outlined(origin, &event, hits, settled)?;
         let hits = self.rules.all_hits(&event, scratch, hits);
         let mut evidence = self.rules.evidence(&event, scratch, &hits);
         evidence.sort_by_key(|piece| std::cmp::Reverse(piece.score));
@@ -311,26 +310,10 @@ impl Judge {
         let rule_ids =
             evidence.iter().map(|piece| piece.rule_id.clone()).chain(windows.map(|window| window.id.as_str().into()));
         Some(Finding {
-            category,
             rule_ids: rule_ids.collect(),
-            score: settled.counted.score,
-            action: settled.action,
             verdict: triage::rules_alone(settled.counted.score, settled.decided_by, sum.join(", ")),
             evidence,
-            ..self.unjudged(origin, &event)
-        })
-    }
-
-    /// What the strongest rule that hit a line, or the strongest window that it overflowed, is about.
-    fn category(&self, hits: &[Hit], counted: &Counted) -> Option<Category> {
-        let windows = counted.overflowed.iter().map(|&index| &self.rules.windows[index].spec);
-        let strongest_window = windows.max_by_key(|window| window.score);
-        let strongest_rule =
-            hits.iter().map(|hit| &self.rules.rules[usize::from(hit.rule)].spec).max_by_key(|rule| rule.score);
-        Some(match (strongest_rule, strongest_window) {
-            (Some(rule), Some(window)) if window.score > rule.score => window.category,
-            (Some(rule), _) => rule.category,
-            (None, window) => window?.category,
+            ..outlined
         })
     }
 
@@ -343,12 +326,36 @@ impl Judge {
         hits: &[Hit],
         settled: &Settled,
     ) -> Option<Finding> {
-        let (line, extent) = self.reading.extent(line, origin.tail_cut);
         let arena = Bump::new();
-        let event = formats.parse(line, &self.reading.context(extent, origin.read_at, &arena)).ok()?;
-        let category = self.category(hits, &settled.counted)?;
+        let event = self.event(origin, formats, line, &arena)?;
+        self.outlined(origin, &event, hits, settled)
+    }
+
+    /// About what the strongest rule is that hit the line, or the strongest window that it overflowed.
+    fn outlined(&self, origin: &Origin<'_>, event: &Event<'_>, hits: &[Hit], settled: &Settled) -> Option<Finding> {
         let Settled { counted, action, .. } = settled;
-        Some(Finding { category, score: counted.score, action: *action, ..self.unjudged(origin, &event) })
+        let windows = counted.overflowed.iter().map(|&index| &self.rules.windows[index].spec);
+        let strongest_window = windows.max_by_key(|window| window.score);
+        let strongest_rule =
+            hits.iter().map(|hit| &self.rules.rules[usize::from(hit.rule)].spec).max_by_key(|rule| rule.score);
+        let category = match (strongest_rule, strongest_window) {
+            (Some(rule), Some(window)) if window.score > rule.score => window.category,
+            (Some(rule), _) => rule.category,
+            (None, window) => window?.category,
+        };
+        Some(Finding { category, score: counted.score, action: *action, ..self.unjudged(origin, event) })
+    }
+
+    /// `line`, parsed.
+    fn event<'a>(
+        &'a self,
+        origin: &Origin<'_>,
+        formats: &Formats,
+        line: &'a [u8],
+        arena: &'a Bump,
+    ) -> Option<Event<'a>> {
+        let (line, extent) = self.reading.extent(line, origin.tail_cut);
+        formats.parse(line, &self.reading.context(extent, origin.read_at, arena)).ok()
     }
 
     /// A line that rules hit and that is no finding, with all that is known of it.
@@ -375,9 +382,8 @@ impl Judge {
 
     /// A request that no rule minds, as a finding of score 0, for models to look at all the same.
     pub fn sample(&self, origin: &Origin<'_>, formats: &Formats, line: &[u8]) -> Option<Finding> {
-        let (line, extent) = self.reading.extent(line, origin.tail_cut);
         let arena = Bump::new();
-        let event = formats.parse(line, &self.reading.context(extent, origin.read_at, &arena)).ok()?;
+        let event = self.event(origin, formats, line, &arena)?;
         event.http().is_some().then(|| self.unjudged(origin, &event))
     }
 

@@ -359,37 +359,3 @@ async fn a_call_that_takes_too_long_ends_on_both_sides() {
     }
     panic!("the server goes on");
 }
-
-/// `cargo test --release --lib -- --ignored --nocapture events_a_second`; fsync is on.
-#[tokio::test]
-#[ignore = "a measurement"]
-async fn events_a_second() {
-    const EVENTS: usize = 200_000;
-    if !server::postgres_or_skip("a measurement") {
-        return;
-    }
-    let server = Server::start_with("fsync = on\nfull_page_writes = on\nshared_buffers = 256MB\nmax_wal_size = 4GB");
-    for (batch, clients, paths) in [(1000, 5000, 500), (10_000, 5000, 500), (10_000, 100_000, 1_000_000)] {
-        let store = open(&server.database()).await;
-        store.migrate().await.unwrap();
-        let finding = |n: usize| FindingRow {
-            uri: format!("/products/{}?id=1%27%20OR%20{n}=1--&session=0123456789abcdef", n * 7919 % paths),
-            offset: n as u64 * 300,
-            time: Timestamp(NOW.0 + n as i64 / 5),
-            ..row(
-                &crate::event::digest(&[&n.to_le_bytes()]),
-                &std::net::Ipv4Addr::from(0x0b00_0000 + (n * 104_729 % clients) as u32 * 37).to_string(),
-            )
-        };
-        let mut all: Vec<Vec<FindingRow>> = vec![];
-        for start in (0..EVENTS).step_by(batch) {
-            all.push((start..start + batch).map(finding).collect());
-        }
-        let start = std::time::Instant::now();
-        for (version, rows) in (1..).zip(all) {
-            store.put("agent", &of_findings(version, rows), NOW).await.unwrap();
-        }
-        let rate = EVENTS as f64 / start.elapsed().as_secs_f64();
-        println!("batches of {batch}, {clients} clients, {paths} paths: {rate:.0} events a second");
-    }
-}
