@@ -179,6 +179,8 @@ impl Texts {
 
     /// Adds to each text from `first` on its other views, and what values are in base64.
     fn add_views(&mut self, first: usize) {
+        // What is foldable in a text is so in all that contains it, but for what comes out of base64.
+        let (decoded_parts, may_fold) = (self.parts.len(), is_foldable(&self.arena));
         let fold_it = |text: &[u8], out: &mut Vec<u8>| {
             let is_foldable = is_foldable(text);
             if is_foldable {
@@ -188,7 +190,8 @@ impl Texts {
         };
         let mut at = first;
         while let Some(&Part { target, decoded, is_value, .. }) = self.parts.get(at) {
-            let folded = self.add_view(decoded, fold_it).unwrap_or(decoded);
+            let folded =
+                (may_fold || at >= decoded_parts).then(|| self.add_view(decoded, fold_it)).flatten().unwrap_or(decoded);
             let is_path = target == Target::Path;
             let normalized = is_path.then(|| self.add_view(folded, normalize)).flatten().unwrap_or(folded);
             self.parts[at] = Part { folded, normalized, ..self.parts[at] };
