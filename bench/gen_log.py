@@ -2,12 +2,17 @@
 """Writes an access log of a shop in nginx's combined format: the same bytes for the same arguments.
 
     bench/gen_log.py [--lines 1000000] [--seed 1] [--attacks 0.02] [--clients 20000] > access.log
+    bench/gen_log.py --hostile words [--lines 1000000] [--seed 1] > access.log
+
+With --hostile each line is another query of about 1 KB, from a client of its own, made to cost as much as it can.
 """
 
 import argparse
 import random
+import string
 import sys
 import time
+from urllib.parse import quote
 
 AGENTS = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{v}.0.0.0 Safari/537.36",
@@ -33,6 +38,18 @@ ATTACKS = (
     "/wp-content/plugins/x/shell.php?cmd=id&n={n}",
 )
 TOOLS = ("sqlmap/1.9.{m}#stable (https://sqlmap.org)", "Mozilla/5.00 (Nikto/2.5.0) (Evasions:None) (Test:{v}{m})")
+# What attacks are recognised by, without an attack.
+PIECES = ("javascript: passwd onload= /etc/ union select wget curl exec system( eval( alert( <svg base64 cat .php sleep(5) "
+          "' \" ; | && $( ${ {{ ../ http:// or").split()
+HOSTILE = {
+    "random": lambda rng: text(rng, string.ascii_letters + string.digits + "-_.~", 900),
+    "bytes": lambda rng: "".join(f"%{rng.randrange(256):02x}" for _ in range(300)),
+    "encoded": lambda rng: "".join(f"%{rng.randrange(32, 127):02x}" for _ in range(300)),
+    "words": lambda rng: "".join(quote(rng.choice(PIECES), safe="();=$") + text(rng, string.ascii_lowercase, 3) for _ in range(95)),
+    "parameters": lambda rng: "&".join(
+        f"{text(rng, string.ascii_lowercase, 5)}={quote(rng.choice(PIECES), safe='')}{text(rng, string.ascii_lowercase, 4)}"
+        for _ in range(60)),
+}
 MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 
 
@@ -51,6 +68,18 @@ def browse(rng):
     if kind < 0.96:
         return f"/api/v1/cart?session={rng.getrandbits(64):016x}&fields=id,name,price&filter%5Bcolour%5D=dark", 200, 800
     return f"/old/{rng.randrange(500)}.html", rng.choice((301, 404, 304)), 300
+
+
+def text(rng, letters, length):
+    return "".join(rng.choices(letters, k=length))
+
+
+def write_hostile(out, lines, seed, hostile):
+    rng = random.Random(seed)
+    for number in range(lines):
+        client = f"203.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+        uri = f"/search?q={HOSTILE[hostile](rng)}"
+        out.write(f'{client} - - [05/Jan/2026:{number // 3600 % 24:02}:{number // 60 % 60:02}:{number % 60:02} +0000] "GET {uri} HTTP/1.1" 200 512 "-" "-"\n')
 
 
 def write(out, lines, seed, attacks, clients):
@@ -91,5 +120,9 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--attacks", type=float, default=0.02, help="share of lines")
     parser.add_argument("--clients", type=int, default=20_000)
+    parser.add_argument("--hostile", choices=HOSTILE)
     arguments = parser.parse_args()
-    write(sys.stdout, **vars(arguments))
+    if arguments.hostile:
+        write_hostile(sys.stdout, arguments.lines, arguments.seed, arguments.hostile)
+    else:
+        write(sys.stdout, arguments.lines, arguments.seed, arguments.attacks, arguments.clients)
