@@ -178,21 +178,24 @@ pub fn trials(config: &Config, rules: &Arc<Ruleset>, requests: &[Labelled], coun
             Goal::Break => at.is_multiple_of(2),
         };
         let fitting = if is_attack { &attacks } else { &honest };
-        let (request, before) = fitting.get(at.checked_rem(fitting.len())?)?;
-        let mut injected = (*request).clone();
-        injection.put(
-            injected.uri.get_or_insert_with(|| "/".into()),
-            injected.user_agent.get_or_insert_with(|| BROWSER.into()),
-            injected.referer.get_or_insert_default(),
-        );
-        let (before, after) = match before {
-            Some(before) => (before.clone(), finding(&config, rules, &injected, &mut scratch)?),
-            // As if a weak rule minded it.
-            None => (
-                plain(request, "odd-request".into(), Category::Other),
-                plain(&injected, "odd-request".into(), Category::Other),
-            ),
-        };
+        // The next one, where rules find nothing any more beside the injection.
+        let mut nearest = (0..fitting.len()).map(|more| &fitting[(at + more) % fitting.len()]);
+        let (before, after) = nearest.find_map(|(request, before)| {
+            let mut injected = (*request).clone();
+            injection.put(
+                injected.uri.get_or_insert_with(|| "/".into()),
+                injected.user_agent.get_or_insert_with(|| BROWSER.into()),
+                injected.referer.get_or_insert_default(),
+            );
+            Some(match before {
+                Some(before) => (before.clone(), finding(&config, rules, &injected, &mut scratch)?),
+                // As if a weak rule minded it.
+                None => (
+                    plain(request, "odd-request".into(), Category::Other),
+                    plain(&injected, "odd-request".into(), Category::Other),
+                ),
+            })
+        })?;
         Some(Trial { injection, is_attack, before: View::of(&before), after: View::of(&after) })
     };
     (0..count.min(injections.len())).filter_map(trial).collect()
