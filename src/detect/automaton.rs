@@ -231,10 +231,7 @@ impl Program {
     /// [`is_match`](Self::is_match), telling `each` how many bytes were read and to which state they led.
     #[inline]
     fn walk(&self, text: &[u8], states: &mut States, mut each: impl FnMut(&States, usize, u32)) -> bool {
-        if states.sets.is_empty() {
-            states.begin(self);
-        }
-        let mut state = self.first();
+        let mut state = states.first(self);
         for (at, byte) in text.iter().enumerate() {
             state = states.step(self, state, Some(*byte));
             if state == MATCH {
@@ -251,12 +248,7 @@ impl Program {
         const ELSEWHERE: u32 = 2;
         const NOWHERE: ([u8; 256], [u32; 3]) = ([0; 256], [ELSEWHERE; 3]);
         let (mut states, mut matches) = (states, [false; N]);
-        let mut rows = std::array::from_fn(|one| {
-            if states[one].sets.is_empty() {
-                states[one].begin(programs[one]);
-            }
-            programs[one].first()
-        });
+        let mut rows = std::array::from_fn(|one| states[one].first(programs[one]));
         let mut read = 0;
         loop {
             // Those that are done go round in a circle.
@@ -365,11 +357,6 @@ impl Program {
         self.bytes.len() + 1
     }
 
-    /// The first state, at the beginning of a text. Row 0 is of none.
-    fn first(&self) -> u32 {
-        self.stride() as u32
-    }
-
     /// What the byte before is to the assertions of the pattern, as one of its kind; 256 is the beginning.
     fn kind(&self, byte: Option<u8>) -> u16 {
         let tells_lines = (LookSet { bits: self.looks.into() }).contains_anchor_line();
@@ -430,6 +417,15 @@ const MATCH: u32 = 1;
 const STATES_BYTES: usize = 1 << 20;
 
 impl States {
+    /// The state at the beginning of a text.
+    fn first(&mut self, program: &Program) -> u32 {
+        if self.sets.is_empty() {
+            self.begin(program);
+        }
+        // The row before it is of none.
+        program.stride() as u32
+    }
+
     /// Where a byte, or the end of the text, leads from `state`.
     #[inline]
     fn step(&mut self, program: &Program, state: u32, byte: Option<u8>) -> u32 {
@@ -480,7 +476,8 @@ impl States {
                 }
                 self.row(made, program)
             }
-            None => program.first(),
+            // Any but a match.
+            None => stride as u32,
         };
         self.next[state as usize + class.unwrap_or(stride - 1)] = next;
         next

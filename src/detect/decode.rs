@@ -131,10 +131,8 @@ fn percent_pass(out: &mut Vec<u8>, start: usize) -> bool {
 
 /// After a `%`: `HH`, or `uHHHH` (IIS), whose UTF-8 goes to `wide`. Anything else stays a `%`.
 fn percent(rest: &[u8], wide: &mut Vec<u8>) -> (Option<u8>, usize) {
-    if let Some([high, low]) = rest.first_chunk().map(|digits| digits.map(|digit| HEX[usize::from(digit)]))
-        && high | low != NO_HEX
-    {
-        return (Some(high << 4 | low), 2);
+    if let Some(byte) = hex(rest, 2) {
+        return (Some(byte as u8), 2);
     }
     if matches!(rest.first(), Some(b'u' | b'U'))
         && let Some(code) = hex(&rest[1..], 4)

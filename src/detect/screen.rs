@@ -133,19 +133,16 @@ impl Screen {
     fn match_text(&self, rules: &[Rule], target: Target, text: &[u8], parts: &mut Parts, hits: &mut Vec<Hit>) -> bool {
         // Digits of base64 spell other bytes.
         let holds_base64 = target == Target::Uri && base64::may_be_in(text);
-        let (wanted, is_apart) = self.wanted(rules, text, target, holds_base64, parts);
+        let mut is_apart = false;
+        let wanted = self.wanted(rules, text, target, holds_base64, parts, &mut is_apart);
         if wanted == Targets::default() {
             return holds_base64;
         }
-        match target {
-            Target::Uri if is_apart => parts.texts.look_at(wanted),
-            Target::Uri => parts.texts.split_uri(text, wanted),
-            _ => parts.texts.split_text(text, target),
-        }
+        split_once(&mut parts.texts, text, target, wanted, &mut is_apart);
         self.match_parts(rules, parts, hits) || holds_base64
     }
 
-    /// The parts of `raw` that rules may match in any view, and whether they are taken apart.
+    /// The parts of `raw` that rules may match in any view; notes whether it is taken apart.
     fn wanted(
         &self,
         rules: &[Rule],
@@ -153,13 +150,14 @@ impl Screen {
         target: Target,
         holds_base64: bool,
         parts: &mut Parts,
-    ) -> (Targets, bool) {
+        is_apart: &mut bool,
+    ) -> Targets {
         let Parts { texts, marks, .. } = parts;
         marks.rules.clear();
         let is_uri = target == Target::Uri;
-        let mut is_apart = is_uri && is_encoded(raw);
         let whole = match is_encoded(raw) {
             true if is_uri => {
+                *is_apart = true;
                 texts.take_apart(raw);
                 texts.whole()
             }
@@ -169,25 +167,19 @@ impl Screen {
         let oddness = Oddness::of(whole);
         if is_uri && oddness == Oddness::Signs {
             // An attack as like as not, whose parts may be known.
-            return (Targets::URI, is_apart);
+            return Targets::URI;
         }
         self.all.mark(target, whole, oddness, marks);
         // Whatever folding changes is odd.
         if oddness != Oddness::None && is_foldable(whole) || is_uri && leads_elsewhere(path_of(whole)) {
             // Folding joins text within a part, never across parts: look at each by itself.
-            if is_uri {
-                texts.split_uri(raw, Targets::URI);
-            } else {
-                texts.split_text(raw, target);
-            }
-            is_apart = is_uri;
+            split_once(texts, raw, target, Targets::URI, is_apart);
             for text in texts.changed() {
                 self.all.mark(target, text, Oddness::of(text), marks);
             }
         }
         if holds_base64 && base64::may_be_text_in(raw) {
-            texts.split_uri(raw, Targets::URI);
-            is_apart = true;
+            split_once(texts, raw, target, Targets::URI, is_apart);
             for (target, _, text) in texts.all().filter(|(target, ..)| *target == Target::Args) {
                 self.all.mark(target, text, Oddness::of(text), marks);
             }
@@ -195,7 +187,7 @@ impl Screen {
         // No part has a literal that the whole has not: only what these rules look at matters.
         let here = |wanted: &&Target| **wanted == target || is_uri && Targets::URI.has(**wanted);
         let targets = marks.rules.iter().flat_map(|&index| &rules[usize::from(index)].spec.target);
-        (targets.filter(here).copied().collect(), is_apart)
+        targets.filter(here).copied().collect()
     }
 
     /// Runs the pattern of each rule on each text that it looks at and one of its literals is in, unless
@@ -292,6 +284,17 @@ impl Candidates {
 /// Whether hits in one text count 10 together, whatever else the request is.
 pub fn is_full(rules: &[Rule], hits: &[Hit]) -> bool {
     hits.iter().map(|hit| u32::from(rules[usize::from(hit.rule)].certain)).sum::<u32>() >= 10
+}
+
+/// Splits `text` for what looks at `wanted`, of a URI; takes a URI apart unless it is.
+fn split_once(texts: &mut Texts, text: &[u8], target: Target, wanted: Targets, is_apart: &mut bool) {
+    if target != Target::Uri {
+        return texts.split_text(text, target);
+    }
+    if !std::mem::replace(is_apart, true) {
+        texts.take_apart(text);
+    }
+    texts.look_at(wanted);
 }
 
 /// Whether parts of a URI are parts of this one.
